@@ -1,0 +1,109 @@
+/* natsl/context.h - what a model remembers of the text read so far, and the one operation that makes it grow.
+ * A context lives on all ranks of a communicator. Tokens are counted from 0 over the whole text (int64).
+ * MPI: functions are collective on the context's communicator unless said; arguments are equal on all ranks unless said.
+ * After an error other than NATSL_ERR_USAGE the context may only be destroyed. */
+#ifndef NATSL_CONTEXT_H
+#define NATSL_CONTEXT_H
+
+#include <natsl/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum natsl_kernel_set { NATSL_KERNELS_FAST = 0, NATSL_KERNELS_REF } natsl_kernel_set;
+typedef enum natsl_route { NATSL_LEARNED = 0, NATSL_ALL_SOFTMAX, NATSL_ALL_LINEAR } natsl_route;
+
+/** How to compute. Zero means default for every member. */
+typedef struct natsl_options {
+    int threads;           /**< OpenMP threads per rank; 0: OMP_NUM_THREADS, or the cores of this rank's binding */
+    natsl_kernel_set kernels; /**< fast, or the plain reference kernels (slow, for checks) */
+    natsl_route route;     /**< force every chunk's choice, to measure what the gate buys */
+    int64_t pass_tokens;   /**< most tokens read at once by all ranks together; bounds the residual rows in memory. 0: automatic */
+    int64_t stage_tokens;  /**< tokens of one rank that pass through a layer together; bounds its buffers. 0: automatic */
+} natsl_options;
+
+typedef struct natsl_context natsl_context;
+
+/** An empty context (position 0). The model is borrowed and must outlive it; comm is the model's communicator or
+ * one of the same ranks. OpenBLAS is set to one thread: natsl spreads its own work over OpenMP threads. */
+natsl_status natsl_context_create(MPI_Comm comm, const natsl_model *model, const natsl_options *options,
+                                  natsl_context **out);
+/** Frees the context and sets *context to NULL. Accepts NULL. */
+void natsl_context_destroy(natsl_context **context);
+/** An independent copy. */
+natsl_status natsl_context_copy(const natsl_context *context, natsl_context **out);
+
+/** Tokens read so far. Not collective. */
+int64_t natsl_context_position(const natsl_context *context);
+
+/** Where an extension's tokens come from and where its results go. Each function is called on a rank for parts of its own
+ * range, in ascending order, from the calling thread; NULL: not wanted (tokens is required). A status other than NATSL_OK
+ * ends the extension on all ranks with that status; the function then has set no text of its own or used natsl's. */
+typedef struct natsl_stream {
+    void *user;
+    /** ids[0..count) = tokens first .. first+count of the whole text; may be asked for twice. */
+    natsl_status (*tokens)(void *user, int64_t first, int64_t count, int32_t *ids);
+    /** values[i] = natural log of p(token[first+i+1] | token[0..first+i]); the indices of a result file's logprobs. */
+    natsl_status (*logprobs)(void *user, int64_t first, int64_t count, const float *values);
+    /** rows [count, hidden_size] after the final norm. */
+    natsl_status (*hidden)(void *user, int64_t first, int64_t count, const float *rows);
+    /** keep [count, num_nats_head] of complete chunks of a NAtS-L layer: 1 = kept for softmax attention. */
+    natsl_status (*choices)(void *user, int layer, int64_t first_chunk, int64_t count, const uint8_t *keep);
+    /** Progress, on every rank: tokens of the window that this rank knows to be done. */
+    void (*progress)(void *user, int64_t done, int64_t total);
+} natsl_stream;
+
+/** Reads `count` >= 0 more tokens. Every token but the text's first gets its log-probability. */
+natsl_status natsl_context_extend(natsl_context *context, int64_t count, const natsl_stream *stream);
+
+/** The same with arrays, for short texts: tokens [count] equal on all ranks. logprobs [count] or NULL, filled on all ranks:
+ * logprobs[i] belongs to tokens[i] (0 for the text's first token). */
+natsl_status natsl_context_extend_array(natsl_context *context, int64_t count, const int32_t *tokens, float *logprobs);
+
+/** One token, by the one-token form of every kernel: for generation. Kept keys stay where they are. */
+natsl_status natsl_context_next(natsl_context *context, int32_t token);
+
+/** logits [vocab_size], on all ranks: scores of the token after the last one read. NATSL_ERR_USAGE at position 0. */
+natsl_status natsl_context_logits(natsl_context *context, float *logits);
+
+/** Gated DeltaNet state of a layer, [num_v_heads, head_k_dim, head_v_dim] on all ranks: after the last token, and (block_state,
+ * may be NULL) at the start of the open chunk. */
+natsl_status natsl_context_state(natsl_context *context, int layer, float *state, float *block_state);
+
+/** Writes the context to a file (parallel HDF5; under a temporary name, then renamed). */
+natsl_status natsl_context_save(natsl_context *context, const char *path);
+/** Reads a context saved by any number of ranks. NATSL_ERR_INPUT when the file is damaged or belongs to another model. */
+natsl_status natsl_context_load(MPI_Comm comm, const natsl_model *model, const natsl_options *options, const char *path,
+                                natsl_context **out);
+
+/** What extending has cost so far, summed over all ranks (bytes, chunks) or the largest of them (seconds, memory). */
+typedef struct natsl_stats {
+    int64_t halo_bytes, state_bytes, kept_bytes, directory_bytes; /**< sent between ranks */
+    int64_t kept_chunks, chunks; /**< (chunk, head, NAtS-L layer) triples: kept, and complete in all */
+    size_t peak_bytes;           /**< largest resident memory of a rank so far */
+    size_t weight_bytes, stage_bytes, residual_bytes, kept_store_bytes; /**< of the rank with most */
+    double wait_s;               /**< largest time a rank spent waiting for others */
+    double phase_s[16];          /**< by natsl_stats_phase_name; largest of all ranks */
+} natsl_stats;
+natsl_status natsl_context_stats(natsl_context *context, natsl_stats *stats);
+/** Name of phase i, NULL past the last. Not collective. */
+const char *natsl_stats_phase_name(int i);
+
+/** The plan for a document of `tokens` tokens: filled without reading or allocating anything. Not collective. */
+typedef struct natsl_plan {
+    int ranks, threads;
+    int64_t pass_tokens, stage_tokens, passes;
+    size_t weight_bytes, stage_bytes, residual_bytes, context_bytes; /**< per rank; weights per node */
+    size_t kept_bytes_all;   /**< per rank, if every chunk were kept */
+    int64_t halo_bytes, state_bytes, kept_bytes_all_sent; /**< all ranks together; kept: if every chunk were kept */
+} natsl_plan;
+natsl_status natsl_plan_make(const natsl_config *config, int ranks, const natsl_options *options, int64_t tokens,
+                             natsl_plan *plan);
+/** Tokens [first[r], first[r+1]) of pass `pass` belong to rank r; first [ranks+1]. Not collective. */
+void natsl_plan_ranges(const natsl_config *config, const natsl_plan *plan, int64_t tokens, int64_t pass, int64_t *first);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

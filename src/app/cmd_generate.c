@@ -1,0 +1,297 @@
+/* cmd_generate.c - natsl generate: text that follows a document and a prompt. */
+#include "agree.h"
+#include "app.h"
+#include "core.h"
+#include "sample.h"
+#include "session.h"
+#include "tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(member) offsetof(natsl_args, member)
+static const natsl_option options[] = {
+    {.kind = NATSL_OPT_TEXT,
+     .name = "model",
+     .value = "M.h5",
+     .offset = AT(model),
+     .need = NATSL_REQUIRED,
+     .help = "model file"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "prompt",
+     .value = "TEXT",
+     .offset = AT(prompt),
+     .help = "text after the document; needed where there is no document and no context"},
+    {.kind = NATSL_OPT_COUNT,
+     .name = "max-new",
+     .value = "N",
+     .offset = AT(max_new),
+     .need = NATSL_REQUIRED,
+     .least = 1,
+     .most = INT32_MAX,
+     .help = "most tokens to generate"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "context",
+     .value = "CTX.h5",
+     .offset = AT(context),
+     .help = "what natsl read kept, instead of DOC"},
+    {.kind = NATSL_OPT_REAL,
+     .name = "temperature",
+     .value = "T",
+     .offset = AT(temperature),
+     .low = 0.0,
+     .high = 1e6,
+     .help = "0 (default): always the most probable token"},
+    {.kind = NATSL_OPT_COUNT,
+     .name = "top-k",
+     .value = "K",
+     .offset = AT(top_k),
+     .most = INT32_MAX,
+     .help = "choose among the K most probable tokens; 0 (default): all"},
+    {.kind = NATSL_OPT_REAL,
+     .name = "top-p",
+     .value = "P",
+     .offset = AT(top_p),
+     .low = 0.0,
+     .high = 1.0,
+     .open = 1,
+     .help = "choose among the fewest tokens that reach probability P; 1 (default): all"},
+    {.kind = NATSL_OPT_COUNT,
+     .name = "seed",
+     .value = "S",
+     .offset = AT(seed),
+     .most = INT64_MAX,
+     .help = "of the random choice; the same seed gives the same text (default 0)"},
+    {.kind = NATSL_OPT_STOPS,
+     .name = "stop",
+     .value = "TEXT",
+     .help = "end before this text; may be given several times"},
+    {.kind = NATSL_OPT_FLAG,
+     .name = "json",
+     .offset = AT(json),
+     .help = "print one JSON object at the end instead of text"},
+    {.kind = NATSL_OPT_END},
+};
+
+/** What rank 0 decides about each token. */
+typedef struct decision {
+    int32_t token, ends, status;
+} decision;
+
+/** Text on its way to stdout, or to the JSON object. Rank 0 only. */
+typedef struct output {
+    int json;
+    natsl_text_stream *stream;
+    char *text; /* [length] all text so far, with --json */
+    size_t length, capacity;
+    json_t *tokens;
+    int stopped;
+} output;
+
+static natsl_status put(output *o, const char *text, size_t length)
+{
+    if (!o->json) {
+        (void)fwrite(text, 1, length, stdout);
+        return natsl_stdout_flush();
+    }
+    if (length > o->capacity - o->length) {
+        const size_t capacity = 2 * (o->length + length);
+        char *more = realloc(o->text, capacity);
+        if (!more) return natsl_fail(NATSL_ERR_NOMEM, "text: no memory for %zu bytes", capacity);
+        o->text = more;
+        o->capacity = capacity;
+    }
+    if (length > 0) memcpy(o->text + o->length, text, length);
+    o->length += length;
+    return NATSL_OK;
+}
+
+static natsl_status put_token(output *o, const natsl_tokenizer *tokenizer, int32_t token)
+{
+    char bytes[NATSL_TOKEN_BYTES];
+    const char *ready = NULL;
+    size_t length = natsl_tokenizer_decode(tokenizer, token, bytes);
+    if (o->json && json_array_append_new(o->tokens, json_integer(token)) != 0)
+        return natsl_fail(NATSL_ERR_NOMEM, "--json: no memory for the tokens");
+    natsl_status st = natsl_text_stream_add(o->stream, bytes, length, &ready, &length, &o->stopped);
+    return st == NATSL_OK ? put(o, ready, length) : st;
+}
+
+/** A JSON string of text that need not be UTF-8: what is none becomes U+FFFD. */
+static json_t *text_as_json(const char *text, size_t length)
+{
+    json_t *string = json_stringn(text, length);
+    if (string || length > SIZE_MAX / 4) return string;
+    char *clean = natsl_alloc(3 * length + 1, 1, "text");
+    size_t n = 0;
+    for (size_t i = 0; clean && i < length;) {
+        size_t take = 0; /* the longest valid character here */
+        for (size_t k = 1; k <= 4 && i + k <= length && take == 0; k++) {
+            json_t *one = json_stringn(text + i, k);
+            if (one) take = k;
+            json_decref(one);
+        }
+        memcpy(clean + n, take ? text + i : "\xef\xbf\xbd", take ? take : 3);
+        n += take ? take : 3;
+        i += take ? take : 1;
+    }
+    string = clean ? json_stringn(clean, n) : NULL;
+    natsl_free(clean);
+    return string;
+}
+
+/** The rest of the text and a last newline, or the JSON object. Rank 0. */
+static natsl_status put_end(output *o, int64_t made)
+{
+    const char *ready = NULL;
+    size_t length = 0;
+    natsl_text_stream_finish(o->stream, &ready, &length);
+    natsl_status st = put(o, ready, length);
+    if (st != NATSL_OK) return st;
+    if (!o->json) return put(o, "\n", 1);
+    json_t *object = json_pack("{s:o?, s:O, s:I, s:s}", "text", text_as_json(o->text ? o->text : "", o->length),
+                               "tokens", o->tokens, "count", (json_int_t)made, "end", o->stopped ? "stop" : "max-new");
+    char *line = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    if (line) puts(line);
+    free(line);
+    json_decref(object);
+    return line ? natsl_stdout_flush() : natsl_fail(NATSL_ERR_NOMEM, "--json: no memory for the result");
+}
+
+/** Generates. logits [vocab] on all ranks; scratch [vocab] on rank 0. */
+static natsl_status loop(natsl_session *s, const natsl_tokenizer *tokenizer, output *o, float *logits,
+                         natsl_candidate *scratch, int64_t *made)
+{
+    natsl_app *app = s->app;
+    const natsl_args *a = &app->args;
+    const natsl_sampling how = {.temperature = a->temperature, .top_k = a->top_k, .top_p = a->top_p};
+    natsl_rng rng = {(uint64_t)a->seed};
+    natsl_status st = NATSL_OK;
+    for (*made = 0; *made < a->max_new;) {
+        decision d = {0};
+        if ((st = natsl_context_logits(s->cx, logits)) != NATSL_OK) return st;
+        if (app->rank == 0) {
+            natsl_status mine = natsl_sample(logits, (size_t)s->info.config.vocab_size, &how, &rng, scratch, &d.token);
+            if (mine == NATSL_OK) mine = put_token(o, tokenizer, d.token);
+            d.status = (int32_t)mine;
+            d.ends = o->stopped;
+        }
+        NATSL_MPI(MPI_Bcast(&d, sizeof d, MPI_BYTE, 0, app->comm));
+        if (d.status != NATSL_OK) return natsl_app_agree(app, (natsl_status)d.status);
+        ++*made;
+        if (d.ends || *made == a->max_new) break;
+        if ((st = natsl_context_next(s->cx, d.token)) != NATSL_OK) return st;
+    }
+    return NATSL_OK;
+}
+
+static natsl_status read_prompt(natsl_session *s, const natsl_tokenizer *tokenizer, const char *prompt)
+{
+    size_t count = strlen(prompt);
+    if (count == 0) return NATSL_OK;
+    int32_t *ids = natsl_alloc(count, sizeof *ids, "prompt");
+    natsl_status st = ids ? natsl_tokenizer_encode(tokenizer, prompt, count, ids, &count) : NATSL_ERR_NOMEM;
+    st = natsl_app_agree(s->app, st);
+    const double start = natsl_now_s();
+    if (st == NATSL_OK) st = natsl_context_extend_array(s->cx, (int64_t)count, ids, NULL);
+    if (st == NATSL_OK) {
+        s->read += (int64_t)count;
+        s->read_s += natsl_now_s() - start;
+    }
+    natsl_free(ids);
+    return st;
+}
+
+static natsl_status report(natsl_session *s, int64_t made, double seconds)
+{
+    natsl_app *app = s->app;
+    natsl_summary_count(app, "tokens", natsl_context_position(s->cx));
+    natsl_summary_count(app, "tokens_generated", made);
+    natsl_summary_real(app, "generate_seconds", seconds);
+    if (app->rank == 0 && !app->args.quiet)
+        fprintf(stderr,
+                "tokens      %lld in the context, %lld of them read now; generated %lld in %.2f s, %.1f tokens/s\n",
+                (long long)natsl_context_position(s->cx), (long long)s->read, (long long)made, seconds,
+                seconds > 0.0 ? (double)made / seconds : 0.0);
+    return natsl_session_report(s, stderr);
+}
+
+static natsl_status generate(natsl_session *s, const char *prompt)
+{
+    natsl_app *app = s->app;
+    const natsl_args *a = &app->args;
+    const size_t vocab = (size_t)s->info.config.vocab_size;
+    natsl_tokenizer tokenizer;
+    output o = {.json = a->json};
+    float *logits = NULL;
+    natsl_candidate *scratch = NULL;
+    int64_t made = 0;
+    natsl_status st = natsl_tokenizer_create(s->info.tokenizer, s->info.config.vocab_size, &tokenizer);
+    if (st != NATSL_OK) return st;
+    if (a->n_operands > 0) {
+        if ((st = natsl_session_open_doc(s, a->operands[0])) != NATSL_OK) return st;
+        if ((st = natsl_session_read_doc(s)) != NATSL_OK) return st;
+    }
+    if ((st = read_prompt(s, &tokenizer, prompt)) != NATSL_OK) return st;
+
+    logits = natsl_alloc(vocab, sizeof *logits, "scores");
+    scratch = app->rank == 0 ? natsl_alloc(vocab, sizeof *scratch, "candidates") : NULL;
+    if (!logits || (app->rank == 0 && !scratch)) st = NATSL_ERR_NOMEM;
+    if (st == NATSL_OK && app->rank == 0) st = natsl_text_stream_create(a->stops, a->n_stops, &o.stream);
+    if (st == NATSL_OK && app->rank == 0 && o.json && !(o.tokens = json_array()))
+        st = natsl_fail(NATSL_ERR_NOMEM, "--json: no memory for the tokens");
+    NATSL_TRY(st, cleanup, natsl_app_agree(app, st));
+    const double start = natsl_now_s();
+    NATSL_TRY(st, cleanup, loop(s, &tokenizer, &o, logits, scratch, &made));
+    const double seconds = natsl_now_s() - start;
+    NATSL_TRY(st, cleanup, natsl_app_agree(app, app->rank == 0 ? put_end(&o, made) : NATSL_OK));
+    st = report(s, made, seconds);
+cleanup:
+    json_decref(o.tokens);
+    free(o.text);
+    natsl_text_stream_destroy(&o.stream);
+    natsl_free(scratch);
+    natsl_free(logits);
+    return st;
+}
+
+static natsl_status run(natsl_app *app)
+{
+    const natsl_args *a = &app->args;
+    const char *prompt = a->prompt ? a->prompt : "";
+    natsl_session s;
+    natsl_status st;
+    if (a->context && a->n_operands > 0)
+        return natsl_fail(NATSL_ERR_USAGE,
+                          "generate: both DOC and --context, expected one of them (natsl read --context "
+                          "continues a context)");
+    if (!a->context && a->n_operands == 0 && !*prompt)
+        return natsl_fail(NATSL_ERR_USAGE, "generate: no text to continue, expected --prompt TEXT, DOC or --context");
+    if (a->dry_run) {
+        st = natsl_session_look(&s, app);
+        if (st == NATSL_OK && a->n_operands > 0) st = natsl_session_open_doc(&s, a->operands[0]);
+        if (st == NATSL_OK)
+            st = natsl_session_print_plan(&s, (s.doc ? natsl_doc_length(s.doc) : 0) + (int64_t)strlen(prompt));
+    } else {
+        st = natsl_session_open(&s, app, a->context);
+        if (st == NATSL_OK) st = generate(&s, prompt);
+    }
+    natsl_session_close(&s);
+    return st;
+}
+
+const natsl_command natsl_command_generate = {
+    .name = "generate",
+    .usage = "generate --model M.h5 [DOC | --context CTX.h5] --prompt TEXT --max-new N",
+    .summary = "text that follows a document and a prompt",
+    .details =
+        "Reads DOC (a text file, an HDF5 token file or -) or loads the context that natsl read kept, reads the prompt, "
+        "and\n"
+        "prints what follows, as it comes. Statistics go to standard error. The text ends after --max-new tokens or\n"
+        "before a --stop text.\n",
+    .options = options,
+    .operand = "DOC",
+    .least = 0,
+    .most = 1,
+    .run = run,
+};

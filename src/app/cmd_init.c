@@ -1,0 +1,132 @@
+/* cmd_init.c - natsl init: a model file with random weights. */
+#include "app.h"
+#include "core.h"
+#include "files.h"
+#include "init.h"
+
+#include <errno.h>
+#include <natsl/config.h>
+#include <natsl/version.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_CONFIG_BYTES ((size_t)1 << 20)
+
+static const char *const tokenizer_words[] = {"auto", "byte", "none", NULL};
+enum { TOKENIZER_AUTO, TOKENIZER_BYTE, TOKENIZER_NONE };
+
+#define AT(member) offsetof(natsl_args, member)
+static const natsl_option options[] = {
+    {.kind = NATSL_OPT_TEXT,
+     .name = "config",
+     .value = "C.json",
+     .offset = AT(config),
+     .need = NATSL_REQUIRED,
+     .help = "configuration in the published keys"},
+    {.kind = NATSL_OPT_COUNT,
+     .name = "seed",
+     .value = "S",
+     .offset = AT(seed),
+     .need = NATSL_REQUIRED,
+     .most = INT64_MAX,
+     .help = "the same seed gives the same weights"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "out",
+     .value = "M.h5",
+     .offset = AT(out),
+     .need = NATSL_REQUIRED_UNLESS_DRY,
+     .help = "model file to write"},
+    {.kind = NATSL_OPT_WORD,
+     .name = "tokenizer",
+     .value = "KIND",
+     .offset = AT(tokenizer),
+     .words = tokenizer_words,
+     .help = "byte, none, or auto: byte when the vocabulary has 256 tokens or more"},
+    {.kind = NATSL_OPT_END},
+};
+
+static natsl_status read_config(const char *path, natsl_config *config)
+{
+    natsl_status st = NATSL_OK;
+    char *text = NULL;
+    size_t length = 0;
+    FILE *file = fopen(path, "rb");
+    if (!file) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
+    text = natsl_alloc(MAX_CONFIG_BYTES + 1, 1, "configuration");
+    if (!text) {
+        st = NATSL_ERR_NOMEM;
+        goto cleanup;
+    }
+    errno = 0;
+    length = fread(text, 1, MAX_CONFIG_BYTES + 1, file);
+    if (ferror(file)) {
+        st = natsl_fail(errno == EISDIR ? NATSL_ERR_INPUT : NATSL_ERR_IO, "%s: %s", path, strerror(errno));
+    } else if (length > MAX_CONFIG_BYTES) {
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: more than %zu bytes, expected a configuration", path, MAX_CONFIG_BYTES);
+    } else {
+        st = natsl_config_parse(text, length, path, config);
+    }
+cleanup:
+    natsl_free(text);
+    (void)fclose(file);
+    return st;
+}
+
+static natsl_status create(natsl_app *app)
+{
+    const natsl_args *a = &app->args;
+    natsl_config config;
+    natsl_layout layout = {0};
+    float *flat = NULL;
+    char origin[128];
+    natsl_status st = read_config(a->config, &config);
+    if (st != NATSL_OK) return st;
+    const int byte = a->tokenizer == TOKENIZER_BYTE || (a->tokenizer == TOKENIZER_AUTO && config.vocab_size >= 256);
+    if (byte && config.vocab_size < 256)
+        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: byte needs 256 tokens, but %s says vocab_size %d", a->config,
+                          config.vocab_size);
+    NATSL_TRY(st, cleanup, natsl_layout_create(&config, &layout));
+    int64_t parameters = 0;
+    for (size_t i = 0; i < layout.count; i++) parameters += (int64_t)layout.tensors[i].count;
+    if (!a->dry_run) {
+        flat = natsl_alloc(layout.floats, sizeof *flat, "weights");
+        if (!flat) {
+            st = NATSL_ERR_NOMEM;
+            goto cleanup;
+        }
+        natsl_init_weights(&config, &layout, (uint64_t)a->seed, flat);
+        (void)snprintf(origin, sizeof origin, "natsl init, version %s, seed %lld", NATSL_VERSION_TEXT,
+                       (long long)a->seed);
+        NATSL_TRY(st, cleanup, natsl_model_file_write(a->out, &config, byte ? "byte" : "none", origin, &layout, flat));
+    }
+    if (app->summary) (void)json_object_set_new(app->summary, "parameters", json_integer((json_int_t)parameters));
+    if (!a->quiet) {
+        char size[32];
+        printf("%s: %lld parameters, %s, tokenizer %s\n", a->dry_run ? a->config : a->out, (long long)parameters,
+               natsl_format_bytes((double)layout.floats * sizeof(float), size), byte ? "byte" : "none");
+        st = natsl_stdout_flush();
+    }
+cleanup:
+    natsl_free(flat);
+    natsl_layout_free(&layout);
+    return st;
+}
+
+static natsl_status run(natsl_app *app)
+{
+    const char *inputs[] = {app->args.config};
+    natsl_status st = app->args.dry_run ? NATSL_OK : natsl_app_check_out(app, app->args.out, inputs, 1);
+    if (st != NATSL_OK) return st;
+    return natsl_app_agree(app, app->rank == 0 ? create(app) : NATSL_OK);
+}
+
+const natsl_command natsl_command_init = {
+    .name = "init",
+    .usage = "init --config C.json --seed S --out M.h5",
+    .summary = "write a model with random weights, initialised as published",
+    .details = "Reads a configuration (JSON, the keys of the published models; missing keys take their defaults) and "
+               "writes a model\n"
+               "file. Under mpirun rank 0 does the work.\n",
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,76 @@
+/* cmd_read.c - natsl read: a document into a context that is kept in a file. */
+#include "agree.h"
+#include "app.h"
+#include "core.h"
+#include "session.h"
+
+#define AT(member) offsetof(natsl_args, member)
+static const natsl_option options[] = {
+    {.kind = NATSL_OPT_TEXT,
+     .name = "model",
+     .value = "M.h5",
+     .offset = AT(model),
+     .need = NATSL_REQUIRED,
+     .help = "model file"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "out",
+     .value = "CTX.h5",
+     .offset = AT(out),
+     .need = NATSL_REQUIRED_UNLESS_DRY,
+     .help = "context file to write"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "context",
+     .value = "CTX.h5",
+     .offset = AT(context),
+     .help = "continue this context instead of an empty one"},
+    {.kind = NATSL_OPT_END},
+};
+
+static natsl_status read_and_save(natsl_session *s)
+{
+    natsl_app *app = s->app;
+    natsl_status st = natsl_session_open_doc(s, app->args.operands[0]);
+    if (st == NATSL_OK) st = natsl_session_read_doc(s);
+    if (st == NATSL_OK) st = natsl_context_save(s->cx, app->args.out);
+    if (st != NATSL_OK) return st;
+    const int64_t position = natsl_context_position(s->cx);
+    natsl_summary_count(app, "tokens", position);
+    if (app->rank == 0 && !app->args.quiet)
+        printf("tokens      %lld, the context holds %lld\n", (long long)natsl_doc_length(s->doc), (long long)position);
+    if ((st = natsl_session_report(s, stdout)) != NATSL_OK) return st;
+    return natsl_app_agree(app, app->rank == 0 ? natsl_stdout_flush() : NATSL_OK);
+}
+
+static natsl_status run(natsl_app *app)
+{
+    const natsl_args *a = &app->args;
+    /* --out may be the context that is continued: it is read whole before the new one takes its name. */
+    const char *inputs[] = {a->model, a->operands[0]};
+    natsl_session s;
+    natsl_status st;
+    if (a->dry_run) {
+        st = natsl_session_look(&s, app);
+        if (st == NATSL_OK) st = natsl_session_open_doc(&s, a->operands[0]);
+        if (st == NATSL_OK) st = natsl_session_print_plan(&s, natsl_doc_length(s.doc));
+    } else {
+        if ((st = natsl_app_check_out(app, a->out, inputs, 2)) != NATSL_OK) return st;
+        st = natsl_session_open(&s, app, a->context);
+        if (st == NATSL_OK) st = read_and_save(&s);
+    }
+    natsl_session_close(&s);
+    return st;
+}
+
+const natsl_command natsl_command_read = {
+    .name = "read",
+    .usage = "read --model M.h5 DOC --out CTX.h5",
+    .summary = "read a document once, keep its context",
+    .details = "DOC is a text file, an HDF5 token file or - (text from standard input). What the model remembers of it "
+               "goes to\n"
+               "CTX.h5, for natsl generate --context or another natsl read --context, on any number of ranks.\n",
+    .options = options,
+    .operand = "DOC",
+    .least = 1,
+    .most = 1,
+    .run = run,
+};

@@ -1,0 +1,77 @@
+/* options.h - what stands on the command line, checked. One table entry describes an option for parsing and for help.
+ * Owns: the list of stop texts. MPI: none; every rank parses the same words to the same result.
+ * Tests: tests/cli/usage.sh */
+#ifndef NATSL_APP_OPTIONS_H
+#define NATSL_APP_OPTIONS_H
+
+#include <natsl/context.h>
+#include <natsl/status.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define NATSL_MAX_STOPS    64
+#define NATSL_MAX_OPERANDS 2
+
+/** Values of all options of all commands; text is borrowed from argv. */
+typedef struct natsl_args {
+    /* common */
+    int64_t threads, pass_tokens, stage_tokens; /* 0: automatic */
+    int state_pass, route, kernels;             /* index into the option's words */
+    int dry_run, quiet, help;
+    const char *log_json;
+    /* of single commands */
+    const char *model, *config, *out, *context, *prompt;
+    const char *write;
+    int tokenizer; /* 0 byte, 1 none */
+    int64_t seed, max_new, top_k;
+    double temperature, top_p;
+    int json;
+    const char *stops[NATSL_MAX_STOPS];
+    size_t n_stops;
+    const char *operands[NATSL_MAX_OPERANDS];
+    int n_operands;
+} natsl_args;
+
+typedef enum natsl_option_kind {
+    NATSL_OPT_END = 0,
+    NATSL_OPT_FLAG,  /* int, set to 1 */
+    NATSL_OPT_COUNT, /* int64_t in least .. most; K, M, G multiply by powers of 1024 */
+    NATSL_OPT_REAL,  /* double in low .. high (low itself excluded when `open`) */
+    NATSL_OPT_WORD,  /* int: index into words */
+    NATSL_OPT_TEXT,  /* const char * */
+    NATSL_OPT_STOPS  /* repeatable text */
+} natsl_option_kind;
+
+typedef enum natsl_need { NATSL_OPTIONAL = 0, NATSL_REQUIRED, NATSL_REQUIRED_UNLESS_DRY } natsl_need;
+
+typedef struct natsl_option {
+    natsl_option_kind kind;
+    const char *name;  /* without "--" */
+    const char *value; /* how help names the argument; NULL for flags */
+    const char *help;
+    size_t offset; /* in natsl_args */
+    natsl_need need;
+    int64_t least, most;
+    double low, high;
+    int open;
+    const char *const *words; /* ended by NULL */
+} natsl_option;
+
+/** Options that every command takes. */
+extern const natsl_option natsl_common_options[];
+
+/** Reads the words after the command's name.
+ * \param command its name, for messages.   \param own its options, ended by NATSL_OPT_END.
+ * \param operand how a missing operand is named ("DOC"); least, most: how many may stand there.
+ * \return NATSL_ERR_USAGE with a line that says what was expected. With --help nothing is required. */
+natsl_status natsl_options_parse(const char *command, const natsl_option *own, const char *operand, int least, int most,
+                                 int argc, char **argv, natsl_args *out);
+
+/** A whole number with an optional K, M or G (powers of 1024); false when it is none or does not fit int64. */
+int natsl_parse_count(const char *text, int64_t *out);
+
+/** The help lines of a table. */
+void natsl_options_print(FILE *to, const natsl_option *options);
+
+#endif

@@ -1,0 +1,125 @@
+/* session.c - model, context, document. See session.h. */
+#include "session.h"
+
+#include "agree.h"
+#include "core.h"
+
+#include <math.h>
+#include <string.h>
+
+static void begin(natsl_session *s, natsl_app *app)
+{
+    const natsl_args *a = &app->args;
+    memset(s, 0, sizeof *s);
+    s->app = app;
+    s->options = (natsl_options){.threads = (int)a->threads,
+                                 .kernels = (natsl_kernel_set)a->kernels,
+                                 .route = (natsl_route)a->route,
+                                 .pass_tokens = a->pass_tokens,
+                                 .stage_tokens = a->stage_tokens};
+}
+
+natsl_status natsl_session_look(natsl_session *s, natsl_app *app)
+{
+    begin(s, app);
+    natsl_status st = app->rank == 0 ? natsl_model_file_info(app->args.model, &s->info) : NATSL_OK;
+    if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
+    NATSL_MPI(MPI_Bcast(&s->info, sizeof s->info, MPI_BYTE, 0, app->comm));
+    return NATSL_OK;
+}
+
+natsl_status natsl_session_open(natsl_session *s, natsl_app *app, const char *context)
+{
+    const double start = natsl_now_s();
+    begin(s, app);
+    natsl_status st = natsl_model_open(app->comm, app->args.model, &s->model);
+    if (st != NATSL_OK) return st;
+    s->load_s = natsl_now_s() - start;
+    s->info.config = *natsl_model_config(s->model);
+    (void)snprintf(s->info.tokenizer, sizeof s->info.tokenizer, "%s", natsl_model_tokenizer(s->model));
+    st = context ? natsl_context_load(app->comm, s->model, &s->options, context, &s->cx)
+                 : natsl_context_create(app->comm, s->model, &s->options, &s->cx);
+    if (st != NATSL_OK) natsl_session_close(s);
+    return st;
+}
+
+void natsl_session_close(natsl_session *s)
+{
+    natsl_result_abandon(&s->result);
+    natsl_doc_close(&s->doc);
+    natsl_context_destroy(&s->cx);
+    natsl_model_close(&s->model);
+}
+
+natsl_status natsl_session_open_doc(natsl_session *s, const char *path)
+{
+    return natsl_doc_open(s->app->comm, path, &s->info, &s->doc);
+}
+
+/* ---- reading --------------------------------------------------------------------------------------------------------- */
+
+static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_t *ids)
+{
+    natsl_session *s = user;
+    return natsl_doc_read(s->doc, first - s->doc_begin, count, ids);
+}
+
+static natsl_status take_logprobs(void *user, int64_t first, int64_t count, const float *values)
+{
+    natsl_session *s = user;
+    for (int64_t i = 0; i < count; i++) {
+        const double v = (double)values[i];
+        if (!(fabs(v) <= 0x1p30)) /* also NaN; the bound keeps the sum of 2^32 tokens in 96 bits */
+            return natsl_fail(NATSL_ERR_INPUT, "%s: gives token %lld the log-probability %g, expected 0 to -1e9",
+                              s->app->args.model, (long long)(first + i + 1), v);
+        s->sum.units += (__int128)nearbyint(v * 0x1p30);
+    }
+    return natsl_result_logprobs(s->result, first, count, values);
+}
+
+static natsl_status take_hidden(void *user, int64_t first, int64_t count, const float *rows)
+{
+    natsl_session *s = user;
+    return natsl_result_hidden(s->result, first, count, rows);
+}
+
+static natsl_status take_choices(void *user, int layer, int64_t first_chunk, int64_t count, const uint8_t *keep)
+{
+    natsl_session *s = user;
+    return natsl_result_choices(s->result, layer, first_chunk, count, keep);
+}
+
+static void take_progress(void *user, int64_t done, int64_t total)
+{
+    natsl_session *s = user;
+    natsl_progress_update(&s->progress, done, total);
+}
+
+natsl_status natsl_session_read_doc(natsl_session *s)
+{
+    const int64_t length = natsl_doc_length(s->doc);
+    natsl_stream stream = {.user = s, .tokens = give_tokens, .progress = take_progress};
+    if (s->result) {
+        stream.logprobs = take_logprobs;
+        stream.choices = take_choices;
+        if (s->write_hidden) stream.hidden = take_hidden;
+    }
+    s->doc_begin = natsl_context_position(s->cx);
+    const double start = natsl_now_s();
+    natsl_progress_start(&s->progress, s->app, "reading");
+    const natsl_status st = natsl_context_extend(s->cx, length, &stream);
+    natsl_progress_finish(&s->progress);
+    s->read_s += natsl_now_s() - start;
+    if (st == NATSL_OK) s->read += length;
+    return st;
+}
+
+double natsl_session_mean(natsl_session *s, int64_t count)
+{
+    /* Two int64: the high part signed, the low 32 bits never negative. Their sums over ranks fit, and put together again they are
+     * the exact sum. */
+    int64_t parts[2] = {(int64_t)(s->sum.units >> 32), (int64_t)(s->sum.units & 0xffffffff)};
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, parts, 2, MPI_INT64_T, MPI_SUM, s->app->comm));
+    const __int128 units = ((__int128)parts[0] * ((__int128)1 << 32)) + parts[1];
+    return count > 0 ? (double)units / (0x1p30 * (double)count) : NAN;
+}

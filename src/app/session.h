@@ -1,0 +1,63 @@
+/* session.h - a model, a context and documents read into it: what score, read and generate share.
+ * Owns: what it opens, until natsl_session_close. MPI: collective on app->comm unless said. */
+#ifndef NATSL_APP_SESSION_H
+#define NATSL_APP_SESSION_H
+
+#include "app.h"
+#include "files.h"
+#include "progress.h"
+
+#include <natsl/context.h>
+
+/** A sum of log-probabilities that does not depend on the order of its terms, so neither on the number of ranks: an integer
+ * in units of 2^-30. */
+typedef struct natsl_exact_sum {
+    __int128 units;
+} natsl_exact_sum;
+
+typedef struct natsl_session {
+    natsl_app *app;
+    natsl_model_info info; /* equal on all ranks */
+    natsl_options options;
+    natsl_model *model;
+    natsl_context *cx;
+    double load_s; /* for opening the model */
+    /* of the reading so far */
+    natsl_exact_sum sum;
+    int64_t read; /* tokens read by this run */
+    double read_s;
+    natsl_progress progress;
+    natsl_doc *doc;
+    int64_t doc_begin; /* position of the document's first token */
+    natsl_result *result;
+    int write_hidden;
+} natsl_session;
+
+/** Configuration and tokenizer only, for --dry-run. */
+natsl_status natsl_session_look(natsl_session *s, natsl_app *app);
+
+/** Opens the model and an empty context, or the one saved in `context` (NULL: empty). */
+natsl_status natsl_session_open(natsl_session *s, natsl_app *app, const char *context);
+void natsl_session_close(natsl_session *s);
+
+/** Opens a document. */
+natsl_status natsl_session_open_doc(natsl_session *s, const char *path);
+
+/** Reads the open document into the context; log-probabilities, choices and (write_hidden) hidden rows go to s->result unless
+ * that is NULL; then they are neither computed nor summed. */
+natsl_status natsl_session_read_doc(natsl_session *s);
+
+/** Mean of the log-probabilities of `count` tokens, equal for any number of ranks; NaN for count 0. */
+double natsl_session_mean(natsl_session *s, int64_t count);
+
+/** Prints the plan for a text of `tokens` tokens (after `before` that a loaded context holds) on rank 0. */
+natsl_status natsl_session_print_plan(natsl_session *s, int64_t tokens);
+
+/** What reading has cost, to `to` (rank 0, unless --quiet) and to the log's last line. */
+natsl_status natsl_session_report(natsl_session *s, FILE *to);
+
+/** Adds a value to the log's last line; rank 0's calls count. Not collective. A NaN is left out. */
+void natsl_summary_real(natsl_app *app, const char *name, double value);
+void natsl_summary_count(natsl_app *app, const char *name, int64_t value);
+
+#endif

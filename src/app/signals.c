@@ -1,0 +1,47 @@
+/* signals.c - orderly end on signals. See signals.h. */
+#include "signals.h"
+
+#include "files.h"
+
+#include <natsl/status.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t loud, log_fd = -1, done_status = -1;
+
+/** Async-signal-safe: unlink, write and _exit only. */
+static void end_now(int number)
+{
+    static const char line[] = "natsl: interrupted, nothing was saved\n";
+    static const char log_line[] =
+        "{\"event\": \"end\", \"status\": 6, \"error\": \"interrupted, nothing was saved\"}\n";
+    ssize_t ignored = 0;
+    (void)number;
+    if (done_status >= 0) _exit(done_status);
+    if (natsl_temporary_path[0]) (void)unlink(natsl_temporary_path);
+    if (loud) ignored = write(STDERR_FILENO, line, sizeof line - 1);
+    if (log_fd >= 0) ignored = write((int)log_fd, log_line, sizeof log_line - 1);
+    (void)ignored;
+    _exit(NATSL_INTERRUPTED);
+}
+
+void natsl_signals_install(int speaks)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action, old;
+    memset(&action, 0, sizeof action);
+    sigfillset(&action.sa_mask); /* a second signal waits: the first one ends the program anyway */
+    action.sa_handler = end_now;
+    loud = speaks;
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN) continue;
+        (void)sigaction(numbers[i], &action, NULL);
+    }
+    action.sa_handler = SIG_IGN;
+    (void)sigaction(SIGPIPE, &action, NULL);
+}
+
+void natsl_signals_done(int status) { done_status = status; }
+
+void natsl_signals_log(int fd) { log_fd = fd; }

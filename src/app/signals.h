@@ -1,0 +1,17 @@
+/* signals.h - SIGINT, SIGTERM and SIGHUP end the program at once with exit code 6 and leave no temporary file.
+ * Owns: the handlers. MPI: none in handlers. Tests: tests/cli/signals.sh */
+#ifndef NATSL_APP_SIGNALS_H
+#define NATSL_APP_SIGNALS_H
+
+/** Installs the handlers; a signal that the parent ignores (nohup) stays ignored. SIGPIPE is ignored: writes to a closed
+ * pipe return an error. `speaks`: this rank tells the user. */
+void natsl_signals_install(int speaks);
+
+/** The status is agreed and told: from here on a signal ends the process with it, silently. (mpirun terminates ranks that are
+ * still on their way out when the first has ended with a status other than 0.) */
+void natsl_signals_done(int status);
+
+/** A file descriptor that gets the log's last line when a signal ends the program; -1: none. */
+void natsl_signals_log(int fd);
+
+#endif

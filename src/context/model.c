@@ -1,0 +1,128 @@
+/* model.c - a model's weights in memory, one copy per node. */
+#include "context_impl.h"
+#include "files.h"
+
+#include <string.h>
+
+/** A digest of the weights, to tell models apart (not against forgery): four interleaved multiply-xor lanes, so that memory
+ * bandwidth is the limit. */
+static uint64_t digest_of(const float *data, size_t count)
+{
+    uint64_t lane[4] = {0x9e3779b97f4a7c15u, 0xbf58476d1ce4e5b9u, 0x94d049bb133111ebu, 0x2545f4914f6cdd1du};
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        for (int k = 0; k < 4; k++) {
+            uint64_t v;
+            memcpy(&v, data + i + 2 * k, sizeof v);
+            lane[k] = (lane[k] ^ v) * 0x9fb21c651e98df25u;
+            lane[k] ^= lane[k] >> 32;
+        }
+    }
+    for (; i < count; i++) {
+        uint32_t v;
+        memcpy(&v, data + i, sizeof v);
+        lane[0] = (lane[0] ^ v) * 0x9fb21c651e98df25u;
+        lane[0] ^= lane[0] >> 32;
+    }
+    return lane[0] ^ lane[1] * 3 ^ lane[2] * 5 ^ lane[3] * 7 ^ (uint64_t)count;
+}
+
+/** Room for the weights: one shared array per node, or a private one where there is only one rank on the node or shared
+ * memory cannot be had (then every rank is its own reader). Collective on m->node. */
+static natsl_status allocate_weights(natsl_model *m, int *reader)
+{
+    int node_size = 1, node_rank = 0;
+    size_t bytes = 0;
+    *reader = 1;
+    NATSL_MPI(MPI_Comm_size(m->node, &node_size));
+    NATSL_MPI(MPI_Comm_rank(m->node, &node_rank));
+    if (!natsl_size_mul(&bytes, m->layout.floats, sizeof(float)))
+        return natsl_fail(NATSL_ERR_NOMEM, "the model's weights exceed the address space");
+    if (node_size > 1) {
+        void *base = NULL;
+        const MPI_Aint mine = node_rank == 0 ? (MPI_Aint)bytes : 0;
+        int failed = MPI_Win_allocate_shared(mine, 1, MPI_INFO_NULL, m->node, &base, &m->window) != MPI_SUCCESS;
+        NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, m->node));
+        if (!failed) {
+            MPI_Aint size = 0;
+            int unit = 1;
+            NATSL_MPI(MPI_Win_shared_query(m->window, 0, &size, &unit, &base));
+            m->flat = base;
+            *reader = node_rank == 0;
+            return NATSL_OK;
+        }
+        m->window = MPI_WIN_NULL;
+    }
+    m->flat = natsl_alloc(m->layout.floats, sizeof(float), "weights");
+    return m->flat ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_model **out)
+{
+    natsl_model_info info;
+    natsl_status st = NATSL_OK;
+    int rank = 0, reader = 0;
+    natsl_model *m = natsl_calloc(1, sizeof *m, "model");
+    *out = NULL;
+    memset(&info, 0, sizeof info);
+    NATSL_MPI(MPI_Comm_rank(comm, &rank));
+    if (!m) st = NATSL_ERR_NOMEM;
+    else if (rank == 0) st = natsl_model_file_info(path, &info);
+    if ((st = natsl_agree(comm, st)) != NATSL_OK) {
+        natsl_free(m);
+        return st;
+    }
+    NATSL_MPI(MPI_Bcast(&info, sizeof info, MPI_BYTE, 0, comm));
+    m->window = MPI_WIN_NULL;
+    NATSL_MPI(MPI_Comm_dup(comm, &m->comm));
+    NATSL_MPI(MPI_Comm_set_errhandler(m->comm, MPI_ERRORS_RETURN));
+    NATSL_MPI(MPI_Comm_split_type(m->comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &m->node));
+    NATSL_MPI(MPI_Comm_set_errhandler(m->node, MPI_ERRORS_RETURN));
+    memcpy(m->tokenizer, info.tokenizer, sizeof m->tokenizer);
+
+    st = natsl_agree(m->comm, natsl_layout_create(&info.config, &m->layout));
+    if (st == NATSL_OK) st = natsl_agree(m->comm, allocate_weights(m, &reader));
+    if (st == NATSL_OK) {
+        if (reader) {
+            memset(m->flat, 0, m->layout.floats * sizeof(float)); /* gaps between tensors */
+            st = natsl_model_file_read(path, &m->layout, m->flat);
+        }
+        if (st == NATSL_OK) st = natsl_weights_bind(&info.config, &m->layout, m->flat, &m->weights);
+        if (st == NATSL_OK && rank == 0) m->digest = digest_of(m->flat, m->layout.floats);
+        if (m->window != MPI_WIN_NULL) NATSL_MPI(MPI_Win_fence(0, m->window));
+        st = natsl_agree(m->comm, st);
+    }
+    if (st != NATSL_OK) {
+        natsl_model_close(&m);
+        return st;
+    }
+    NATSL_MPI(MPI_Bcast(&m->digest, 1, MPI_UINT64_T, 0, m->comm));
+    *out = m;
+    return NATSL_OK;
+}
+
+void natsl_model_close(natsl_model **model)
+{
+    natsl_model *m = *model;
+    if (!m) return;
+    natsl_weights_free(&m->weights);
+    natsl_layout_free(&m->layout);
+    if (m->window != MPI_WIN_NULL) NATSL_MPI(MPI_Win_free(&m->window));
+    else natsl_free(m->flat);
+    NATSL_MPI(MPI_Comm_free(&m->node));
+    NATSL_MPI(MPI_Comm_free(&m->comm));
+    natsl_free(m);
+    *model = NULL;
+}
+
+const natsl_config *natsl_model_config(const natsl_model *model) { return &model->weights.config; }
+const char *natsl_model_tokenizer(const natsl_model *model) { return model->tokenizer; }
+size_t natsl_model_bytes(const natsl_model *model) { return model->layout.floats * sizeof(float); }
+uint64_t natsl_model_digest(const natsl_model *model) { return model->digest; }
+
+int64_t natsl_model_parameters(const natsl_model *model)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < model->layout.count; i++) n += (int64_t)model->layout.tensors[i].count;
+    return n;
+}

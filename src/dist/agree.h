@@ -1,0 +1,29 @@
+/* agree.h - ranks agree on errors; MPI's own failures end the job.
+ * MPI: everything here is collective unless said. Tests: tests/mpi/test_agree.c */
+#ifndef NATSL_AGREE_H
+#define NATSL_AGREE_H
+
+#include "core.h"
+#include <mpi.h>
+
+/** Calls an MPI function; on failure prints rank, file:line and MPI's text to stderr and aborts the job. */
+#define NATSL_MPI(call)                                                                                                \
+    do {                                                                                                               \
+        int natsl_mpi_rc_ = (call);                                                                                    \
+        if (natsl_mpi_rc_ != MPI_SUCCESS) natsl_mpi_die(natsl_mpi_rc_, #call, __FILE__, __LINE__);                     \
+    } while (0)
+void natsl_mpi_die(int code, const char *call, const char *file, int line);
+
+/** Every rank gives its own status; all return the worst one and its owner's error text. Collective on comm. */
+natsl_status natsl_agree(MPI_Comm comm, natsl_status mine);
+
+/** All tags of point-to-point messages, so that no two meanings share one. */
+enum natsl_tag {
+    NATSL_TAG_HALO = 1,         /* raw rows for the short convolution, to the next range */
+    NATSL_TAG_STATE,            /* delta-rule state of one value head, to the next range */
+    NATSL_TAG_TAIL,             /* a context's tail, from its owner to the first rank of the next window */
+    NATSL_TAG_DOC,              /* documents */
+    NATSL_TAG_KEPT_COUNT = 100, /* + layer: how many chunks a rank kept in this layer and pass, and which */
+    NATSL_TAG_KEPT_DATA = 1000  /* + 2 * (parity of the pass * layers + layer) + is_new: kept keys and values */
+};
+#endif

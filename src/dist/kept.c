@@ -1,0 +1,264 @@
+/* kept.c - store, directory and stream of kept keys and values. See kept.h. */
+#include "kept.h"
+
+#include "agree.h"
+#include <limits.h>
+#include <string.h>
+
+int64_t natsl_kept_per_slab(size_t unit_floats)
+{
+    const size_t n = NATSL_SLAB_BYTES / (unit_floats * sizeof(float));
+    return n > 0 ? (int64_t)n : 1;
+}
+
+natsl_status natsl_kept_create(int heads, size_t unit_floats, natsl_kept *kept)
+{
+    memset(kept, 0, sizeof *kept);
+    /* One message is one slab, counted in floats by an int. */
+    if (unit_floats > INT_MAX) return natsl_fail(NATSL_ERR_INPUT, "a chunk's keys and values exceed one message");
+    kept->heads = heads;
+    kept->unit_floats = unit_floats;
+    kept->per_slab = natsl_kept_per_slab(unit_floats);
+    kept->lists = natsl_calloc((size_t)heads, sizeof *kept->lists, "lists of kept chunks");
+    return kept->lists ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+void natsl_kept_free(natsl_kept *kept)
+{
+    for (int h = 0; kept->lists && h < kept->heads; h++) {
+        natsl_kept_list *list = &kept->lists[h];
+        for (size_t i = 0; i < list->n_slabs; i++) natsl_free(list->slabs[i]);
+        natsl_free(list->slabs);
+        natsl_free(list->chunks);
+    }
+    for (size_t i = 0; i < kept->n_segments; i++) natsl_free(kept->segments[i].count);
+    natsl_free(kept->lists);
+    natsl_free(kept->segments);
+    memset(kept, 0, sizeof *kept);
+}
+
+/** A larger copy of an array of `count` elements; the old one is freed. NULL (old one kept) when out of memory. */
+static void *grown(void *old, size_t count, size_t new_count, size_t size, const char *what)
+{
+    void *p = natsl_alloc(new_count, size, what);
+    if (!p) return NULL;
+    if (count) memcpy(p, old, count * size);
+    natsl_free(old);
+    return p;
+}
+
+float *natsl_kept_append(natsl_kept *kept, int head, int64_t chunk)
+{
+    natsl_kept_list *list = &kept->lists[head];
+    if (list->count == (int64_t)list->n_slabs * kept->per_slab) { /* all slabs are full: one more */
+        float **slabs = grown(list->slabs, list->n_slabs, list->n_slabs + 1, sizeof *slabs, "slabs");
+        if (!slabs) return NULL;
+        list->slabs = slabs;
+        float *slab = natsl_alloc((size_t)kept->per_slab, kept->unit_floats * sizeof(float), "kept keys and values");
+        if (!slab) return NULL;
+        list->slabs[list->n_slabs++] = slab;
+    }
+    if (list->count == list->capacity) {
+        const int64_t capacity = list->capacity ? 2 * list->capacity : 64;
+        int64_t *chunks = grown(list->chunks, (size_t)list->count, (size_t)capacity, sizeof *chunks, "kept chunk indices");
+        if (!chunks) return NULL;
+        list->chunks = chunks;
+        list->capacity = capacity;
+    }
+    list->chunks[list->count++] = chunk;
+    return natsl_kept_unit(kept, head, list->count - 1);
+}
+
+float *natsl_kept_unit(const natsl_kept *kept, int head, int64_t i)
+{
+    return kept->lists[head].slabs[i / kept->per_slab] + (size_t)(i % kept->per_slab) * kept->unit_floats;
+}
+
+natsl_status natsl_kept_note(natsl_kept *kept, int rank, const int64_t *counts)
+{
+    int64_t any = 0;
+    for (int h = 0; h < kept->heads; h++) any |= counts[h];
+    if (!any) return NATSL_OK;
+    if (kept->n_segments && kept->segments[kept->n_segments - 1].rank == rank) {
+        for (int h = 0; h < kept->heads; h++) kept->segments[kept->n_segments - 1].count[h] += counts[h];
+        return NATSL_OK;
+    }
+    if (kept->n_segments == kept->segment_capacity) {
+        const size_t capacity = kept->segment_capacity ? 2 * kept->segment_capacity : 16;
+        natsl_segment *s = grown(kept->segments, kept->n_segments, capacity, sizeof *s, "directory of kept chunks");
+        if (!s) return NATSL_ERR_NOMEM;
+        kept->segments = s;
+        kept->segment_capacity = capacity;
+    }
+    int64_t *copy = natsl_alloc((size_t)kept->heads, sizeof *copy, "directory of kept chunks");
+    if (!copy) return NATSL_ERR_NOMEM;
+    memcpy(copy, counts, (size_t)kept->heads * sizeof *copy);
+    kept->segments[kept->n_segments++] = (natsl_segment){.rank = rank, .count = copy};
+    return NATSL_OK;
+}
+
+int64_t natsl_kept_total(const natsl_kept *kept)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < kept->n_segments; i++) {
+        for (int h = 0; h < kept->heads; h++) n += kept->segments[i].count[h];
+    }
+    return n;
+}
+
+int64_t natsl_kept_local(const natsl_kept *kept)
+{
+    int64_t n = 0;
+    for (int h = 0; h < kept->heads; h++) n += kept->lists[h].count;
+    return n;
+}
+
+size_t natsl_kept_bytes(const natsl_kept *kept)
+{
+    size_t n = 0;
+    for (int h = 0; h < kept->heads; h++) n += kept->lists[h].n_slabs;
+    return n * (size_t)kept->per_slab * kept->unit_floats * sizeof(float);
+}
+
+natsl_status natsl_kept_copy(const natsl_kept *kept, natsl_kept *out)
+{
+    natsl_status st = natsl_kept_create(kept->heads, kept->unit_floats, out);
+    for (int h = 0; st == NATSL_OK && h < kept->heads; h++) {
+        for (int64_t i = 0; st == NATSL_OK && i < kept->lists[h].count; i++) {
+            float *unit = natsl_kept_append(out, h, kept->lists[h].chunks[i]);
+            if (unit) memcpy(unit, natsl_kept_unit(kept, h, i), kept->unit_floats * sizeof(float));
+            else st = NATSL_ERR_NOMEM;
+        }
+    }
+    for (size_t i = 0; st == NATSL_OK && i < kept->n_segments; i++)
+        st = natsl_kept_note(out, kept->segments[i].rank, kept->segments[i].count);
+    if (st != NATSL_OK) natsl_kept_free(out);
+    return st;
+}
+
+natsl_status natsl_kept_cut(natsl_kept_runs *runs, int64_t per_slab, int rank, int head, int64_t start, int64_t count,
+                            const int64_t *chunks)
+{
+    while (count > 0) {
+        const int64_t room = per_slab - start % per_slab, n = count < room ? count : room;
+        if (runs->count == runs->capacity) {
+            const size_t capacity = runs->capacity ? 2 * runs->capacity : 64;
+            natsl_kept_run *p = grown(runs->runs, runs->count, capacity, sizeof *p, "runs of kept chunks");
+            if (!p) return NATSL_ERR_NOMEM;
+            runs->runs = p;
+            runs->capacity = capacity;
+        }
+        runs->runs[runs->count++] = (natsl_kept_run){rank, head, start, n, chunks};
+        start += n;
+        count -= n;
+        if (chunks) chunks += n;
+    }
+    return NATSL_OK;
+}
+
+natsl_status natsl_kept_all(const natsl_kept *kept, int size, natsl_kept_runs *runs)
+{
+    /* Where each rank's list stands while we walk the segments. */
+    int64_t *at = natsl_calloc((size_t)size * (size_t)kept->heads, sizeof *at, "directory of kept chunks");
+    if (!at) return NATSL_ERR_NOMEM;
+    natsl_status st = NATSL_OK;
+    for (size_t i = 0; i < kept->n_segments; i++) {
+        const natsl_segment *s = &kept->segments[i];
+        for (int h = 0; st == NATSL_OK && h < kept->heads; h++) {
+            int64_t *start = &at[(size_t)s->rank * (size_t)kept->heads + (size_t)h];
+            st = natsl_kept_cut(runs, kept->per_slab, s->rank, h, *start, s->count[h], NULL);
+            *start += s->count[h];
+        }
+    }
+    natsl_free(at);
+    return st;
+}
+
+MPI_Request *natsl_sends_add(natsl_sends *s)
+{
+    if (s->count == s->capacity) {
+        size_t live = 0; /* drop what has finished before growing */
+        for (size_t i = 0; i < s->count; i++) {
+            int done = 0;
+            NATSL_MPI(MPI_Test(&s->requests[i], &done, MPI_STATUS_IGNORE));
+            if (!done) s->requests[live++] = s->requests[i];
+        }
+        s->count = live;
+        if (live >= s->capacity / 2) {
+            const size_t capacity = s->capacity ? 2 * s->capacity : 64;
+            MPI_Request *p = grown(s->requests, s->count, capacity, sizeof *p, "requests");
+            if (!p) return NULL;
+            s->requests = p;
+            s->capacity = capacity;
+        }
+    }
+    return &s->requests[s->count++];
+}
+
+void natsl_sends_wait(natsl_sends *s)
+{
+    for (size_t i = 0; i < s->count; i++) NATSL_MPI(MPI_Wait(&s->requests[i], MPI_STATUS_IGNORE));
+    s->count = 0;
+}
+
+void natsl_sends_free(natsl_sends *s)
+{
+    natsl_free(s->requests);
+    memset(s, 0, sizeof *s);
+}
+
+natsl_status natsl_kept_inbox_create(size_t unit_floats, natsl_kept_inbox *inbox)
+{
+    inbox->slab_floats = (size_t)natsl_kept_per_slab(unit_floats) * unit_floats;
+    inbox->buffers = natsl_alloc(NATSL_KEPT_INFLIGHT * inbox->slab_floats, sizeof(float), "incoming keys and values");
+    return inbox->buffers ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+void natsl_kept_inbox_free(natsl_kept_inbox *inbox)
+{
+    natsl_free(inbox->buffers);
+    inbox->buffers = NULL;
+}
+
+natsl_status natsl_kept_send(MPI_Comm comm, const natsl_kept *kept, const natsl_kept_run *runs, size_t n, int to, int tag,
+                             natsl_sends *sends, int64_t *bytes)
+{
+    for (size_t i = 0; i < n; i++) {
+        MPI_Request *request = natsl_sends_add(sends);
+        if (!request) return NATSL_ERR_NOMEM;
+        const size_t floats = (size_t)runs[i].count * kept->unit_floats; /* at most a slab: fits an int */
+        NATSL_MPI(MPI_Isend(natsl_kept_unit(kept, runs[i].head, runs[i].start), (int)floats, MPI_FLOAT, to, tag, comm,
+                            request));
+        *bytes += (int64_t)(floats * sizeof(float));
+    }
+    return NATSL_OK;
+}
+
+void natsl_kept_stream(MPI_Comm comm, const natsl_kept *kept, const natsl_kept_inbox *inbox, const natsl_kept_run *runs,
+                       const int *tags, size_t n, natsl_kept_sink *sink, void *user, double *wait_s)
+{
+    int self;
+    NATSL_MPI(MPI_Comm_rank(comm, &self));
+    MPI_Request inflight[NATSL_KEPT_INFLIGHT];
+    size_t posted = 0, posted_remote = 0, taken_remote = 0;
+    for (size_t i = 0; i < n; i++) {
+        /* Post receives ahead, in order, while a buffer is free. */
+        for (; posted < n && (runs[posted].rank == self || posted_remote - taken_remote < NATSL_KEPT_INFLIGHT); posted++) {
+            if (runs[posted].rank == self) continue;
+            const size_t slot = posted_remote++ % NATSL_KEPT_INFLIGHT;
+            const int floats = (int)((size_t)runs[posted].count * kept->unit_floats);
+            NATSL_MPI(MPI_Irecv(inbox->buffers + slot * inbox->slab_floats, floats, MPI_FLOAT, runs[posted].rank,
+                                tags[posted], comm, &inflight[slot]));
+        }
+        if (runs[i].rank == self) {
+            sink(user, &runs[i], natsl_kept_unit(kept, runs[i].head, runs[i].start));
+            continue;
+        }
+        const size_t slot = taken_remote % NATSL_KEPT_INFLIGHT;
+        const double start = natsl_now_s();
+        NATSL_MPI(MPI_Wait(&inflight[slot], MPI_STATUS_IGNORE));
+        *wait_s += natsl_now_s() - start;
+        sink(user, &runs[i], inbox->buffers + slot * inbox->slab_floats);
+        taken_remote++;
+    }
+}

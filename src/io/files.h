@@ -1,0 +1,87 @@
+/* files.h - HDF5 and text files of natsl: model, tokens, results. Formats: README.md, "Files".
+ * Everything read here is hostile until checked: sizes before they are multiplied or allocated.
+ * Collective functions end with the same status and text on all ranks. Tests: tests/cli/bad_input.sh,
+ * tests/mpi/test_files.c */
+#ifndef NATSL_FILES_H
+#define NATSL_FILES_H
+
+#include "layout.h"
+#include <mpi.h>
+#include <natsl/config.h>
+#include <natsl/status.h>
+
+/** What kind of natsl file a path is. */
+typedef enum natsl_file_kind {
+    NATSL_FILE_OTHER = 0, /* readable, but not HDF5: text */
+    NATSL_FILE_MODEL,
+    NATSL_FILE_TOKENS,
+    NATSL_FILE_RESULT,
+    NATSL_FILE_CONTEXT,
+    NATSL_FILE_HDF5 /* HDF5, but none of these */
+} natsl_file_kind;
+
+/** Looks at a file. NATSL_ERR_INPUT when it cannot be opened or is a damaged HDF5 file. Not collective. */
+natsl_status natsl_file_kind_of(const char *path, natsl_file_kind *kind);
+
+/** What a model file says beside its tensors. */
+typedef struct natsl_model_info {
+    natsl_config config;
+    /* "byte", or "none" where the file names none (oracle.py's files): then a document is a token file, or text read as
+     * bytes where vocab_size is 256 or more. */
+    char tokenizer[16];
+} natsl_model_info;
+
+/** Reads and checks attributes and the presence, type and shape of every tensor. Not collective (rank 0 calls). */
+natsl_status natsl_model_file_info(const char *path, natsl_model_info *info);
+
+/** Reads every tensor of `layout` into flat[layout->floats] (converted to float32; float64, float16 files too) and
+ * refuses non-finite values, naming the tensor and index. Not collective: one rank per node calls it. */
+natsl_status natsl_model_file_read(const char *path, const natsl_layout *layout, float *flat);
+
+/** Writes a whole model file: temporary name beside `path`, flushed, renamed. `origin` is stored as a root attribute
+ * (where the weights came from). Not collective. */
+natsl_status natsl_model_file_write(const char *path, const natsl_config *config, const char *tokenizer,
+                                    const char *origin, const natsl_layout *layout, const float *flat);
+
+/** A document being read: a token file, a text file, or standard input. */
+typedef struct natsl_doc natsl_doc;
+
+/** Opens `path` and learns its length in tokens. "-" is standard input: rank 0 reads it to its end into a file in
+ * TMPDIR that all ranks open and that is then unlinked (NATSL_ERR_USAGE when a rank on another node cannot). Text is
+ * tokenised by the byte tokenizer (one token per byte). Collective on comm. NATSL_ERR_INPUT: cannot open, empty (0
+ * tokens), wrong type. */
+natsl_status natsl_doc_open(MPI_Comm comm, const char *path, const natsl_model_info *model, natsl_doc **out);
+int64_t natsl_doc_length(const natsl_doc *doc); /* tokens, >= 1 */
+/** Reads tokens [first, first+count) into ids. Each is checked against the vocabulary: NATSL_ERR_INPUT names the
+ * first bad position. Not collective: each rank reads its own range. */
+natsl_status natsl_doc_read(natsl_doc *doc, int64_t first, int64_t count, int32_t *ids);
+void natsl_doc_close(natsl_doc **doc);
+
+/** A result file being written by all ranks together, under a temporary name until natsl_result_commit. */
+typedef struct natsl_result natsl_result;
+
+/** Creates the temporary file with all datasets at their final size: logprobs [length-1] float32, softmax_chunks/<l>
+ * [length/chunk, Hn] uint8 for NAtS-L layers, logits_last [V], and with write_hidden hidden [length, D], with
+ * write_state state/<l> [Hv, dk, dv] and block_state/<l>. Collective. NATSL_ERR_IO when the place cannot be written. */
+natsl_status natsl_result_create(MPI_Comm comm, const char *path, const natsl_config *config, int64_t length,
+                                 int write_hidden, int write_state, natsl_result **out);
+/** The following write one rank's part at once, without waiting for other ranks (independent parallel HDF5). After a
+ * failure commit fails, too. */
+natsl_status natsl_result_logprobs(natsl_result *r, int64_t first, int64_t count, const float *values);
+natsl_status natsl_result_hidden(natsl_result *r, int64_t first, int64_t count, const float *rows);
+natsl_status natsl_result_choices(natsl_result *r, int layer, int64_t first_chunk, int64_t count, const uint8_t *keep);
+natsl_status natsl_result_logits_last(natsl_result *r, const float *logits);
+natsl_status natsl_result_state(natsl_result *r, int layer, const float *state, const float *block_state);
+/** Stores a number as root attribute (perplexity, tokens). Collective; equal on all ranks. */
+natsl_status natsl_result_attribute(natsl_result *r, const char *name, double value);
+/** Closes, flushes to disk, renames to the final name. Collective: on any rank's failure nothing appears under the
+ * final name and the temporary is removed. Always frees and sets *r to NULL. */
+natsl_status natsl_result_commit(natsl_result **r);
+/** Closes and removes the temporary file. Collective. Accepts NULL. */
+void natsl_result_abandon(natsl_result **r);
+
+/** Path of the temporary file in use by this process, for the signal handler ("" when none). Async-signal-safe to
+ * read. */
+extern char natsl_temporary_path[4096];
+
+#endif

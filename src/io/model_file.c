@@ -1,0 +1,125 @@
+/* model_file.c - model files. Format: README.md, "Files". */
+#include "files.h"
+#include "h5.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONFIG_LIMIT ((size_t)1 << 20)
+
+/** "model.layers.0.x" as HDF5 path "model/layers/0/x". */
+static void object_name(const natsl_tensor *t, char *name)
+{
+    size_t i = 0;
+    for (; t->name[i]; i++) name[i] = t->name[i] == '.' ? '/' : t->name[i];
+    name[i] = '\0';
+}
+
+natsl_status natsl_model_file_info(const char *path, natsl_model_info *info)
+{
+    hid_t file = -1;
+    char *text = NULL, *kind = NULL;
+    natsl_layout layout = {0};
+    memset(info, 0, sizeof *info);
+    natsl_status st = natsl_h5_open(path, &file);
+    if (st != NATSL_OK) return st;
+    NATSL_TRY(st, cleanup, natsl_h5_format(file, path, "natsl-model", 1));
+    NATSL_TRY(st, cleanup, natsl_h5_text(file, path, "config", CONFIG_LIMIT, &text));
+    NATSL_TRY(st, cleanup, natsl_config_parse(text, strlen(text), path, &info->config));
+    (void)snprintf(info->tokenizer, sizeof info->tokenizer, "none");
+    if (H5Lexists(file, "tokenizer", H5P_DEFAULT) > 0) {
+        NATSL_TRY(st, cleanup, natsl_h5_stored_here(file, path, "tokenizer"));
+        const hid_t group = H5Gopen2(file, "tokenizer", H5P_DEFAULT);
+        st = group < 0 ? natsl_fail(NATSL_ERR_INPUT, "%s: tokenizer is not a group", path)
+                       : natsl_h5_text(group, path, "kind", 64, &kind);
+        if (group >= 0) (void)H5Gclose(group);
+        if (st == NATSL_OK && strcmp(kind, "byte") != 0)
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: tokenizer kind %s is not supported, expected byte", path, kind);
+        if (st == NATSL_OK && info->config.vocab_size < 256)
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: a byte tokenizer needs vocab_size 256 or more, found %d", path,
+                            info->config.vocab_size);
+        if (st != NATSL_OK) goto cleanup;
+        (void)snprintf(info->tokenizer, sizeof info->tokenizer, "byte");
+    }
+    NATSL_TRY(st, cleanup, natsl_layout_create(&info->config, &layout));
+    for (size_t i = 0; i < layout.count; i++) {
+        char name[sizeof layout.tensors[i].name];
+        hsize_t shape[3];
+        hid_t dataset = -1;
+        object_name(&layout.tensors[i], name);
+        for (int k = 0; k < layout.tensors[i].rank; k++) shape[k] = layout.tensors[i].shape[k];
+        NATSL_TRY(st, cleanup, natsl_h5_dataset(file, path, name, H5T_FLOAT, layout.tensors[i].rank, shape, &dataset));
+        (void)H5Dclose(dataset);
+    }
+cleanup:
+    natsl_layout_free(&layout);
+    natsl_free(text);
+    natsl_free(kind);
+    (void)H5Fclose(file);
+    return st;
+}
+
+natsl_status natsl_model_file_read(const char *path, const natsl_layout *layout, float *flat)
+{
+    hid_t file = -1;
+    natsl_status st = natsl_h5_open(path, &file);
+    for (size_t i = 0; st == NATSL_OK && i < layout->count; i++) {
+        const natsl_tensor *t = &layout->tensors[i];
+        char name[sizeof t->name];
+        hsize_t shape[3];
+        hid_t dataset = -1;
+        object_name(t, name);
+        for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
+        if ((st = natsl_h5_dataset(file, path, name, H5T_FLOAT, t->rank, shape, &dataset)) != NATSL_OK) break;
+        float *to = flat + t->offset;
+        st = natsl_h5_read_rows(dataset, path, name, H5T_NATIVE_FLOAT, 0, (int64_t)t->shape[0],
+                                t->count / t->shape[0] * sizeof(float), to);
+        (void)H5Dclose(dataset);
+        for (size_t k = 0; st == NATSL_OK && k < t->count; k++) {
+            if (!isfinite(to[k]))
+                st = natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s: value %zu is %s, expected finite numbers", path,
+                                t->name, k, isnan(to[k]) ? "NaN" : "infinite");
+        }
+    }
+    if (file >= 0) (void)H5Fclose(file);
+    return st;
+}
+
+natsl_status natsl_model_file_write(const char *path, const natsl_config *config, const char *tokenizer,
+                                    const char *origin, const natsl_layout *layout, const float *flat)
+{
+    natsl_h5_out out;
+    char *json = natsl_config_json(config);
+    if (!json) return natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration");
+    natsl_status st = natsl_h5_create(MPI_COMM_NULL, path, &out);
+    if (st != NATSL_OK) goto cleanup;
+    NATSL_TRY(st, finish, natsl_h5_put_text(out.file, path, "format", "natsl-model"));
+    NATSL_TRY(st, finish, natsl_h5_put_int(out.file, path, "format_version", 1));
+    NATSL_TRY(st, finish, natsl_h5_put_text(out.file, path, "config", json));
+    NATSL_TRY(st, finish, natsl_h5_put_text(out.file, path, "origin", origin ? origin : ""));
+    if (tokenizer && strcmp(tokenizer, "none") != 0) {
+        const hid_t group = H5Gcreate2(out.file, "tokenizer", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        st = group < 0 ? natsl_fail(NATSL_ERR_IO, "%s: creating tokenizer failed", path)
+                       : natsl_h5_put_text(group, path, "kind", tokenizer);
+        if (group >= 0) (void)H5Gclose(group);
+    }
+    for (size_t i = 0; st == NATSL_OK && i < layout->count; i++) {
+        const natsl_tensor *t = &layout->tensors[i];
+        char name[sizeof t->name];
+        hsize_t shape[3];
+        hid_t dataset = -1;
+        object_name(t, name);
+        for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
+        if ((st = natsl_h5_new_dataset(&out, name, H5T_IEEE_F32LE, t->rank, shape, &dataset)) != NATSL_OK) break;
+        st = natsl_h5_write_rows(dataset, path, name, H5T_NATIVE_FLOAT, 0, (int64_t)t->shape[0],
+                                 t->count / t->shape[0] * sizeof(float), flat + t->offset);
+        if (H5Dclose(dataset) < 0 && st == NATSL_OK) st = natsl_fail(NATSL_ERR_IO, "%s: writing %s failed", path, name);
+    }
+finish:
+    st = natsl_h5_finish(&out, st);
+cleanup:
+    free(json);
+    return st;
+}

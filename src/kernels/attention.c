@@ -1,0 +1,97 @@
+/* attention.c - softmax attention block by block of keys (online softmax): products by BLAS, the rest in one vectorised
+ * pass over the scores. Owns: nothing. Contract: kernels.h. */
+#include "kernels_impl.h"
+#include "vecmath.h"
+
+#include <assert.h>
+
+/* s[j] <- exp(s[j] - top), and their sum. */
+NATSL_INLINE float row_exp(float *s, size_t n, float top)
+{
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (size_t j = 0; j < n; ++j) {
+        float e = natsl_expf_nonpos(s[j] - top);
+        s[j] = e;
+        sum += e;
+    }
+    return sum;
+}
+
+NATSL_INLINE void scale_row(float *x, size_t n, float f)
+{
+#pragma omp simd
+    for (size_t j = 0; j < n; ++j) x[j] *= f;
+}
+
+/* Scores [m,n] become weights; row i sees the first min(n, visible + i * step) of them, the others get weight 0. */
+NATSL_CLONES static void weigh_rows(size_t m, size_t n, size_t dv, size_t visible, size_t step, float *scores,
+                                    float *top, float *sum, size_t lds, float *acc, size_t ldacc)
+{
+    for (size_t i = 0; i < m; ++i) {
+        float *s = scores + i * n;
+        size_t seen = visible + i * step < n ? visible + i * step : n;
+        float old = top[i * lds], now = natsl_max(s, seen, old);
+        if (now == -INFINITY) { /* nothing but -inf so far: exp(-inf - -inf) would be NaN */
+            float bad = 0.0f;   /* ... unless a score is NaN, which must not vanish */
+            for (size_t j = 0; j < seen; ++j) bad = s[j] != s[j] ? s[j] : bad;
+            sum[i * lds] += bad;
+            memset(s, 0, n * sizeof *s);
+            continue;
+        }
+        if (now != old) { /* the maximum moved: what was summed before shrinks */
+            float f = natsl_expf(old - now);
+            sum[i * lds] *= f;
+            scale_row(acc + i * ldacc, dv, f);
+            top[i * lds] = now;
+        }
+        sum[i * lds] += row_exp(s, seen, now);
+        if (seen < n) memset(s + seen, 0, (n - seen) * sizeof *s);
+    }
+}
+
+void natsl_kernel_attn_block(size_t m, size_t n, size_t dk, size_t dv, const float *q, size_t ldq, const float *keys,
+                             size_t ldk, const float *values, size_t ldv, float scale, ptrdiff_t causal, float *top,
+                             float *sum, size_t lds, float *acc, size_t ldacc, float *scratch)
+{
+    assert(n <= NATSL_ATTN_KEYS);
+    if (n == 0) return;
+    /* Under a causal edge, fewer rows at once leave fewer masked scores to compute. */
+    size_t tile = causal < 0 ? NATSL_ATTN_ROWS : 64;
+    for (size_t i = 0; i < m; i += tile) {
+        size_t rows = m - i < tile ? m - i : tile;
+        size_t visible = causal < 0 ? n : (size_t)causal + i + 1; /* keys that row i sees */
+        size_t step = causal < 0 ? 0 : 1;
+        size_t used = visible + (rows - 1) * step < n ? visible + (rows - 1) * step : n; /* the last row sees most */
+        natsl_gemm(NATSL_N, NATSL_T, rows, used, dk, scale, q + i * ldq, ldq, keys, ldk, 0.0f, scratch, used);
+        weigh_rows(rows, used, dv, visible, step, scratch, top + i * lds, sum + i * lds, lds, acc + i * ldacc, ldacc);
+        natsl_gemm(NATSL_N, NATSL_N, rows, dv, used, 1.0f, scratch, used, values, ldv, 1.0f, acc + i * ldacc, ldacc);
+    }
+}
+
+NATSL_CLONES void natsl_kernel_attn_finish(size_t m, size_t dv, const float *sum, size_t lds, float *acc, size_t ldacc)
+{
+    for (size_t i = 0; i < m; ++i) {
+        float s = sum[i * lds];
+        if (s == 0.0f) memset(acc + i * ldacc, 0, dv * sizeof *acc);
+        else scale_row(acc + i * ldacc, dv, 1.0f / s);
+    }
+}
+
+NATSL_CLONES void natsl_kernel_attn_merge(size_t m, size_t dv, float *top, float *sum, size_t lds, float *acc,
+                                          size_t ldacc, const float *top2, const float *sum2, size_t lds2,
+                                          const float *acc2, size_t ldacc2)
+{
+    for (size_t i = 0; i < m; ++i) {
+        float t1 = top[i * lds], t2 = top2[i * lds2];
+        float now = t2 > t1 ? t2 : t1;
+        int none = now == -INFINITY; /* both empty: sums are 0, or NaN from scores that were NaN */
+        float f1 = none ? 1.0f : natsl_expf(t1 - now), f2 = none ? 1.0f : natsl_expf(t2 - now);
+        float *a1 = acc + i * ldacc;
+        const float *a2 = acc2 + i * ldacc2;
+        top[i * lds] = now;
+        sum[i * lds] = f1 * sum[i * lds] + f2 * sum2[i * lds2];
+#pragma omp simd
+        for (size_t j = 0; j < dv; ++j) a1[j] = f1 * a1[j] + f2 * a2[j];
+    }
+}

@@ -1,0 +1,135 @@
+/* kernels.h - the arithmetic of natsl: every step of the model on plain float32 arrays.
+ * Owns: nothing. No allocation, no I/O, no MPI, no threads of its own: callers spread rows, heads and column blocks
+ * over threads. Two sets with one signature each: x_ref.c mirrors the oracle (plain loops, double accumulators), x.c is
+ * fast (OpenBLAS on one thread, vectorised loops). Tests: tests/unit/test_kernels*.c run both through the same tables.
+ *
+ * Letters: m rows (tokens); d, n, k dimensions; ld* = distance between rows in floats (>= the row's length).
+ * Arrays are row-major float32; inputs and outputs do not overlap unless "in place" is said. Every m may be 0.
+ * A row's result has the same bits whatever m is for the element-wise steps; for products callers keep m fixed. */
+#ifndef NATSL_KERNELS_H
+#define NATSL_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** Rows of a delta-rule block: the triangular systems have at most this size. */
+#define NATSL_DELTA_BLOCK 64
+
+typedef struct natsl_kernels {
+    const char *name; /* "fast" or "ref" */
+
+    /** y = x W^T, or y += x W^T when `accumulate`. x [m,k], w [n,k] (contiguous rows, ldw = k), y [m,n]. */
+    void (*linear)(size_t m, size_t n, size_t k, const float *x, size_t ldx, const float *w, float *y, size_t ldy,
+                   int accumulate);
+
+    /** RMS norm of each head's slice: y = x / sqrt(mean(x^2) + eps) * w. x, y [m, heads*d]; w [d] shared by heads.
+     * May run in place (y == x). \oracle rms_norm */
+    void (*rms_norm)(size_t m, size_t heads, size_t d, const float *x, size_t ldx, const float *w, float eps, float *y,
+                     size_t ldy);
+
+    /** y = scale * x / sqrt(sum(x^2) + 1e-6) per head slice. May run in place. \oracle l2_norm */
+    void (*l2_norm)(size_t m, size_t heads, size_t d, const float *x, size_t ldx, float scale, float *y, size_t ldy);
+
+    /** Causal depthwise convolution, then SiLU, in place. x [m,c]; halo [width-1, c] contiguous, the raw rows before
+     * x, oldest first; w [c, width], w[.,width-1] meets the row itself. w NULL: SiLU only (width, halo ignored).
+     * \oracle short_conv */
+    void (*short_conv)(size_t m, size_t c, size_t width, float *x, size_t ldx, const float *halo, const float *w);
+
+    /** Rotate-half rotary embedding in place. x [m, heads*d], d even; row i is global token pos0 + i (>= 0).
+     * Angles as the oracle's: position times theta^(-i/(d/2)), both in double, up to positions of 2^40.
+     * \oracle rotary */
+    void (*rotary)(size_t m, size_t heads, size_t d, float *x, size_t ldx, int64_t pos0, double theta);
+
+    /** log_decay = -exp(A_log) * softplus(a + dt_bias) (<= 0); beta = sigmoid(b) * (neg_eigval ? 2 : 1).
+     * ab [m, 2*heads]: a then b. a_log, dt_bias [heads]. log_decay, beta [m, heads] contiguous. \oracle mixer */
+    void (*decay_beta)(size_t m, size_t heads, const float *ab, size_t ldab, const float *a_log, const float *dt_bias,
+                       int neg_eigval, float *log_decay, float *beta);
+
+    /** sum[d] += rows of x, in row order. \oracle mixer (pooled) */
+    void (*pool_add)(size_t m, size_t d, const float *x, size_t ldx, float *sum);
+
+    /** Scores of one complete chunk: logits[2*heads] = (sum / count) W^T, w [2*heads, d]; keep[h] = 1 when the softmax
+     * score (even index) is at least the linear one (odd): the first wins a tie. \oracle mixer (choice) */
+    void (*gate_choose)(size_t heads, size_t d, const float *sum, size_t count, const float *w, float *logits,
+                        uint8_t *keep);
+
+    /** Chunk-local part of the gated delta rule for one value head, before any state is known. m <= NATSL_DELTA_BLOCK.
+     * q, k [m,dk]: q unit rows times dk^-1/2, k unit rows; log_decay, beta [m] with stride lds.
+     * Out: g [m], inclusive running sum of log_decay (one below -256 counts as -256: both decay to 0 in float32);
+     * t [m,m] = (I + L)^-1 diag(beta), L strictly lower with
+     * L_ij = beta_i (k_i.k_j) exp(g_i - g_j); a [m,m] lower triangle with diagonal, a_ij = (q_i.k_j) exp(g_i - g_j).
+     * Entries above the diagonals are zero. WY form: Yang et al., "Gated Delta Networks", 2025, section 3.3.
+     * scratch: natsl_delta_scratch floats. \oracle gated_delta_rule */
+    void (*delta_prepare)(size_t m, size_t dk, const float *q, size_t ldq, const float *k, size_t ldk,
+                          const float *log_decay, const float *beta, size_t lds, float *g, float *t, float *a,
+                          float *scratch);
+
+    /** The rest, once the state is known, on dv columns (all of a head's or a block of them; columns are independent).
+     *   D = t (V - exp(g) K S);  o = exp(g) Q S + a D;  S' = exp(g_last) S + K^T diag(exp(g_last - g)) D.
+     * v, o [m,dv]; only rows first.. of o are written (rows before belong to an earlier window; o points at row
+     * `first`). s [dk,dv] with row distance lds_state. s_out (same distance) receives S'; it may be s (in place) or
+     * NULL (not wanted). m = 0: s_out = s. scratch: natsl_delta_scratch floats. \oracle gated_delta_rule */
+    void (*delta_apply)(size_t m, size_t first, size_t dk, size_t dv, const float *q, size_t ldq, const float *k,
+                        size_t ldk, const float *v, size_t ldv, const float *g, const float *t, const float *a,
+                        const float *s, float *s_out, size_t ld_state, float *o, size_t ldo, float *scratch);
+
+    /** One token of one value head: S <- exp(log_decay) S; S += k (beta (v - S^T k))^T; o = S^T q.
+     * q, k [dk] as in delta_prepare; v, o [dv]; s [dk,dv] in place. \oracle gated_delta_rule, one step */
+    void (*delta_step)(size_t dk, size_t dv, const float *q, const float *k, const float *v, float log_decay,
+                       float beta, float *s, float *o);
+
+    /** Online softmax, one block of keys for one head. q [m,dk], keys [n,dk], values [n,dv].
+     * Row i has running maximum top[i*lds] (of scale*q.k), running sum of exponentials sum[i*lds], and
+     * acc [m,dv] = sum of exponentials times values; a fresh row has top = -INFINITY, sum = 0, acc = 0.
+     * causal < 0: every row sees all n keys. causal >= 0: row i sees keys 0 .. causal+i (capped at n-1); rows that see
+     * none stay as they are (causal may not be used for that: it is at least 0).
+     * n <= NATSL_ATTN_KEYS. scratch: natsl_attn_scratch floats. \oracle selected_attention */
+    void (*attn_block)(size_t m, size_t n, size_t dk, size_t dv, const float *q, size_t ldq, const float *keys,
+                       size_t ldk, const float *values, size_t ldv, float scale, ptrdiff_t causal, float *top,
+                       float *sum, size_t lds, float *acc, size_t ldacc, float *scratch);
+
+    /** acc[i] /= sum[i]; rows with sum 0 become 0. */
+    void (*attn_finish)(size_t m, size_t dv, const float *sum, size_t lds, float *acc, size_t ldacc);
+
+    /** Merges a second partial softmax (top2, sum2, acc2) into the first: the order of the two is the summation's. */
+    void (*attn_merge)(size_t m, size_t dv, float *top, float *sum, size_t lds, float *acc, size_t ldacc,
+                       const float *top2, const float *sum2, size_t lds2, const float *acc2, size_t ldacc2);
+
+    /** Gated norm of a pure Gated DeltaNet layer: y = rms_norm(o; w) * silu(gate). gate [m, heads*d] or NULL (no gate).
+     * o, y [m, heads*d]; may run in place (y == o). \oracle mixer, is_gdn */
+    void (*gated_norm)(size_t m, size_t heads, size_t d, const float *o, size_t ldo, const float *w, float eps,
+                       const float *gate, size_t ldg, float *y, size_t ldy);
+
+    /** Two-way mixing of a NAtS-L layer. o [m, v_heads*dv] from the delta rule, oa [m, a_heads*dva] from attention,
+     * v_heads*dv == a_heads*dva. With mix [m, 2*a_heads] (raw scores, pairs) and gate: both are normed over dva per
+     * attention head with w1, w2 [dva], weighted by softmax(pair) (first: delta rule) and multiplied by silu(gate).
+     * With mix and gate NULL (use_gate off): o normed over dv per value head with w1 [dv], oa over dva with w2, added.
+     * y may be o. \oracle mixer */
+    void (*nats_mix)(size_t m, size_t v_heads, size_t dv, size_t a_heads, size_t dva, const float *o, size_t ldo,
+                     const float *oa, size_t ldoa, const float *w1, const float *w2, float eps, const float *mix,
+                     size_t ldmix, const float *gate, size_t ldg, float *y, size_t ldy);
+
+    /** y [m,n] = silu(gu[., 0..n)) * gu[., n..2n). y may be gu (in place, same ld). */
+    void (*swiglu)(size_t m, size_t n, const float *gu, size_t ldgu, float *y, size_t ldy);
+
+    /** y [m,d] = table[ids[i]]; ids were checked against the vocabulary by the caller. */
+    void (*embed)(size_t m, size_t d, const int32_t *ids, const float *table, float *y, size_t ldy);
+
+    /** Running log-sum-exp over vocabulary tiles: logits [m,n] are columns v0 .. v0+n of the vocabulary. top, sum [m]
+     * as in attn_block (start -INFINITY, 0; the sum in double); picked[i] receives the target's logit when targets[i]
+     * lies in this tile (targets[i] < 0: none). After all tiles: log p = picked - top - log(sum). \oracle score */
+    void (*lse_add)(size_t m, size_t n, const float *logits, size_t ld, size_t v0, const int32_t *targets, float *top,
+                    double *sum, float *picked);
+} natsl_kernels;
+
+/** Most keys in one attn_block call. */
+#define NATSL_ATTN_KEYS 256
+
+/** Floats of scratch for delta_prepare and delta_apply, and for attn_block with at most m rows. */
+size_t natsl_delta_scratch(size_t dk, size_t dv);
+size_t natsl_attn_scratch(size_t m);
+
+extern const natsl_kernels natsl_kernels_ref;
+extern const natsl_kernels natsl_kernels_fast;
+
+#endif

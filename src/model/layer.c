@@ -1,0 +1,421 @@
+/* layer.c - the phases of one layer over a stage. Which product has which shape follows from grid.h alone; which thread does
+ * an item never changes its bits. Source: oracle.py mixer, forward. */
+#include "stage.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+/** Scratch of the calling thread, cut into the parts that sizes_of counts. */
+typedef struct parts {
+    float *xn, *out;   /* [TILE, D] */
+    float *y, *gate;   /* [TILE, value_dim] */
+    float *wide;       /* [TILE, max(2I, NATSL_VOCAB_TILE)] */
+    float *top, *picked; /* [TILE] */
+    double *sum;       /* [TILE] */
+    float *own;        /* kernels' scratch */
+} parts;
+
+static parts parts_of(const natsl_stage *s)
+{
+    const natsl_config *c = s->config;
+    const size_t d = (size_t)c->hidden_size, vd = (size_t)c->value_dim, wide = 2 * (size_t)c->intermediate_size;
+    parts p;
+    p.xn = s->scratch[omp_get_thread_num()];
+    p.out = p.xn + NATSL_TILE * d;
+    p.y = p.out + NATSL_TILE * d;
+    p.gate = p.y + NATSL_TILE * vd;
+    p.wide = p.gate + NATSL_TILE * vd;
+    p.top = p.wide + NATSL_TILE * (wide > NATSL_VOCAB_TILE ? wide : NATSL_VOCAB_TILE);
+    p.picked = p.top + NATSL_TILE;
+    p.sum = (double *)(void *)(p.picked + NATSL_TILE);
+    p.own = p.picked + 3 * NATSL_TILE;
+    return p;
+}
+
+/** Normed rows of a tile in p->xn, in the tile's product shape: rows of other ranks are zero. Returns the row count. */
+static size_t norm_tile(const natsl_stage *s, const natsl_tile *t, const float *x, const float *w, float *xn)
+{
+    const size_t d = (size_t)s->config->hidden_size, rows = (size_t)(t->end - t->begin);
+    const size_t before = (size_t)(t->first - t->begin), own = (size_t)(t->last - t->first);
+    memset(xn, 0, before * d * sizeof(float));
+    s->kernels->rms_norm(own, 1, d, x + (size_t)(t->first - s->first) * d, d, w, s->config->norm_eps, xn + before * d, d);
+    memset(xn + (before + own) * d, 0, (rows - before - own) * d * sizeof(float));
+    return rows;
+}
+
+void natsl_stage_project(natsl_stage *s, const natsl_layer *layer, const float *x)
+{
+    const double start = natsl_now_s();
+    const size_t d = (size_t)s->config->hidden_size;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
+    for (size_t i = 0; i < s->n_tiles; i++) {
+        const natsl_tile *t = &s->tiles[i];
+        const parts p = parts_of(s);
+        const size_t rows = norm_tile(s, t, x, layer->attn_norm, p.xn);
+        s->kernels->linear(rows, s->n_in, d, p.xn, d, layer->w_in, s->qkv + (size_t)(t->begin - s->base) * s->n_in,
+                           s->n_in, 0);
+    }
+    s->seconds[NATSL_PHASE_PROJECT] += natsl_now_s() - start;
+}
+
+void natsl_stage_gate(natsl_stage *s, const natsl_layer *layer, const float *x, const float *pool_in,
+                      natsl_route_kind route)
+{
+    const natsl_config *c = s->config;
+    const double start = natsl_now_s();
+    const size_t d = (size_t)c->hidden_size, heads = (size_t)c->num_nats_head;
+    const int64_t chunk = s->grid.chunk;
+    if (layer->is_gdn) return;
+#pragma omp parallel for schedule(static) num_threads(s->threads)
+    for (int64_t j = 0; j < s->n_chunks; j++) {
+        const parts p = parts_of(s);
+        float *sum = p.out;
+        const int64_t begin = natsl_max64((s->chunk0 + j) * chunk, s->first);
+        const int64_t end = natsl_min64((s->chunk0 + j + 1) * chunk, s->last);
+        if (j == 0 && pool_in) memcpy(sum, pool_in, d * sizeof(float));
+        else memset(sum, 0, d * sizeof(float));
+        for (int64_t t = begin; t < end; t += NATSL_TILE) { /* the normed rows, in pieces that fit the scratch */
+            const size_t m = (size_t)natsl_min64(NATSL_TILE, end - t);
+            s->kernels->rms_norm(m, 1, d, x + (size_t)(t - s->first) * d, d, layer->attn_norm, c->norm_eps, p.xn, d);
+            s->kernels->pool_add(m, d, p.xn, d, sum);
+        }
+        uint8_t *keep = s->keep + (size_t)j * heads;
+        if (end < (s->chunk0 + j + 1) * chunk) { /* still open: no choice yet */
+            memcpy(s->pool, sum, d * sizeof(float));
+            memset(keep, 0, heads);
+            continue;
+        }
+        s->kernels->gate_choose(heads, d, sum, (size_t)chunk, layer->nats, p.wide, keep);
+        if (route != NATSL_ROUTE_LEARNED) memset(keep, route == NATSL_ROUTE_SOFTMAX, heads);
+    }
+    s->seconds[NATSL_PHASE_GATE] += natsl_now_s() - start;
+}
+
+/** Raw rows before every tile: tails[i] holds the conv_size-1 rows before tile i. */
+static void collect_tails(natsl_stage *s, const float *halo)
+{
+    const size_t width = (size_t)s->config->conv_size - 1, channels = s->conv_channels, one = width * channels;
+    memcpy(s->tails, halo, one * sizeof(float));
+    for (size_t i = 0; i + 1 < s->n_tiles; i++) {
+        const natsl_tile *t = &s->tiles[i];
+        const size_t have = (size_t)(t->last - t->first), own = have < width ? have : width;
+        const float *before = s->tails + i * one;
+        float *to = s->tails + (i + 1) * one;
+        memcpy(to, before + own * channels, (width - own) * channels * sizeof(float));
+        for (size_t k = 0; k < own; k++) {
+            const size_t row = (size_t)(t->last - s->base) - own + k;
+            memcpy(to + (width - own + k) * channels, s->qkv + row * s->n_in, channels * sizeof(float));
+        }
+    }
+}
+
+/** Queries and keys of attention for rows [row, row+m), from the columns of qkv as they are now. */
+static void attention_rows(natsl_stage *s, const natsl_layer *layer, size_t row, size_t m)
+{
+    const natsl_config *c = s->config;
+    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim;
+    const size_t heads = (size_t)c->num_attn_heads, dk = (size_t)c->attn_k_dim;
+    const struct {
+        const float *from, *w;
+        float *to;
+    } both[2] = {{s->qkv + row * s->n_in, layer->q_norm, s->qa + row * kd},
+                 {s->qkv + row * s->n_in + kd, layer->k_norm, s->ka + row * kd}};
+    for (int i = 0; i < 2; i++) {
+        if (both[i].w) {
+            s->kernels->rms_norm(m, heads, dk, both[i].from, s->n_in, both[i].w, c->norm_eps, both[i].to, kd);
+        } else {
+            for (size_t r = 0; r < m; r++) memcpy(both[i].to + r * kd, both[i].from + r * s->n_in, kd * sizeof(float));
+        }
+        if (c->attn_apply_pos_encoding)
+            s->kernels->rotary(m, heads, dk, both[i].to, kd, s->base + (int64_t)row, c->rope_theta);
+    }
+    if (c->attn_with_short_conv) return;
+    for (size_t r = row; r < row + m; r++) memcpy(s->va + r * vd, s->qkv + r * s->n_in + 2 * kd, vd * sizeof(float));
+}
+
+/** Convolution, gates and head norms of one tile. */
+static void local_tile(natsl_stage *s, const natsl_layer *layer, size_t index)
+{
+    const natsl_config *c = s->config;
+    const natsl_tile *t = &s->tiles[index];
+    const size_t kd = (size_t)c->key_dim, heads = (size_t)c->num_v_heads, width = (size_t)c->conv_size;
+    const size_t row = (size_t)(t->first - s->base), m = (size_t)(t->last - t->first);
+    float *rows = s->qkv + row * s->n_in;
+    s->kernels->decay_beta(m, heads, rows + s->conv_channels, s->n_in, layer->a_log, layer->dt_bias,
+                           c->allow_neg_eigval, s->log_decay + row * heads, s->beta + row * heads);
+    if (!layer->is_gdn && !c->attn_with_short_conv) attention_rows(s, layer, row, m);
+    s->kernels->short_conv(m, s->conv_channels, width, rows, s->n_in,
+                           s->tails + index * (width - 1) * s->conv_channels, layer->conv);
+    if (!layer->is_gdn) {
+        if (c->attn_with_short_conv) attention_rows(s, layer, row, m);
+        if (c->use_gate) {
+            const size_t begin = (size_t)(t->begin - s->base), n = 2 * (size_t)c->num_attn_heads;
+            s->kernels->linear((size_t)(t->end - t->begin), n, kd, s->qkv + begin * s->n_in, s->n_in, layer->nats_out,
+                               s->mix + begin * n, n, 0);
+        }
+    }
+    const size_t dk = (size_t)c->head_dim, key_heads = (size_t)c->num_heads;
+    s->kernels->l2_norm(m, key_heads, dk, rows, s->n_in, 1.0f / sqrtf((float)dk), rows, s->n_in);
+    s->kernels->l2_norm(m, key_heads, dk, rows + kd, s->n_in, 1.0f, rows + kd, s->n_in);
+}
+
+/** Softmax inside one chunk for attention head h: rows of the stage's tokens see their own chunk's rows up to themselves. */
+static void own_chunk(natsl_stage *s, int64_t chunk, size_t h)
+{
+    const natsl_config *c = s->config;
+    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, heads = (size_t)c->num_attn_heads;
+    const size_t dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim;
+    const int64_t begin = (s->chunk0 + chunk) * s->grid.chunk, end = natsl_min64(begin + s->grid.chunk, s->last);
+    const float *values = c->attn_with_short_conv ? s->qkv + 2 * kd : s->va;
+    const size_t ldv = c->attn_with_short_conv ? s->n_in : vd;
+    const float scale = 1.0f / sqrtf((float)dk);
+    const parts p = parts_of(s);
+    for (int64_t q0 = natsl_max64(begin, s->first), q1; q0 < end; q0 = q1) {
+        /* Query rows advance in steps aligned to the chunk, so that a cut inside a chunk keeps the key blocks. */
+        q1 = natsl_min64(begin + ((q0 - begin) / NATSL_TILE + 1) * NATSL_TILE, end);
+        const size_t row = (size_t)(q0 - s->base), m = (size_t)(q1 - q0);
+        float *top = s->top + row * heads + h, *sum = s->sum + row * heads + h, *acc = s->oa + row * vd + h * dv;
+        for (size_t i = 0; i < m; i++) {
+            top[i * heads] = -INFINITY;
+            sum[i * heads] = 0.0f;
+            memset(acc + i * vd, 0, dv * sizeof(float));
+        }
+        for (int64_t k0 = begin; k0 < q1; k0 += NATSL_ATTN_KEYS) {
+            const int64_t k1 = natsl_min64(k0 + NATSL_ATTN_KEYS, q1);
+            const size_t key = (size_t)(k0 - s->base);
+            s->kernels->attn_block(m, (size_t)(k1 - k0), dk, dv, s->qa + row * kd + h * dk, kd, s->ka + key * kd + h * dk,
+                                   kd, values + key * ldv + h * dv, ldv, scale, k1 <= q0 ? -1 : (ptrdiff_t)(q0 - k0), top,
+                                   sum, heads, acc, vd, p.own);
+        }
+    }
+}
+
+/** Delta-rule blocks of one chunk and value head. */
+static void prepare_chunk(natsl_stage *s, int64_t chunk, size_t h)
+{
+    const natsl_config *c = s->config;
+    const size_t heads = (size_t)c->num_v_heads, dk = (size_t)c->head_dim, kd = (size_t)c->key_dim;
+    const size_t key_head = h / (heads / (size_t)c->num_heads);
+    const int64_t begin = (s->chunk0 + chunk) * s->grid.chunk, end = natsl_min64(begin + s->grid.chunk, s->last);
+    const parts p = parts_of(s);
+    for (int64_t b = begin; b < end; b += NATSL_DELTA_BLOCK) {
+        const size_t row = (size_t)(b - s->base), m = (size_t)natsl_min64(NATSL_DELTA_BLOCK, end - b);
+        const float *q = s->qkv + row * s->n_in + key_head * dk;
+        const size_t at = h * s->capacity + row;
+        s->kernels->delta_prepare(m, dk, q, s->n_in, q + kd, s->n_in, s->log_decay + row * heads + h,
+                                  s->beta + row * heads + h, heads, s->g + at, s->t + at * NATSL_DELTA_BLOCK,
+                                  s->a + at * NATSL_DELTA_BLOCK, p.own);
+    }
+}
+
+void natsl_stage_local(natsl_stage *s, const natsl_layer *layer, const float *halo)
+{
+    const double start = natsl_now_s();
+    const natsl_config *c = s->config;
+    const int64_t v_heads = c->num_v_heads, a_heads = layer->is_gdn ? 0 : c->num_attn_heads;
+    collect_tails(s, halo);
+#pragma omp parallel num_threads(s->threads)
+    {
+#pragma omp for schedule(dynamic, 1)
+        for (size_t i = 0; i < s->n_tiles; i++) local_tile(s, layer, i);
+#pragma omp for schedule(dynamic, 4)
+        for (int64_t i = 0; i < s->n_chunks * (v_heads + a_heads); i++) {
+            const int64_t chunk = i / (v_heads + a_heads), h = i % (v_heads + a_heads);
+            if (h < v_heads) prepare_chunk(s, chunk, (size_t)h);
+            else own_chunk(s, chunk, (size_t)(h - v_heads));
+        }
+    }
+    if (!layer->is_gdn) { /* rows of other ranks in shared tiles: harmless values for the products */
+        const size_t heads = (size_t)c->num_attn_heads, vd = (size_t)c->value_dim;
+        for (size_t i = 0; i < s->n_tiles; i++) {
+            const natsl_tile *t = &s->tiles[i];
+            for (int64_t r = t->begin; r < t->end; r++) {
+                if (r == t->first) r = t->last;
+                if (r >= t->end) break;
+                const size_t row = (size_t)(r - s->base);
+                for (size_t h = 0; h < heads; h++) s->top[row * heads + h] = 0.0f, s->sum[row * heads + h] = 1.0f;
+                memset(s->oa + row * vd, 0, vd * sizeof(float));
+            }
+        }
+    }
+    s->seconds[NATSL_PHASE_LOCAL] += natsl_now_s() - start;
+}
+
+/** Carries columns [c0, c0+n) of value head h's state through the run's chunks. */
+static void state_columns(natsl_stage *s, const natsl_layer *layer, size_t h, size_t c0, size_t n, float *state,
+                          float *current)
+{
+    const natsl_config *c = s->config;
+    const size_t heads = (size_t)c->num_v_heads, dk = (size_t)c->head_dim, dv = (size_t)c->head_v_dim;
+    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, n_in = s->n_in;
+    const size_t key_head = h / (heads / (size_t)c->num_heads);
+    const size_t nats_head = layer->is_gdn ? 0 : h / (heads / (size_t)c->num_nats_head);
+    const parts p = parts_of(s);
+    int open = 0;
+    for (int64_t j = 0; j < s->n_chunks; j++) {
+        const int64_t begin = (s->chunk0 + j) * s->grid.chunk, full = begin + s->grid.chunk;
+        const int64_t end = natsl_min64(full, s->last);
+        const int kept = !layer->is_gdn && s->keep[(size_t)j * (size_t)c->num_nats_head + nats_head];
+        open = end < full;
+        /* A chunk that stays out of the state, or is not known yet, works on `current` and leaves `state` alone. */
+        float *to = kept || open ? current : state;
+        const float *from = state;
+        float total = 0.0f;
+        for (int64_t b = begin; b < end; b += NATSL_DELTA_BLOCK) {
+            const size_t row = (size_t)(b - s->base), m = (size_t)natsl_min64(NATSL_DELTA_BLOCK, end - b);
+            const size_t first = (size_t)natsl_min64(natsl_max64(s->first - b, 0), (int64_t)m);
+            const size_t at = h * s->capacity + row;
+            const float *q = s->qkv + row * n_in + key_head * dk;
+            s->kernels->delta_apply(m, first, dk, n, q, n_in, q + kd, n_in, s->qkv + row * n_in + 2 * kd + h * dv + c0,
+                                    n_in, s->g + at, s->t + at * NATSL_DELTA_BLOCK, s->a + at * NATSL_DELTA_BLOCK, from,
+                                    kept && end - b <= NATSL_DELTA_BLOCK ? NULL : to, dv,
+                                    s->o + (row + first) * vd + h * dv + c0, vd, p.own);
+            total += s->g[at + m - 1];
+            from = to;
+        }
+        if (kept && c->decay_for_non_gdn_blocks) {
+            const float decay = expf(total);
+            for (size_t i = 0; i < dk; i++) {
+                for (size_t k = 0; k < n; k++) state[i * dv + k] *= decay;
+            }
+        }
+    }
+    if (open) return;
+    for (size_t i = 0; i < dk; i++) memcpy(current + i * dv, state + i * dv, n * sizeof(float));
+}
+
+void natsl_stage_state(natsl_stage *s, const natsl_layer *layer, size_t h0, size_t h1, float *state, float *current)
+{
+    const double start = natsl_now_s();
+    const size_t dk = (size_t)s->config->head_dim, dv = (size_t)s->config->head_v_dim;
+    const size_t blocks = (dv + NATSL_STATE_COLUMNS - 1) / NATSL_STATE_COLUMNS;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
+    for (size_t i = h0 * blocks; i < h1 * blocks; i++) {
+        const size_t h = i / blocks, c0 = i % blocks * NATSL_STATE_COLUMNS, n = dv - c0 < NATSL_STATE_COLUMNS ? dv - c0 : NATSL_STATE_COLUMNS;
+        state_columns(s, layer, h, c0, n, state + h * dk * dv + c0, current + h * dk * dv + c0);
+    }
+    s->seconds[NATSL_PHASE_STATE] += natsl_now_s() - start;
+}
+
+/** Kept units of one gate head into the rows of one tile, for attention head `a` of the group. */
+static void attend_tile(natsl_stage *s, const natsl_tile *t, size_t n, size_t a, const float *units, int64_t count,
+                        const int64_t *chunks)
+{
+    const natsl_config *c = s->config;
+    const size_t heads = (size_t)c->num_attn_heads, group = heads / (size_t)c->num_nats_head, h = n * group + a;
+    const size_t dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim, chunk = (size_t)c->chunk;
+    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, unit = natsl_unit_floats(c);
+    const float scale = 1.0f / sqrtf((float)dk);
+    const parts p = parts_of(s);
+    for (int64_t u = 0; u < count; u++) {
+        /* Rows after the chunk see it. The shape depends on the window's tile, not on who owns its rows. */
+        const int64_t after = chunks ? (chunks[u] + 1) * s->grid.chunk : 0;
+        const int64_t q0 = natsl_max64(t->begin, after);
+        if (q0 >= t->last) continue;
+        const size_t row = (size_t)(q0 - s->base), m = (size_t)(t->end - q0);
+        const float *keys = units + (size_t)u * unit + a * chunk * (dk + dv), *values = keys + chunk * dk;
+        for (size_t k0 = 0; k0 < chunk; k0 += NATSL_ATTN_KEYS) {
+            const size_t k = chunk - k0 < NATSL_ATTN_KEYS ? chunk - k0 : NATSL_ATTN_KEYS;
+            s->kernels->attn_block(m, k, dk, dv, s->qa + row * kd + h * dk, kd, keys + k0 * dk, dk, values + k0 * dv, dv,
+                                   scale, -1, s->top + row * heads + h, s->sum + row * heads + h, heads,
+                                   s->oa + row * vd + h * dv, vd, p.own);
+        }
+    }
+}
+
+void natsl_stage_attend(natsl_stage *s, size_t n, const float *units, int64_t count, const int64_t *chunks)
+{
+    const double start = natsl_now_s();
+    const size_t group = (size_t)s->config->num_attn_heads / (size_t)s->config->num_nats_head;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
+    for (size_t i = 0; i < s->n_tiles * group; i++) {
+        attend_tile(s, &s->tiles[i / group], n, i % group, units, count, chunks);
+    }
+    s->seconds[NATSL_PHASE_ATTEND] += natsl_now_s() - start;
+}
+
+/** x[own rows] += rows of `out` (tile shape). */
+static void add_rows(const natsl_stage *s, const natsl_tile *t, const float *out, float *x)
+{
+    const size_t d = (size_t)s->config->hidden_size, n = (size_t)(t->last - t->first) * d;
+    const float *from = out + (size_t)(t->first - t->begin) * d;
+    float *to = x + (size_t)(t->first - s->first) * d;
+    for (size_t i = 0; i < n; i++) to[i] += from[i];
+}
+
+static void finish_tile(natsl_stage *s, const natsl_layer *layer, const natsl_tile *t, float *x)
+{
+    const natsl_config *c = s->config;
+    const natsl_kernels *k = s->kernels;
+    const size_t d = (size_t)c->hidden_size, vd = (size_t)c->value_dim, wide = (size_t)c->intermediate_size;
+    const size_t dv = (size_t)c->head_v_dim, heads = (size_t)c->num_v_heads;
+    const size_t a_heads = (size_t)c->num_attn_heads, dva = (size_t)c->attn_v_dim;
+    const size_t before = (size_t)(t->first - t->begin), m = (size_t)(t->last - t->first);
+    const size_t row = (size_t)(t->first - s->base), rows = (size_t)(t->end - t->begin);
+    const parts p = parts_of(s);
+    const float *gate = NULL;
+    if (c->use_gate) {
+        norm_tile(s, t, x, layer->attn_norm, p.xn);
+        k->linear(rows, vd, d, p.xn, d, layer->g_proj, p.gate, vd, 0);
+        gate = p.gate + before * vd;
+    }
+    memset(p.y, 0, before * vd * sizeof(float));
+    memset(p.y + (before + m) * vd, 0, (rows - before - m) * vd * sizeof(float));
+    float *y = p.y + before * vd, *o = s->o + row * vd;
+    if (layer->is_gdn) {
+        k->gated_norm(m, heads, dv, o, vd, layer->o_norm, c->norm_eps, gate, vd, y, vd);
+    } else {
+        float *oa = s->oa + row * vd;
+        for (size_t h = 0; h < a_heads; h++)
+            k->attn_finish(m, dva, s->sum + row * a_heads + h, a_heads, oa + h * dva, vd);
+        k->nats_mix(m, heads, dv, a_heads, dva, o, vd, oa, vd, layer->o_norm1, layer->o_norm2, c->norm_eps,
+                    gate ? s->mix + row * 2 * a_heads : NULL, 2 * a_heads, gate, vd, y, vd);
+    }
+    k->linear(rows, d, vd, p.y, vd, layer->o_proj, p.out, d, 0);
+    add_rows(s, t, p.out, x);
+    norm_tile(s, t, x, layer->mlp_norm, p.xn);
+    k->linear(rows, 2 * wide, d, p.xn, d, layer->w_gate_up, p.wide, 2 * wide, 0);
+    k->swiglu(rows, wide, p.wide, 2 * wide, p.wide, 2 * wide);
+    k->linear(rows, d, wide, p.wide, 2 * wide, layer->w_down, p.out, d, 0);
+    add_rows(s, t, p.out, x);
+}
+
+void natsl_stage_finish(natsl_stage *s, const natsl_layer *layer, float *x)
+{
+    const double start = natsl_now_s();
+#pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
+    for (size_t i = 0; i < s->n_tiles; i++) finish_tile(s, layer, &s->tiles[i], x);
+    s->seconds[NATSL_PHASE_FINISH] += natsl_now_s() - start;
+}
+
+static void logits_tile(natsl_stage *s, const natsl_tile *t, const float *x, const int32_t *targets, float *logprobs,
+                        float *hidden)
+{
+    const natsl_kernels *k = s->kernels;
+    const size_t d = (size_t)s->config->hidden_size, vocab = (size_t)s->config->vocab_size;
+    const size_t before = (size_t)(t->first - t->begin), m = (size_t)(t->last - t->first);
+    const size_t at = (size_t)(t->first - s->first);
+    const parts p = parts_of(s);
+    const size_t rows = norm_tile(s, t, x, s->weights->norm, p.xn);
+    if (hidden) memcpy(hidden + at * d, p.xn + before * d, m * d * sizeof(float));
+    if (!targets) return;
+    for (size_t i = 0; i < m; i++) p.top[i] = -INFINITY, p.sum[i] = 0.0, p.picked[i] = 0.0f;
+    for (size_t v = 0; v < vocab; v += NATSL_VOCAB_TILE) {
+        const size_t n = vocab - v < NATSL_VOCAB_TILE ? vocab - v : NATSL_VOCAB_TILE;
+        k->linear(rows, n, d, p.xn, d, s->weights->head + v * d, p.wide, n, 0);
+        k->lse_add(m, n, p.wide + before * n, n, v, targets + at, p.top, p.sum, p.picked);
+    }
+    for (size_t i = 0; i < m; i++) {
+        const double log_p = (double)p.picked[i] - (double)p.top[i] - log(p.sum[i]);
+        logprobs[at + i] = targets[at + i] >= 0 ? (float)log_p : 0.0f;
+    }
+}
+
+void natsl_stage_logits(natsl_stage *s, const float *x, const int32_t *targets, float *logprobs, float *hidden)
+{
+    const double start = natsl_now_s();
+#pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
+    for (size_t i = 0; i < s->n_tiles; i++) logits_tile(s, &s->tiles[i], x, targets, logprobs, hidden);
+    s->seconds[NATSL_PHASE_LOGITS] += natsl_now_s() - start;
+}

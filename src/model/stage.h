@@ -1,0 +1,150 @@
+/* stage.h - one layer over one contiguous run of tokens, on one process and its threads.
+ * A stage holds what a layer needs between its phases; every phase takes what comes from outside (halo, state, kept keys and
+ * values) as an argument, so that sequence parallelism is only the question who supplies it. The phases of a layer, in order:
+ *   project    norm and joint input projection of every tile            (needs nothing)
+ *   gate       pooled scores per chunk, the choice of operation         (needs nothing)
+ *   local      convolution, head norms, delta-rule blocks, own-chunk attention  (needs the halo)
+ *   state      the delta rule's state through the chunks, head by head  (needs the state)
+ *   attend     one run of kept chunks into the online softmax           (needs their keys and values)
+ *   finish     mixing, output projection, feed-forward                  (needs all of the above)
+ * Owns: its buffers. MPI: none. Threads: every phase spreads its items over stage->threads.
+ * Source: oracle.py mixer, forward. Tests: tests/mpi/test_context.c */
+#ifndef NATSL_STAGE_H
+#define NATSL_STAGE_H
+
+#include "core.h"
+#include "grid.h"
+#include "kernels.h"
+#include "layout.h"
+
+/** Which operation chunks get: learned by the gate, or forced (to measure what the gate buys). */
+typedef enum natsl_route_kind { NATSL_ROUTE_LEARNED = 0, NATSL_ROUTE_SOFTMAX, NATSL_ROUTE_LINEAR } natsl_route_kind;
+
+/** Columns of the vocabulary per product when scoring: wide enough for the product, small enough for the cache. */
+#define NATSL_VOCAB_TILE 1024
+
+/** Columns of a value head that one item of the state phase carries through the chunks. */
+#define NATSL_STATE_COLUMNS 128
+
+/** A tile's tokens: [begin,end) lie in the window (the shape of products), [first,last) belong to this stage. */
+typedef struct natsl_tile {
+    int64_t begin, end, first, last;
+} natsl_tile;
+
+/** Seconds spent per phase, summed over layers. */
+typedef enum natsl_phase {
+    NATSL_PHASE_PROJECT = 0,
+    NATSL_PHASE_GATE,
+    NATSL_PHASE_LOCAL,
+    NATSL_PHASE_STATE,
+    NATSL_PHASE_ATTEND,
+    NATSL_PHASE_FINISH,
+    NATSL_PHASE_LOGITS,
+    NATSL_PHASE_EXCHANGE,
+    NATSL_PHASE_WAIT,
+    NATSL_PHASES
+} natsl_phase;
+extern const char *const natsl_phase_names[NATSL_PHASES];
+
+/** What a layer remembers at the end of a window, as offsets (in floats) into one flat buffer, so that it travels in one
+ * message. Rows of the open chunk: unit keys, values, log decay, beta; attention keys and values for NAtS-L layers. */
+typedef struct natsl_tail_layout {
+    size_t state;    /* [Hv, dk, dv] at the start of the open chunk */
+    size_t current;  /* [Hv, dk, dv] after the last token */
+    size_t halo;     /* [conv_size-1, 2*key_dim+value_dim] raw rows, oldest first */
+    size_t pool;     /* [D] sum of the open chunk's normed rows */
+    size_t fixed;    /* floats up to here: all that a complete chunk leaves behind */
+    size_t k, v, log_decay, beta, ka, va; /* [chunk, .] rows of the open chunk */
+    size_t floats;
+} natsl_tail_layout;
+
+typedef struct natsl_stage {
+    const natsl_weights *weights; /* borrowed */
+    const natsl_config *config;   /* = &weights->config */
+    const natsl_kernels *kernels;
+    natsl_grid grid;
+    int threads;
+    size_t capacity;  /* rows that the buffers hold */
+    size_t n_in, conv_channels;
+    natsl_tail_layout tail;
+
+    /* the run of tokens in hand; row(t) = t - base */
+    int64_t window_begin, window_end, base, first, last;
+    natsl_tile *tiles;
+    size_t n_tiles, tile_capacity;
+    int64_t chunk0;  /* index of the first chunk touched */
+    int64_t n_chunks; /* chunks touched, an open one included */
+
+    /* [capacity, .] */
+    float *qkv;             /* n_in: raw projections, then convolved; q and k end as unit rows */
+    float *qa, *ka, *va;    /* attention's queries and keys [key_dim]; values [value_dim] only when not shared with qkv */
+    float *mix;             /* [2*Ha] */
+    float *log_decay, *beta; /* [Hv] */
+    float *o, *oa;          /* [value_dim] outputs of the delta rule and of attention */
+    float *top, *sum;       /* [Ha] running softmax */
+    float *g, *t, *a;       /* [Hv, capacity], [Hv, capacity, block] twice */
+    float *tails;           /* [tiles + 1, conv_size-1, conv_channels] raw rows before each tile */
+    uint8_t *keep;          /* [chunks, Hn] */
+    float *pool;            /* [D] of the open chunk */
+    float **scratch;        /* [threads] */
+    size_t scratch_floats;
+    double seconds[NATSL_PHASES];
+} natsl_stage;
+
+/** Bytes of a stage's buffers for runs of up to `tokens` new tokens. 0 when it overflows. Not collective. */
+size_t natsl_stage_bytes(const natsl_config *config, int64_t tokens, int threads);
+
+/** Creates the buffers for runs of up to `tokens` new tokens. NATSL_ERR_NOMEM. Release with natsl_stage_free. */
+natsl_status natsl_stage_create(const natsl_weights *weights, const natsl_kernels *kernels, int64_t tokens, int threads,
+                                natsl_stage *stage);
+void natsl_stage_free(natsl_stage *stage);
+
+/** Takes the run [first,last) of the window [window_begin,window_end) in hand. first is a chunk multiple, or the window's
+ * begin inside an open chunk. */
+void natsl_stage_set(natsl_stage *stage, int64_t window_begin, int64_t window_end, int64_t first, int64_t last);
+
+/** x [last-first, D] residual rows; not changed. */
+void natsl_stage_project(natsl_stage *stage, const natsl_layer *layer, const float *x);
+
+/** The last conv_size-1 raw rows of the run; when the run is shorter the missing ones come from `halo_in` (may be NULL
+ * only if natsl_stage_halo_complete). out [conv_size-1, conv_channels]. After project, before local. */
+int natsl_stage_halo_complete(const natsl_stage *stage);
+void natsl_stage_halo_out(const natsl_stage *stage, const float *halo_in, float *out);
+
+/** Choices of all complete chunks into stage->keep; pool_in [D] is the open chunk's sum so far (NULL: zero), stage->pool the
+ * one after this run. */
+void natsl_stage_gate(natsl_stage *stage, const natsl_layer *layer, const float *x, const float *pool_in,
+                      natsl_route_kind route);
+
+/** halo [conv_size-1, conv_channels]: raw rows before the run. */
+void natsl_stage_local(natsl_stage *stage, const natsl_layer *layer, const float *halo);
+
+/** Value heads [h0,h1): state [Hv,dk,dv] in: before the run's first chunk; out: at the start of the chunk open at the run's
+ * end. current: the state after the run's last token (also used on the way). */
+void natsl_stage_state(natsl_stage *stage, const natsl_layer *layer, size_t h0, size_t h1, float *state, float *current);
+
+/** Floats of one kept unit: a chunk's attention keys and values of one gate head: for each of its Ha/Hn attention heads keys
+ * [chunk,attn_k_dim], then values [chunk,attn_v_dim]. */
+size_t natsl_unit_floats(const natsl_config *config);
+/** Copies gate head n's keys and values of complete chunk `chunk` (index within the run) into unit. After local. */
+void natsl_stage_pack(const natsl_stage *stage, int64_t chunk, size_t n, float *unit);
+
+/** `count` kept units of gate head n into the softmax of every row after their chunk. chunks [count]: their global chunk
+ * indices, or NULL: all lie before the window. */
+void natsl_stage_attend(natsl_stage *stage, size_t n, const float *units, int64_t count, const int64_t *chunks);
+
+/** Adds the mixer's and the feed-forward's output to x [last-first, D]. */
+void natsl_stage_finish(natsl_stage *stage, const natsl_layer *layer, float *x);
+
+/** Open chunk: what the run leaves behind into / takes from a tail buffer (rows only; state, halo, pool are the caller's).
+ * load: after set and project, before local. save: after local. */
+void natsl_stage_rows_load(natsl_stage *stage, const natsl_layer *layer, const float *tail);
+void natsl_stage_rows_save(const natsl_stage *stage, const natsl_layer *layer, float *tail);
+
+/** Final norm of rows x [last-first, D] into hidden (NULL: not wanted), and log p(targets[i] | ...) into logprobs (targets[i] < 0 gives
+ * 0; targets NULL: nothing). */
+void natsl_stage_logits(natsl_stage *stage, const float *x, const int32_t *targets, float *logprobs, float *hidden);
+
+natsl_tail_layout natsl_tail_make(const natsl_config *config);
+
+#endif

@@ -1,0 +1,156 @@
+/* text_stream.c - text that is shown while it is being made. See tokenizer.h. */
+#include "core.h"
+#include "tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct natsl_text_stream {
+    char **stops;
+    size_t n_stops;
+    char *held; /* [capacity] bytes not yet shown */
+    size_t length, capacity;
+    size_t shown; /* bytes of `held` handed out by the last call, dropped by the next */
+    int stopped;
+};
+
+/** Bytes of the character that `lead` begins; 0 when no character begins so. */
+static size_t utf8_length(unsigned char lead)
+{
+    if (lead < 0x80) return 1;
+    if (lead >= 0xc2 && lead <= 0xdf) return 2;
+    if (lead >= 0xe0 && lead <= 0xef) return 3;
+    if (lead >= 0xf0 && lead <= 0xf4) return 4;
+    return 0;
+}
+
+/** Whether `second` may follow `lead`: overlong forms, surrogates and values past U+10FFFF are excluded by it. */
+static int utf8_second(unsigned char lead, unsigned char second)
+{
+    switch (lead) {
+    case 0xe0: return second >= 0xa0 && second <= 0xbf;
+    case 0xed: return second >= 0x80 && second <= 0x9f;
+    case 0xf0: return second >= 0x90 && second <= 0xbf;
+    case 0xf4: return second >= 0x80 && second <= 0x8f;
+    default: return second >= 0x80 && second <= 0xbf;
+    }
+}
+
+size_t natsl_utf8_whole(const char *text, size_t length)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    /* A character has at most 4 bytes: only one that begins in the last 3 can be unfinished. */
+    for (size_t back = 1; back <= 3 && back <= length; back++) {
+        const size_t begin = length - back;
+        if ((bytes[begin] & 0xc0) == 0x80) continue; /* inside a character */
+        if (utf8_length(bytes[begin]) <= back) return length;
+        if (back >= 2 && !utf8_second(bytes[begin], bytes[begin + 1])) return length;
+        return begin;
+    }
+    return length;
+}
+
+natsl_status natsl_text_stream_create(const char *const *stops, size_t n_stops, natsl_text_stream **out)
+{
+    *out = NULL;
+    for (size_t i = 0; i < n_stops; i++) {
+        if (stops[i][0] == '\0') return natsl_fail(NATSL_ERR_USAGE, "a stop text is empty, expected one byte or more");
+    }
+    natsl_text_stream *s = natsl_calloc(1, sizeof *s, "text");
+    if (!s) return NATSL_ERR_NOMEM;
+    s->stops = natsl_calloc(n_stops, sizeof *s->stops, "stop texts");
+    for (size_t i = 0; s->stops && i < n_stops; i++) {
+        const size_t length = strlen(stops[i]);
+        s->stops[i] = natsl_alloc(length + 1, 1, "stop texts");
+        if (!s->stops[i]) break;
+        memcpy(s->stops[i], stops[i], length + 1);
+        s->n_stops++;
+    }
+    if (!s->stops || s->n_stops < n_stops) {
+        natsl_text_stream_destroy(&s);
+        return NATSL_ERR_NOMEM;
+    }
+    *out = s;
+    return NATSL_OK;
+}
+
+void natsl_text_stream_destroy(natsl_text_stream **stream)
+{
+    natsl_text_stream *s = *stream;
+    if (!s) return;
+    for (size_t i = 0; i < s->n_stops; i++) natsl_free(s->stops[i]);
+    natsl_free(s->stops);
+    free(s->held);
+    natsl_free(s);
+    *stream = NULL;
+}
+
+/** Where in held[0..length) the first stop text begins, or (`partly`) where one may have begun that is not complete yet;
+ * length when neither. *whole: it is complete. A beginning that may still become a stop text hides a later complete one
+ * until it is known, as nothing past it may be shown in either case. */
+static size_t stop_begin(const natsl_text_stream *s, int partly, int *whole)
+{
+    *whole = 0;
+    for (size_t at = 0; at < s->length; at++) {
+        const size_t left = s->length - at;
+        int begun = 0;
+        for (size_t i = 0; i < s->n_stops; i++) {
+            const size_t want = strlen(s->stops[i]), have = want < left ? want : left;
+            if (memcmp(s->held + at, s->stops[i], have) != 0) continue;
+            if (have == want) *whole = 1;
+            begun |= have == want || partly;
+        }
+        if (begun) return at;
+    }
+    return s->length;
+}
+
+/** Forgets the bytes that the last call handed out. */
+static void drop_shown(natsl_text_stream *s)
+{
+    if (s->shown > 0) memmove(s->held, s->held + s->shown, s->length - s->shown);
+    s->length -= s->shown;
+    s->shown = 0;
+}
+
+natsl_status natsl_text_stream_add(natsl_text_stream *s, const char *text, size_t length, const char **ready,
+                                   size_t *ready_length, int *stopped)
+{
+    if (!s->stopped && s->length - s->shown + length > s->capacity) {
+        size_t capacity = 0;
+        if (!natsl_size_add(&capacity, s->length - s->shown, length) || !natsl_size_mul(&capacity, capacity, 2))
+            return natsl_fail(NATSL_ERR_NOMEM, "text: too long to hold back");
+        char *held = realloc(s->held, capacity < s->capacity ? s->capacity : capacity);
+        if (!held) return natsl_fail(NATSL_ERR_NOMEM, "text: no memory for %zu bytes", capacity);
+        s->held = held;
+        s->capacity = capacity < s->capacity ? s->capacity : capacity;
+    }
+    drop_shown(s);
+    if (!s->stopped) {
+        if (length > 0) memcpy(s->held + s->length, text, length);
+        s->length += length;
+        int whole = 0;
+        size_t end = stop_begin(s, 1, &whole);
+        if (whole) {
+            s->stopped = 1;
+            s->length = end; /* a character left unfinished by the stop text will not be finished: shown as it is */
+        } else {
+            end = natsl_utf8_whole(s->held, end);
+        }
+        s->shown = end;
+    }
+    *ready = s->held ? s->held : "";
+    *ready_length = s->shown;
+    *stopped = s->stopped;
+    return NATSL_OK;
+}
+
+void natsl_text_stream_finish(natsl_text_stream *s, const char **ready, size_t *ready_length)
+{
+    drop_shown(s);
+    int whole = 0;
+    s->length = s->shown = stop_begin(s, 0, &whole);
+    s->stopped = 1;
+    *ready = s->held ? s->held : "";
+    *ready_length = s->length;
+}

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# same_bits.sh - one real text of more than 100 000 tokens scored on 1, 2, 3, 5 and 8 ranks, in other passes and with other
+# threads: the log-probabilities, the last logits and the states are the same, bit for bit.
+set -euo pipefail
+[ -n "$PYTHON" ] || { echo "skipped: no Python with numpy and h5py"; exit 0; }
+
+# The licences that every Debian carries: real English text. Elsewhere the sources of natsl stand in.
+text=$SCRATCH/text.txt
+find /usr/share/common-licenses -type f -print0 2>/dev/null | sort -z | xargs -0 -r cat >"$text" || true
+[ "$(wc -c <"$text")" -ge 100000 ] || find "$SOURCE/src" "$SOURCE/tests" -name '*.[ch]' -print0 | sort -z | xargs -0 cat >"$text"
+truncate -s 120000 "$text"
+cat >"$SCRATCH/config.json" <<'TEXT'
+{"hidden_size": 64, "num_hidden_layers": 3, "vocab_size": 256, "head_dim": 16, "num_heads": 2, "num_attn_heads": 4, "gdn_layers": [1]}
+TEXT
+"$NATSL" init --config "$SCRATCH/config.json" --seed 7 --out "$SCRATCH/m.h5" --quiet
+score() # NAME RANKS OPTION...
+{
+    local name=$1 ranks=$2
+    shift 2
+    "$MPIRUN" -n "$ranks" "$NATSL" score --model "$SCRATCH/m.h5" "$text" --out "$SCRATCH/$name.h5" --write state --quiet "$@"
+}
+score r1 1
+for ranks in 2 3 5 8; do score "r$ranks" "$ranks"; done
+score passes 3 --pass-tokens 20000 --threads 2
+score stages 2 --stage-tokens 1024
+"$PYTHON" -B - "$SCRATCH" <<'TEXT'
+import sys
+import h5py
+import numpy as np
+
+def everything(path):
+    out = {}
+    with h5py.File(path, "r") as f:
+        f.visititems(lambda name, item: out.__setitem__(name, item[()]) if isinstance(item, h5py.Dataset) else None)
+    return out
+
+want = everything(sys.argv[1] + "/r1.h5")
+assert len(want["logprobs"]) == 119999 and np.isfinite(want["logprobs"]).all()
+assert 0 < want["softmax_chunks/0"].mean() + want["softmax_chunks/2"].mean() < 2, "the gate must choose both"
+for name in ["r2", "r3", "r5", "r8", "passes", "stages"]:
+    got = everything(f"{sys.argv[1]}/{name}.h5")
+    assert got.keys() == want.keys(), name
+    for key in want:
+        assert got[key].tobytes() == want[key].tobytes(), f"{name}: {key} differs"
+print("same bits on 1, 2, 3, 5 and 8 ranks, in passes and in stages")
+TEXT
