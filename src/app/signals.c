@@ -20,6 +20,7 @@ static void end_now(int number)
     (void)number;
     if (done_status >= 0) _exit(done_status);
     if (natsl_temporary_path[0]) (void)unlink(natsl_temporary_path);
+    if (loud > 1) ignored = write(STDERR_FILENO, "\n", 1); /* a progress bar may stand there */
     if (loud) ignored = write(STDERR_FILENO, line, sizeof line - 1);
     if (log_fd >= 0) ignored = write((int)log_fd, log_line, sizeof log_line - 1);
     (void)ignored;
@@ -33,7 +34,7 @@ void natsl_signals_install(int speaks)
     memset(&action, 0, sizeof action);
     sigfillset(&action.sa_mask); /* a second signal waits: the first one ends the program anyway */
     action.sa_handler = end_now;
-    loud = speaks;
+    loud = speaks ? 1 + isatty(STDERR_FILENO) : 0;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN) continue;
         (void)sigaction(numbers[i], &action, NULL);

@@ -7,8 +7,8 @@
 #include <string.h>
 
 /* Defaults: a stage of about this many bytes per rank, and no more tokens than this (longer ones gain nothing). */
-#define STAGE_BYTES ((size_t)512 << 20)
-#define STAGE_TOKENS 16384
+#define STAGE_BYTES     ((size_t)512 << 20)
+#define STAGE_TOKENS    16384
 #define MAX_PASS_TOKENS ((int64_t)1 << 40)
 
 natsl_status natsl_options_complete(const natsl_config *config, int ranks, const natsl_options *in, natsl_options *out)
@@ -45,10 +45,9 @@ static natsl_status allocate(natsl_context *cx)
 {
     const natsl_config *c = cx->config;
     const size_t layers = (size_t)c->num_hidden_layers;
-    const natsl_kernels *kernels =
-        cx->options.kernels == NATSL_KERNELS_REF ? &natsl_kernels_ref : &natsl_kernels_fast;
-    natsl_status st = natsl_stage_create(&cx->model->weights, kernels, cx->options.stage_tokens, cx->options.threads,
-                                         &cx->stage);
+    const natsl_kernels *kernels = cx->options.kernels == NATSL_KERNELS_REF ? &natsl_kernels_ref : &natsl_kernels_fast;
+    natsl_status st =
+        natsl_stage_create(&cx->model->weights, kernels, cx->options.stage_tokens, cx->options.threads, &cx->stage);
     if (st != NATSL_OK) return st;
     cx->tails = natsl_calloc(layers, sizeof *cx->tails, "context");
     cx->kept = natsl_calloc(layers, sizeof *cx->kept, "context");
@@ -237,9 +236,11 @@ natsl_status natsl_context_stats(natsl_context *cx, natsl_stats *stats)
     for (int l = 0; l < cx->config->num_hidden_layers; l++) {
         if (natsl_layer_keeps(cx, l)) store += natsl_kept_bytes(&cx->kept[l]);
     }
-    int64_t sums[6] = {cx->halo_bytes, cx->state_bytes, cx->kept_bytes, cx->directory_bytes, cx->kept_chunks, cx->chunks};
-    double most[4 + NATSL_PHASES] = {(double)natsl_peak_bytes(), (double)store, (double)cx->residual_bytes,
-                                     (double)natsl_stage_bytes(cx->config, cx->options.stage_tokens, cx->options.threads)};
+    int64_t sums[6] = {cx->halo_bytes,      cx->state_bytes, cx->kept_bytes,
+                       cx->directory_bytes, cx->kept_chunks, cx->chunks};
+    double most[4 + NATSL_PHASES] = {
+        (double)natsl_peak_bytes(), (double)store, (double)cx->residual_bytes,
+        (double)natsl_stage_bytes(cx->config, cx->options.stage_tokens, cx->options.threads)};
     memcpy(most + 4, cx->stage.seconds, sizeof cx->stage.seconds);
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, sums, 6, MPI_INT64_T, MPI_SUM, cx->comm));
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, most, 4 + NATSL_PHASES, MPI_DOUBLE, MPI_MAX, cx->comm));

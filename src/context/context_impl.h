@@ -14,7 +14,7 @@ struct natsl_model {
     MPI_Win window;      /* shared weights; MPI_WIN_NULL when each rank has its own */
     natsl_layout layout;
     natsl_weights weights;
-    float *flat;         /* [layout.floats] */
+    float *flat; /* [layout.floats] */
     char tokenizer[16];
     uint64_t digest;
 };
@@ -24,17 +24,17 @@ struct natsl_context {
     int rank, size;
     const natsl_model *model; /* borrowed */
     const natsl_config *config;
-    natsl_options options;    /* with defaults filled in */
+    natsl_options options; /* with defaults filled in */
     natsl_stage stage;
     int64_t position;
-    int owner;                /* rank whose tails are valid: the one that read the last token */
-    float **tails;            /* [layers][tail.floats] */
-    float *last_hidden;       /* [D] after the final norm, of the last token; valid on the owner */
-    natsl_kept *kept;         /* [layers]; unused for pure Gated DeltaNet layers */
+    int owner;          /* rank whose tails are valid: the one that read the last token */
+    float **tails;      /* [layers][tail.floats] */
+    float *last_hidden; /* [D] after the final norm, of the last token; valid on the owner */
+    natsl_kept *kept;   /* [layers]; unused for pure Gated DeltaNet layers */
     natsl_kept_inbox inbox;
-    float *next_rows;         /* one token's rows */
-    float *partial;           /* [P, 2*Ha + value_dim] partial softmaxes of one token */
-    uint8_t *choices;         /* [layers, Hn] of the chunk that a token closes */
+    float *next_rows; /* one token's rows */
+    float *partial;   /* [P, 2*Ha + value_dim] partial softmaxes of one token */
+    uint8_t *choices; /* [layers, Hn] of the chunk that a token closes */
     int64_t halo_bytes, state_bytes, kept_bytes, directory_bytes, kept_chunks, chunks;
     size_t residual_bytes;
 };

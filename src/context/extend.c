@@ -4,71 +4,16 @@
  * passes form one chain (pass 0 rank 0, pass 0 rank 1, ..., pass 1 rank 0, ...): halo and state go from each to the next, so
  * that early ranks run ahead. Nothing inside a pass is a collective call.
  *
- * Kept units travel in two kinds of messages per pass and layer: those kept before the pass ("old": posted as soon as their
- * layer is done in the pass before) and those kept in the pass ("new": from ranks before the reader). Both go through the
- * softmax in global chunk order, after the tokens' own chunk: the order of summation does not depend on ranks.
- *
  * Errors are local until the end of a pass; a rank in trouble keeps its part of the conversation, and all ranks learn of it
  * by a nonblocking reduction one pass later. They then leave through one pass without arithmetic (`drain`), because messages
  * for it are already under way. */
-#include "context_impl.h"
+#include "extend_impl.h"
 
 #include <limits.h>
 #include <math.h>
 #include <string.h>
 
-/** One extension under way. */
-typedef struct run {
-    natsl_context *cx;
-    const natsl_stream *stream;
-    natsl_status st;         /* this rank's own trouble so far */
-    int64_t begin, end;      /* window */
-    int64_t pass_begin, pass_end, pass;
-    int64_t *first;          /* [P+1] ranges of this pass */
-    int64_t *first_before;   /* [P+1] of the pass before */
-    int64_t *first_next;     /* [P+1] of the next pass; all empty when there is none */
-    int has_next, drain;
-    int prev, next;          /* chain neighbours of this rank's range; -1: none, or this rank itself */
-    int64_t x_rows;          /* residual rows held */
-    float *x;                /* [x_rows, D] */
-    int32_t *ids;            /* [x_rows + 1] */
-    float *logprobs, *hidden; /* [stage_tokens], [stage_tokens, D] */
-    float *halo;             /* incoming */
-    MPI_Request *state_sent; /* [layers, Hv] head groups under way */
-    MPI_Request *halo_sent;  /* [layers] */
-    int64_t *old_counts;     /* [layers, Hn]: own units before this pass */
-    int64_t **counts[2];     /* [layers] own count messages of this and the last pass (they alternate) */
-    natsl_sends counts_sent[2];
-    int64_t *heard;          /* [layers, P, Hn] counts of this pass by rank */
-    int64_t *heard_chunks;   /* incoming count message */
-    size_t heard_capacity;
-    int64_t *from_unit;      /* [Hn] first unit of the stage in hand */
-    uint8_t *known;          /* [layers] the directory holds the pass that the layer was last read in */
-    natsl_sends sends;       /* kept units under way */
-    natsl_kept_runs runs;
-    int *tags;
-    size_t tags_capacity;
-} run;
-
-static int kept_tag(const run *r, int64_t pass, int layer, int is_new)
-{
-    return NATSL_TAG_KEPT_DATA + 2 * ((int)(pass & 1) * r->cx->config->num_hidden_layers + layer) + is_new;
-}
-
-/** One past the last token of the stage that starts at `first` in a range that ends at `last`. */
-static int64_t stage_end(const natsl_context *cx, int64_t first, int64_t last)
-{
-    return natsl_min64(first - first % cx->stage.grid.unit + cx->options.stage_tokens, last);
-}
-
-static int stage_count(const natsl_context *cx, int64_t first, int64_t last)
-{
-    int n = 0;
-    for (; first < last; n++) first = stage_end(cx, first, last);
-    return n;
-}
-
-static void pass_set(run *r, int64_t pass_begin)
+static void pass_set(natsl_run *r, int64_t pass_begin)
 {
     natsl_context *cx = r->cx;
     const natsl_grid *g = &cx->stage.grid;
@@ -81,199 +26,10 @@ static void pass_set(run *r, int64_t pass_begin)
     natsl_part_make(g, r->pass_end, next_end, cx->size, last_rank < 0 ? 0 : last_rank, r->first_next);
 }
 
-/* ---- kept units: counts and data ------------------------------------------------------------------------------------ */
-
-/** Own counts of `layer` in this pass, with the chunk indices of its units, to every other rank. */
-static void counts_send(run *r, int layer, int64_t *message, size_t length)
-{
-    natsl_context *cx = r->cx;
-    for (int to = 0; to < cx->size; to++) {
-        if (to == cx->rank) continue;
-        MPI_Request *request = natsl_sends_add(&r->counts_sent[r->pass & 1]);
-        if (!request) { /* no memory for a request: the blocking form needs none */
-            r->st = NATSL_ERR_NOMEM;
-            NATSL_MPI(MPI_Send(message, (int)length, MPI_INT64_T, to, NATSL_TAG_KEPT_COUNT + layer, cx->comm));
-            continue;
-        }
-        NATSL_MPI(MPI_Isend(message, (int)length, MPI_INT64_T, to, NATSL_TAG_KEPT_COUNT + layer, cx->comm, request));
-        cx->directory_bytes += (int64_t)(length * sizeof(int64_t));
-    }
-}
-
-/** Receives the counts of rank `from` for `layer`; its chunk indices land in heard_chunks. */
-static void counts_receive(run *r, int layer, int from)
-{
-    natsl_context *cx = r->cx;
-    const size_t heads = (size_t)cx->config->num_nats_head;
-    const double start = natsl_now_s();
-    NATSL_MPI(MPI_Recv(r->heard_chunks, (int)r->heard_capacity, MPI_INT64_T, from, NATSL_TAG_KEPT_COUNT + layer,
-                       cx->comm, MPI_STATUS_IGNORE));
-    cx->stage.seconds[NATSL_PHASE_WAIT] += natsl_now_s() - start;
-    memcpy(r->heard + ((size_t)layer * (size_t)cx->size + (size_t)from) * heads, r->heard_chunks, heads * sizeof(int64_t));
-}
-
-/** Whether rank `from` still has to be heard on a pass with these ranges, after this rank's own part of it. */
-static int unheard(const run *r, const int64_t *first, int from)
-{
-    const int rank = r->cx->rank, reads = first[rank] < first[rank + 1];
-    /* Ranks before it have been heard during the pass, if this rank took part in it. */
-    return first[from] < first[from + 1] && (from > rank || (from < rank && !reads));
-}
-
-/** Completes the directory of `layer` with a pass (ranges `first`) that this rank has left. Without `wait`: only if nobody
- * has to be waited for. Returns whether it is complete. */
-static int directory_finish(run *r, int layer, const int64_t *first, int wait)
-{
-    natsl_context *cx = r->cx;
-    const size_t heads = (size_t)cx->config->num_nats_head;
-    const int64_t *heard = r->heard + (size_t)layer * (size_t)cx->size * heads;
-    for (int from = 0; !wait && from < cx->size; from++) {
-        int there = 1;
-        if (unheard(r, first, from))
-            NATSL_MPI(MPI_Iprobe(from, NATSL_TAG_KEPT_COUNT + layer, cx->comm, &there, MPI_STATUS_IGNORE));
-        if (!there) return 0;
-    }
-    for (int from = 0; from < cx->size; from++) {
-        if (unheard(r, first, from)) counts_receive(r, layer, from);
-        if (first[from] == first[from + 1]) continue;
-        const natsl_status st = natsl_kept_note(&cx->kept[layer], from, heard + (size_t)from * heads);
-        /* Every rank lists the same units or the streams do not match: this failure cannot be deferred. */
-        if (st != NATSL_OK) natsl_mpi_die(MPI_ERR_NO_MEM, "noting kept chunks", __FILE__, __LINE__);
-    }
-    r->known[layer] = 1;
-    return 1;
-}
-
-/** Posts this rank's units of `layer` that the readers of `first` (a pass) need from before that pass. */
-static void old_send(run *r, int layer, const int64_t *first, int64_t pass)
-{
-    natsl_context *cx = r->cx;
-    natsl_kept_runs mine = {0};
-    natsl_kept *kept = &cx->kept[layer];
-    size_t own = 0;
-    /* The directory lists all ranks' units in order; this rank's are sent in the order in which they will be read. */
-    natsl_status st = natsl_kept_all(kept, cx->size, &mine);
-    for (size_t i = 0; i < mine.count; i++) {
-        if (mine.runs[i].rank == cx->rank) mine.runs[own++] = mine.runs[i];
-    }
-    for (int to = 0; st == NATSL_OK && to < cx->size; to++) {
-        if (to == cx->rank) continue;
-        for (int n = stage_count(cx, first[to], first[to + 1]); n > 0 && st == NATSL_OK; n--)
-            st = natsl_kept_send(cx->comm, kept, mine.runs, own, to, kept_tag(r, pass, layer, 0), &r->sends,
-                                 &cx->kept_bytes);
-    }
-    natsl_free(mine.runs);
-    /* Readers wait for these units: without them nobody could go on, so this one failure cannot be deferred. */
-    if (st != NATSL_OK) natsl_mpi_die(MPI_ERR_NO_MEM, "sending kept keys and values", __FILE__, __LINE__);
-}
-
-/** Posts this rank's units kept in this pass to the ranks after it. */
-static void new_send(run *r, int layer)
-{
-    natsl_context *cx = r->cx;
-    natsl_kept *kept = &cx->kept[layer];
-    const int heads = cx->config->num_nats_head;
-    natsl_kept_runs mine = {0};
-    natsl_status st = NATSL_OK;
-    for (int h = 0; h < heads && st == NATSL_OK; h++) {
-        const int64_t start = r->old_counts[(size_t)layer * (size_t)heads + (size_t)h];
-        st = natsl_kept_cut(&mine, kept->per_slab, cx->rank, h, start, kept->lists[h].count - start, NULL);
-    }
-    for (int to = cx->rank + 1; to < cx->size && st == NATSL_OK; to++) {
-        for (int n = stage_count(cx, r->first[to], r->first[to + 1]); n > 0 && st == NATSL_OK; n--)
-            st = natsl_kept_send(cx->comm, kept, mine.runs, mine.count, to, kept_tag(r, r->pass, layer, 1), &r->sends,
-                                 &cx->kept_bytes);
-    }
-    natsl_free(mine.runs);
-    if (st != NATSL_OK) natsl_mpi_die(MPI_ERR_NO_MEM, "sending kept keys and values", __FILE__, __LINE__);
-}
-
-/** Reserves units for the chunks that the gate keeps. Out of memory: the chunk is not kept, the pass ends in an error. */
-static void reserve_units(run *r, int layer)
-{
-    natsl_context *cx = r->cx;
-    const size_t heads = (size_t)cx->config->num_nats_head;
-    for (int64_t j = 0; j < cx->stage.n_chunks; j++) {
-        const int64_t chunk = cx->stage.chunk0 + j;
-        if ((chunk + 1) * cx->stage.grid.chunk > cx->stage.last) break; /* still open */
-        for (size_t h = 0; h < heads; h++) {
-            uint8_t *keep = &cx->stage.keep[(size_t)j * heads + h];
-            cx->chunks++;
-            if (!*keep) continue;
-            if (natsl_kept_append(&cx->kept[layer], (int)h, chunk)) {
-                cx->kept_chunks++;
-            } else {
-                *keep = 0;
-                r->st = NATSL_ERR_NOMEM;
-            }
-        }
-    }
-}
-
-/** Copies keys and values of the stage's kept chunks into their units; `from` [heads]: the first unit of this stage. */
-static void fill_units(run *r, int layer, const int64_t *from)
-{
-    natsl_context *cx = r->cx;
-    const natsl_kept *kept = &cx->kept[layer];
-    for (int h = 0; h < kept->heads; h++) {
-        const natsl_kept_list *list = &kept->lists[h];
-#pragma omp parallel for schedule(static) num_threads(cx->options.threads)
-        for (int64_t i = from[h]; i < list->count; i++)
-            natsl_stage_pack(&cx->stage, list->chunks[i] - cx->stage.chunk0, (size_t)h, natsl_kept_unit(kept, h, i));
-    }
-}
-
-static void attend_run(void *user, const natsl_kept_run *units, const float *data)
-{
-    run *r = user;
-    if (!r->drain) natsl_stage_attend(&r->cx->stage, (size_t)units->head, data, units->count, units->chunks);
-}
-
-/** Streams all units before the stage's tokens, in global order. new_chunks: indices heard from ranks before, per rank. */
-static void attend_all(run *r, int layer, int64_t *const *new_chunks)
-{
-    natsl_context *cx = r->cx;
-    const natsl_kept *kept = &cx->kept[layer];
-    const int heads = cx->config->num_nats_head;
-    natsl_status st;
-    r->runs.count = 0;
-    st = natsl_kept_all(kept, cx->size, &r->runs);
-    const size_t old = r->runs.count;
-    for (int from = 0; from < cx->rank && st == NATSL_OK; from++) {
-        const int64_t *counts = r->heard + ((size_t)layer * (size_t)cx->size + (size_t)from) * (size_t)heads;
-        const int64_t *chunks = new_chunks[from];
-        if (r->first[from] == r->first[from + 1]) continue;
-        for (int h = 0; h < heads && st == NATSL_OK; h++) {
-            int64_t start = 0;
-            for (size_t i = 0; i < kept->n_segments; i++) {
-                if (kept->segments[i].rank == from) start += kept->segments[i].count[h];
-            }
-            st = natsl_kept_cut(&r->runs, kept->per_slab, from, h, start, counts[h], chunks);
-            chunks += counts[h];
-        }
-    }
-    for (int h = 0; h < heads && st == NATSL_OK; h++) {
-        const int64_t start = r->old_counts[(size_t)layer * (size_t)heads + (size_t)h];
-        if (kept->lists[h].count > start)
-            st = natsl_kept_cut(&r->runs, kept->per_slab, cx->rank, h, start, kept->lists[h].count - start,
-                                kept->lists[h].chunks + start);
-    }
-    if (st == NATSL_OK && r->runs.count > r->tags_capacity) {
-        natsl_free(r->tags);
-        r->tags = natsl_alloc(2 * r->runs.count, sizeof *r->tags, "tags");
-        r->tags_capacity = r->tags ? 2 * r->runs.count : 0;
-        if (!r->tags) st = NATSL_ERR_NOMEM;
-    }
-    if (st != NATSL_OK) natsl_mpi_die(MPI_ERR_NO_MEM, "listing kept keys and values", __FILE__, __LINE__);
-    for (size_t i = 0; i < r->runs.count; i++) r->tags[i] = kept_tag(r, r->pass, layer, i >= old);
-    natsl_kept_stream(cx->comm, kept, &cx->inbox, r->runs.runs, r->tags, r->runs.count, attend_run, r,
-                      &cx->stage.seconds[NATSL_PHASE_WAIT]);
-}
-
 /* ---- halo and state along the chain --------------------------------------------------------------------------------- */
 
 /** Incoming halo of the range; the previous range's rank sends it, or this rank has it from before. */
-static void halo_receive(run *r, int layer)
+static void halo_receive(natsl_run *r, int layer)
 {
     natsl_context *cx = r->cx;
     const size_t floats = (size_t)(cx->config->conv_size - 1) * cx->stage.conv_channels;
@@ -287,7 +43,7 @@ static void halo_receive(run *r, int layer)
 }
 
 /** The stage's last raw rows become the tail's halo; after the range's last stage they go on. */
-static void halo_pass(run *r, int layer, int last_stage)
+static void halo_pass(natsl_run *r, int layer, int last_stage)
 {
     natsl_context *cx = r->cx;
     const size_t floats = (size_t)(cx->config->conv_size - 1) * cx->stage.conv_channels;
@@ -300,7 +56,7 @@ static void halo_pass(run *r, int layer, int last_stage)
 }
 
 /** State through the stage, one group of heads after the other, so that the next rank can start on the first. */
-static void state_pass(run *r, int layer, int first_stage, int last_stage)
+static void state_pass(natsl_run *r, int layer, int first_stage, int last_stage)
 {
     natsl_context *cx = r->cx;
     const natsl_config *c = cx->config;
@@ -332,7 +88,7 @@ static void state_pass(run *r, int layer, int first_stage, int last_stage)
 /* ---- one layer ------------------------------------------------------------------------------------------------------- */
 
 /** Choices, units and counts of one stage; `message` grows: counts [heads], then indices head by head after the last. */
-static void gate_stage(run *r, int layer, const float *x)
+static void gate_stage(natsl_run *r, int layer, const float *x)
 {
     natsl_context *cx = r->cx;
     natsl_stage *s = &cx->stage;
@@ -341,54 +97,13 @@ static void gate_stage(run *r, int layer, const float *x)
     natsl_stage_gate(s, &cx->model->weights.layers[layer], x, pool_in, (natsl_route_kind)cx->options.route);
     if (s->last % s->grid.chunk)
         memcpy(cx->tails[layer] + s->tail.pool, s->pool, (size_t)cx->config->hidden_size * sizeof(float));
-    reserve_units(r, layer);
+    natsl_run_reserve_units(r, layer);
     const int64_t complete = s->last / s->grid.chunk - s->chunk0;
     if (r->stream->choices && complete > 0 && r->st == NATSL_OK)
         r->st = r->stream->choices(r->stream->user, layer, s->chunk0, complete, s->keep);
 }
 
-/** Says how many chunks this range kept in `layer`: after the gate of its last stage. */
-static void counts_tell(run *r, int layer)
-{
-    natsl_context *cx = r->cx;
-    const natsl_kept *kept = &cx->kept[layer];
-    const int heads = kept->heads;
-    int64_t *message = r->counts[r->pass & 1][layer];
-    size_t length = (size_t)heads;
-    for (int h = 0; h < heads; h++) {
-        const int64_t start = r->old_counts[(size_t)layer * (size_t)heads + (size_t)h];
-        message[h] = kept->lists[h].count - start;
-        for (int64_t i = 0; i < message[h]; i++) message[length + (size_t)i] = kept->lists[h].chunks[start + i];
-        length += (size_t)message[h];
-    }
-    memcpy(r->heard + ((size_t)layer * (size_t)cx->size + (size_t)cx->rank) * (size_t)heads, message,
-           (size_t)heads * sizeof(int64_t));
-    counts_send(r, layer, message, length);
-}
-
-/** Hears the counts of the ranks before this one; *all (to be freed) and chunks[rank] get their chunk indices. */
-static void counts_hear(run *r, int layer, int64_t **all, int64_t **chunks)
-{
-    natsl_context *cx = r->cx;
-    const size_t heads = (size_t)cx->config->num_nats_head;
-    size_t total = 0;
-    for (int from = 0; from < cx->rank; from++)
-        total += (size_t)((r->first[from + 1] - r->first[from]) / cx->stage.grid.chunk + 2) * heads;
-    *all = natsl_alloc(total, sizeof **all, "kept chunk indices");
-    if (!*all) natsl_mpi_die(MPI_ERR_NO_MEM, "hearing of kept chunks", __FILE__, __LINE__);
-    int64_t *to = *all;
-    for (int from = 0; from < cx->rank; from++) {
-        chunks[from] = to;
-        if (r->first[from] == r->first[from + 1]) continue;
-        counts_receive(r, layer, from);
-        size_t n = 0;
-        for (size_t h = 0; h < heads; h++) n += (size_t)r->heard_chunks[h];
-        memcpy(to, r->heard_chunks + heads, n * sizeof *to);
-        to += n;
-    }
-}
-
-static void layer_pass(run *r, int l)
+static void layer_pass(natsl_run *r, int l)
 {
     natsl_context *cx = r->cx;
     natsl_stage *s = &cx->stage;
@@ -404,31 +119,33 @@ static void layer_pass(run *r, int l)
         if (!chunks) natsl_mpi_die(MPI_ERR_NO_MEM, "hearing of kept chunks", __FILE__, __LINE__);
     }
     for (int64_t t = first, end; t < last; t = end) {
-        end = stage_end(cx, t, last);
+        end = natsl_run_stage_end(cx, t, last);
         const int first_stage = t == first, last_stage = end == last;
         float *x = r->x + (size_t)(t - first) * d;
         natsl_stage_set(s, r->pass_begin, r->pass_end, t, end);
         if (!r->drain) natsl_stage_project(s, layer, x);
         const int early = natsl_stage_halo_complete(s); /* the halo can go on before one has come in */
-        if (!first_stage) memcpy(r->halo, cx->tails[l] + s->tail.halo, s->conv_channels * (size_t)(cx->config->conv_size - 1) * sizeof(float));
+        if (!first_stage)
+            memcpy(r->halo, cx->tails[l] + s->tail.halo,
+                   s->conv_channels * (size_t)(cx->config->conv_size - 1) * sizeof(float));
         else if (!early || r->prev < 0) halo_receive(r, l);
         halo_pass(r, l, last_stage);
         if (keeps) {
             for (size_t h = 0; h < heads; h++) r->from_unit[h] = cx->kept[l].lists[h].count;
             if (!r->drain) gate_stage(r, l, x);
-            if (last_stage) counts_tell(r, l);
+            if (last_stage) natsl_run_counts_tell(r, l);
         }
         if (first_stage && early && r->prev >= 0) halo_receive(r, l);
         if (!r->drain) {
             if (t % s->grid.chunk) natsl_stage_rows_load(s, layer, cx->tails[l]);
             natsl_stage_local(s, layer, r->halo);
-            if (keeps) fill_units(r, l, r->from_unit);
+            if (keeps) natsl_run_fill_units(r, l, r->from_unit);
         }
-        if (keeps && last_stage) new_send(r, l);
+        if (keeps && last_stage) natsl_run_new_send(r, l);
         state_pass(r, l, first_stage, last_stage);
         if (keeps) {
-            if (first_stage) counts_hear(r, l, &all, chunks);
-            attend_all(r, l, chunks);
+            if (first_stage) natsl_run_counts_hear(r, l, &all, chunks);
+            natsl_run_attend(r, l, chunks);
         }
         if (r->drain) continue;
         if (end % s->grid.chunk) natsl_stage_rows_save(s, layer, cx->tails[l]);
@@ -441,7 +158,7 @@ static void layer_pass(run *r, int l)
 /* ---- a pass ---------------------------------------------------------------------------------------------------------- */
 
 /** Token ids of the range (and the one after it), and their embeddings. */
-static void embed_range(run *r)
+static void embed_range(natsl_run *r)
 {
     natsl_context *cx = r->cx;
     const int64_t first = r->first[cx->rank], last = r->first[cx->rank + 1];
@@ -463,7 +180,7 @@ static void embed_range(run *r)
 }
 
 /** Log-probabilities and hidden rows of the range; the last hidden row stays in the context. */
-static void score_range(run *r)
+static void score_range(natsl_run *r)
 {
     natsl_context *cx = r->cx;
     natsl_stage *s = &cx->stage;
@@ -473,10 +190,10 @@ static void score_range(run *r)
     /* ids shift by one to become targets; the text's last token has none */
     if (last == r->end) r->ids[last - first] = -1;
     for (int64_t t = first, end; (io->logprobs || io->hidden) && t < last; t = end) {
-        end = stage_end(cx, t, last);
+        end = natsl_run_stage_end(cx, t, last);
         natsl_stage_set(s, r->pass_begin, r->pass_end, t, end);
-        natsl_stage_logits(s, r->x + (size_t)(t - first) * d, io->logprobs ? r->ids + (t - first) + 1 : NULL, r->logprobs,
-                           io->hidden ? r->hidden : NULL);
+        natsl_stage_logits(s, r->x + (size_t)(t - first) * d, io->logprobs ? r->ids + (t - first) + 1 : NULL,
+                           r->logprobs, io->hidden ? r->hidden : NULL);
         const int64_t scored = natsl_min64(end, r->end - 1) - t;
         if (io->logprobs && scored > 0 && r->st == NATSL_OK) r->st = io->logprobs(io->user, t, scored, r->logprobs);
         if (io->hidden && r->st == NATSL_OK) r->st = io->hidden(io->user, t, end - t, r->hidden);
@@ -486,7 +203,7 @@ static void score_range(run *r)
                              cx->config->norm_eps, cx->last_hidden, d);
 }
 
-static void pass_run(run *r)
+static void pass_run(natsl_run *r)
 {
     natsl_context *cx = r->cx;
     const int64_t first = r->first[cx->rank], last = r->first[cx->rank + 1];
@@ -496,18 +213,20 @@ static void pass_run(run *r)
     for (int l = 0; l < layers; l++) {
         if (natsl_layer_keeps(cx, l)) { /* the layer reads everything kept in earlier passes */
             if (!r->known[l]) {
-                directory_finish(r, l, r->first_before, 1);
-                old_send(r, l, r->first, r->pass);
+                natsl_run_directory_finish(r, l, r->first_before, 1);
+                natsl_run_old_send(r, l, r->first, r->pass);
             }
             r->known[l] = 0;
         }
         if (first < last) layer_pass(r, l);
-        for (int done = 0; r->has_next && done <= l; done++) { /* what the next pass reads goes out as soon as it is known */
-            if (natsl_layer_keeps(cx, done) && !r->known[done] && directory_finish(r, done, r->first, 0))
-                old_send(r, done, r->first_next, r->pass + 1);
+        for (int done = 0; r->has_next && done <= l;
+             done++) { /* what the next pass reads goes out as soon as it is known */
+            if (natsl_layer_keeps(cx, done) && !r->known[done] && natsl_run_directory_finish(r, done, r->first, 0))
+                natsl_run_old_send(r, done, r->first_next, r->pass + 1);
         }
         if (r->stream->progress && first < last && !r->drain)
-            r->stream->progress(r->stream->user, r->pass_begin - r->begin + (r->pass_end - r->pass_begin) * (l + 1) / layers,
+            r->stream->progress(r->stream->user,
+                                r->pass_begin - r->begin + (r->pass_end - r->pass_begin) * (l + 1) / layers,
                                 r->end - r->begin);
     }
     if (first < last && !r->drain) score_range(r);
@@ -515,7 +234,7 @@ static void pass_run(run *r)
 }
 
 /** Chain neighbours of this rank's range, -1 where none or this rank itself. prev_last: last reader of the pass before. */
-static void chain_set(run *r, int prev_last)
+static void chain_set(natsl_run *r, int prev_last)
 {
     natsl_context *cx = r->cx;
     r->prev = natsl_part_prev(r->first, cx->rank);
@@ -526,7 +245,7 @@ static void chain_set(run *r, int prev_last)
     if (r->next == cx->rank) r->next = -1;
 }
 
-static void run_free(run *r)
+static void run_free(natsl_run *r)
 {
     natsl_context *cx = r->cx;
     for (int i = 0; i < 2; i++) {
@@ -535,13 +254,14 @@ static void run_free(run *r)
         natsl_sends_free(&r->counts_sent[i]);
     }
     natsl_sends_free(&r->sends);
-    void *const all[] = {r->first, r->first_before, r->first_next, r->from_unit, r->known, r->x, r->ids, r->logprobs, r->hidden, r->halo, r->state_sent,
-                         r->halo_sent, r->old_counts, r->heard, r->heard_chunks, r->runs.runs, r->tags};
+    void *const all[] = {r->first,      r->first_before, r->first_next,   r->from_unit, r->known,      r->x,
+                         r->ids,        r->logprobs,     r->hidden,       r->halo,      r->state_sent, r->halo_sent,
+                         r->old_counts, r->heard,        r->heard_chunks, r->runs.runs, r->tags};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) natsl_free(all[i]);
 }
 
 /** Local part: every allocation that depends on the window's length. */
-static natsl_status run_allocate(run *r)
+static natsl_status run_allocate(natsl_run *r)
 {
     natsl_context *cx = r->cx;
     const natsl_config *c = cx->config;
@@ -568,7 +288,8 @@ static natsl_status run_allocate(run *r)
         }
     }
     const int64_t message = chunks * (int64_t)heads + (int64_t)heads;
-    if (message > INT_MAX) return natsl_fail(NATSL_ERR_USAGE, "--pass-tokens: a pass of this length exceeds one message");
+    if (message > INT_MAX)
+        return natsl_fail(NATSL_ERR_USAGE, "--pass-tokens: a pass of this length exceeds one message");
     r->x_rows = most;
     r->x = natsl_alloc((size_t)most, d * sizeof(float), "residual rows");
     r->ids = natsl_alloc((size_t)most + 1, sizeof *r->ids, "tokens");
@@ -581,15 +302,16 @@ static natsl_status run_allocate(run *r)
     r->heard = natsl_calloc(layers * size * heads, sizeof(int64_t), "counts");
     r->heard_capacity = (size_t)message;
     r->heard_chunks = natsl_alloc(r->heard_capacity, sizeof(int64_t), "counts");
-    if (!r->x || !r->ids || !r->logprobs || !r->hidden || !r->halo || !r->state_sent || !r->halo_sent || !r->old_counts ||
-        !r->heard || !r->heard_chunks)
+    if (!r->x || !r->ids || !r->logprobs || !r->hidden || !r->halo || !r->state_sent || !r->halo_sent ||
+        !r->old_counts || !r->heard || !r->heard_chunks)
         return NATSL_ERR_NOMEM;
     for (size_t i = 0; i < layers * (size_t)c->num_v_heads; i++) r->state_sent[i] = MPI_REQUEST_NULL;
     for (size_t i = 0; i < layers; i++) r->halo_sent[i] = MPI_REQUEST_NULL;
     for (int i = 0; i < 2; i++) {
         r->counts[i] = natsl_calloc(layers, sizeof(int64_t *), "counts");
         for (size_t l = 0; r->counts[i] && l < layers; l++) {
-            r->counts[i][l] = natsl_alloc(natsl_layer_keeps(cx, (int)l) ? r->heard_capacity : 0, sizeof(int64_t), "counts");
+            r->counts[i][l] =
+                natsl_alloc(natsl_layer_keeps(cx, (int)l) ? r->heard_capacity : 0, sizeof(int64_t), "counts");
             if (!r->counts[i][l]) return NATSL_ERR_NOMEM;
         }
         if (!r->counts[i]) return NATSL_ERR_NOMEM;
@@ -621,9 +343,10 @@ static natsl_status score_first(natsl_context *cx, const natsl_stream *stream)
 natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_stream *stream)
 {
     if (count < 0 || !stream || !stream->tokens || cx->position > INT64_MAX / 2 - count)
-        return natsl_fail(NATSL_ERR_USAGE, "extend: %lld tokens, expected 0 or more and a source of tokens", (long long)count);
+        return natsl_fail(NATSL_ERR_USAGE, "extend: %lld tokens, expected 0 or more and a source of tokens",
+                          (long long)count);
     if (count == 0) return NATSL_OK;
-    run r = {.cx = cx, .stream = stream, .begin = cx->position, .end = cx->position + count};
+    natsl_run r = {.cx = cx, .stream = stream, .begin = cx->position, .end = cx->position + count};
     natsl_status st = run_allocate(&r);
     if (st == NATSL_OK && cx->rank == cx->owner && cx->position > 0 && stream->logprobs) st = score_first(cx, stream);
     if ((st = natsl_agree(cx->comm, st)) != NATSL_OK) goto cleanup;
@@ -631,7 +354,7 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
     pass_set(&r, r.begin);
     natsl_context_move(cx, natsl_part_next(r.first, cx->size, -1));
     for (int l = 0; l < cx->config->num_hidden_layers; l++) {
-        if (natsl_layer_keeps(cx, l)) old_send(&r, l, r.first, 0);
+        if (natsl_layer_keeps(cx, l)) natsl_run_old_send(&r, l, r.first, 0);
     }
     MPI_Request told = MPI_REQUEST_NULL; /* status of the pass before, on its way to all */
     int mine = 0, worst = 0, prev_last = -1;
@@ -649,7 +372,7 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
         NATSL_MPI(MPI_Iallreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, cx->comm, &told));
     }
     for (int l = 0; l < cx->config->num_hidden_layers; l++) {
-        if (natsl_layer_keeps(cx, l) && !r.known[l]) directory_finish(&r, l, r.first, 1);
+        if (natsl_layer_keeps(cx, l) && !r.known[l]) natsl_run_directory_finish(&r, l, r.first, 1);
     }
     natsl_sends_wait(&r.sends);
     natsl_sends_wait(&r.counts_sent[0]);
@@ -657,7 +380,8 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
     for (int l = 0; l < cx->config->num_hidden_layers; l++) {
         NATSL_MPI(MPI_Wait(&r.halo_sent[l], MPI_STATUS_IGNORE));
         for (int h = 0; h < cx->config->num_v_heads; h++)
-            NATSL_MPI(MPI_Wait(&r.state_sent[(size_t)l * (size_t)cx->config->num_v_heads + (size_t)h], MPI_STATUS_IGNORE));
+            NATSL_MPI(
+                MPI_Wait(&r.state_sent[(size_t)l * (size_t)cx->config->num_v_heads + (size_t)h], MPI_STATUS_IGNORE));
     }
     st = natsl_agree(cx->comm, r.st);
     if (st == NATSL_OK) cx->position = r.end;

@@ -9,16 +9,16 @@
 
 /** Rows of one token, cut from cx->next_rows. */
 typedef struct token_rows {
-    float *x, *xn, *out;         /* [D] */
-    float *in;                   /* [n_in] projections, convolved */
-    float *raw;                  /* [conv_channels] before the convolution */
-    float *qa, *ka, *va;         /* attention's rows [key_dim], [key_dim], [value_dim] */
-    float *mix;                  /* [2*Ha] */
-    float *o, *oa, *gate;        /* [value_dim] */
-    float *top, *sum;            /* [Ha] */
-    float *log_decay, *beta;     /* [Hv] */
-    float *scores;               /* [2*Hn] */
-    float *wide;                 /* [2*I] */
+    float *x, *xn, *out;     /* [D] */
+    float *in;               /* [n_in] projections, convolved */
+    float *raw;              /* [conv_channels] before the convolution */
+    float *qa, *ka, *va;     /* attention's rows [key_dim], [key_dim], [value_dim] */
+    float *mix;              /* [2*Ha] */
+    float *o, *oa, *gate;    /* [value_dim] */
+    float *top, *sum;        /* [Ha] */
+    float *log_decay, *beta; /* [Hv] */
+    float *scores;           /* [2*Hn] */
+    float *wide;             /* [2*I] */
     size_t floats;
 } token_rows;
 
@@ -79,11 +79,12 @@ static void attend_own_units(natsl_context *cx, int layer, const float *qa, floa
     for (size_t h = 0; h < heads; h++) {
         const int n = (int)(h / group);
         for (int64_t i = 0; i < kept->lists[n].count; i++) {
-            const float *keys = natsl_kept_unit(kept, n, i) + h % group * chunk * (dk + dv), *values = keys + chunk * dk;
+            const float *keys = natsl_kept_unit(kept, n, i) + h % group * chunk * (dk + dv),
+                        *values = keys + chunk * dk;
             for (size_t k0 = 0; k0 < chunk; k0 += NATSL_ATTN_KEYS) {
                 const size_t k = chunk - k0 < NATSL_ATTN_KEYS ? chunk - k0 : NATSL_ATTN_KEYS;
-                cx->stage.kernels->attn_block(1, k, dk, dv, qa + h * dk, dk, keys + k0 * dk, dk, values + k0 * dv, dv, scale,
-                                              -1, top + h, sum + h, 1, acc + h * dv, dv,
+                cx->stage.kernels->attn_block(1, k, dk, dv, qa + h * dk, dk, keys + k0 * dk, dk, values + k0 * dv, dv,
+                                              scale, -1, top + h, sum + h, 1, acc + h * dv, dv,
                                               cx->stage.scratch[omp_get_thread_num()]);
             }
         }
@@ -102,7 +103,8 @@ static void attend_open(natsl_context *cx, const float *tail, size_t row, token_
 {
     const natsl_config *c = cx->config;
     const natsl_tail_layout *tl = &cx->stage.tail;
-    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim;
+    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, dk = (size_t)c->attn_k_dim,
+                 dv = (size_t)c->attn_v_dim;
     const float scale = 1.0f / sqrtf((float)dk);
 #pragma omp parallel for schedule(static) num_threads(cx->options.threads)
     for (size_t h = 0; h < (size_t)c->num_attn_heads; h++) {
@@ -119,7 +121,8 @@ static void attend_open(natsl_context *cx, const float *tail, size_t row, token_
 static void attend(natsl_context *cx, int layer, int remote, size_t row, token_rows *t)
 {
     const natsl_config *c = cx->config;
-    const size_t vd = (size_t)c->value_dim, ha = (size_t)c->num_attn_heads, one = vd + 2 * ha, dv = (size_t)c->attn_v_dim;
+    const size_t vd = (size_t)c->value_dim, ha = (size_t)c->num_attn_heads, one = vd + 2 * ha,
+                 dv = (size_t)c->attn_v_dim;
     const int mine = cx->rank == cx->owner;
     if (mine) {
         softmax_clear(c, t->top, t->sum, t->oa);
@@ -133,13 +136,14 @@ static void attend(natsl_context *cx, int layer, int remote, size_t row, token_r
         NATSL_MPI(MPI_Bcast(t->qa, c->key_dim, MPI_FLOAT, cx->owner, cx->comm));
         softmax_clear(c, part, part + ha, part + 2 * ha);
         attend_own_units(cx, layer, t->qa, part, part + ha, part + 2 * ha);
-        NATSL_MPI(MPI_Gather(mine ? MPI_IN_PLACE : part, (int)one, MPI_FLOAT, all, (int)one, MPI_FLOAT, cx->owner, cx->comm));
+        NATSL_MPI(
+            MPI_Gather(mine ? MPI_IN_PLACE : part, (int)one, MPI_FLOAT, all, (int)one, MPI_FLOAT, cx->owner, cx->comm));
         cx->kept_bytes += (int64_t)(one * sizeof(float)) * !mine;
         for (int r = 0; mine && r < cx->size; r++) {
             const float *p = all + (size_t)r * one;
             for (size_t h = 0; h < ha; h++)
-                cx->stage.kernels->attn_merge(1, dv, t->top + h, t->sum + h, 1, t->oa + h * dv, dv, p + h, p + ha + h, 1,
-                                              p + 2 * ha + h * dv, dv);
+                cx->stage.kernels->attn_merge(1, dv, t->top + h, t->sum + h, 1, t->oa + h * dv, dv, p + h, p + ha + h,
+                                              1, p + 2 * ha + h * dv, dv);
         }
     }
     for (size_t h = 0; mine && h < ha; h++) cx->stage.kernels->attn_finish(1, dv, t->sum + h, 1, t->oa + h * dv, dv);
@@ -215,7 +219,8 @@ static void finish(natsl_context *cx, int layer, token_rows *t)
     const float *gate = c->use_gate ? t->gate : NULL;
     if (gate) matvec(cx, vd, d, t->xn, w->g_proj, t->gate);
     if (w->is_gdn) {
-        k->gated_norm(1, (size_t)c->num_v_heads, (size_t)c->head_v_dim, t->o, vd, w->o_norm, c->norm_eps, gate, vd, t->o, vd);
+        k->gated_norm(1, (size_t)c->num_v_heads, (size_t)c->head_v_dim, t->o, vd, w->o_norm, c->norm_eps, gate, vd,
+                      t->o, vd);
     } else {
         k->nats_mix(1, (size_t)c->num_v_heads, (size_t)c->head_v_dim, ha, (size_t)c->attn_v_dim, t->o, vd, t->oa, vd,
                     w->o_norm1, w->o_norm2, c->norm_eps, gate ? t->mix : NULL, 2 * ha, gate, vd, t->o, vd);
@@ -233,7 +238,8 @@ static void finish(natsl_context *cx, int layer, token_rows *t)
 static void pack_open(const natsl_context *cx, const float *tail, size_t n, float *unit)
 {
     const natsl_config *c = cx->config;
-    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim;
+    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, dk = (size_t)c->attn_k_dim,
+                 dv = (size_t)c->attn_v_dim;
     const size_t group = (size_t)c->num_attn_heads / (size_t)c->num_nats_head, chunk = (size_t)c->chunk;
     for (size_t h = n * group; h < (n + 1) * group; h++) {
         for (size_t i = 0; i < chunk; i++, unit += dk)
@@ -249,11 +255,13 @@ static natsl_status close_chunk(natsl_context *cx, int layer, token_rows *t, uin
     const natsl_config *c = cx->config;
     const natsl_layer *w = &cx->model->weights.layers[layer];
     const natsl_tail_layout *tl = &cx->stage.tail;
-    const size_t hv = (size_t)c->num_v_heads, hn = (size_t)c->num_nats_head, one = (size_t)c->head_dim * (size_t)c->head_v_dim;
+    const size_t hv = (size_t)c->num_v_heads, hn = (size_t)c->num_nats_head,
+                 one = (size_t)c->head_dim * (size_t)c->head_v_dim;
     float *tail = cx->tails[layer];
     memset(keep, 0, hn);
     if (!w->is_gdn) {
-        cx->stage.kernels->gate_choose(hn, (size_t)c->hidden_size, tail + tl->pool, (size_t)c->chunk, w->nats, t->scores, keep);
+        cx->stage.kernels->gate_choose(hn, (size_t)c->hidden_size, tail + tl->pool, (size_t)c->chunk, w->nats,
+                                       t->scores, keep);
         if (cx->options.route != NATSL_LEARNED) memset(keep, cx->options.route == NATSL_ALL_SOFTMAX, hn);
         memset(tail + tl->pool, 0, (size_t)c->hidden_size * sizeof(float));
     }
@@ -309,7 +317,8 @@ natsl_status natsl_context_next(natsl_context *cx, int32_t token)
 {
     const natsl_config *c = cx->config;
     if (token < 0 || token >= c->vocab_size)
-        return natsl_fail(NATSL_ERR_USAGE, "token %d is outside the vocabulary, expected 0 to %d", token, c->vocab_size - 1);
+        return natsl_fail(NATSL_ERR_USAGE, "token %d is outside the vocabulary, expected 0 to %d", token,
+                          c->vocab_size - 1);
     const size_t row = (size_t)(cx->position % c->chunk), d = (size_t)c->hidden_size;
     const int mine = cx->rank == cx->owner, closes = (int64_t)row + 1 == c->chunk;
     token_rows t = rows_of(c, cx->next_rows);
@@ -325,8 +334,7 @@ natsl_status natsl_context_next(natsl_context *cx, int32_t token)
         finish(cx, l, &t);
         if (closes && st == NATSL_OK) st = close_chunk(cx, l, &t, cx->choices + (size_t)l * (size_t)c->num_nats_head);
     }
-    if (mine)
-        cx->stage.kernels->rms_norm(1, 1, d, t.x, d, cx->model->weights.norm, c->norm_eps, cx->last_hidden, d);
+    if (mine) cx->stage.kernels->rms_norm(1, 1, d, t.x, d, cx->model->weights.norm, c->norm_eps, cx->last_hidden, d);
     if (closes && (st = note_chunk(cx, cx->choices, st)) != NATSL_OK) return st;
     cx->position++;
     return NATSL_OK;

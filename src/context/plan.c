@@ -6,7 +6,8 @@ natsl_status natsl_plan_make(const natsl_config *c, int ranks, const natsl_optio
 {
     natsl_options o;
     natsl_layout layout;
-    if (ranks < 1 || tokens < 0) return natsl_fail(NATSL_ERR_USAGE, "plan: %d ranks, %lld tokens", ranks, (long long)tokens);
+    if (ranks < 1 || tokens < 0)
+        return natsl_fail(NATSL_ERR_USAGE, "plan: %d ranks, %lld tokens", ranks, (long long)tokens);
     natsl_status st = natsl_options_complete(c, ranks, options, &o);
     if (st == NATSL_OK) st = natsl_layout_create(c, &layout);
     if (st != NATSL_OK) return st;
@@ -18,7 +19,8 @@ natsl_status natsl_plan_make(const natsl_config *c, int ranks, const natsl_optio
     for (size_t l = 0; l < layers; l++) keeping += !c->is_gdn[l];
     const int64_t in_pass = natsl_min64(o.pass_tokens, tokens);
     const int64_t units = (in_pass + grid.unit - 1) / grid.unit, per_rank = (units + ranks - 1) / ranks * grid.unit;
-    *plan = (natsl_plan){.ranks = ranks, .threads = o.threads, .pass_tokens = o.pass_tokens, .stage_tokens = o.stage_tokens};
+    *plan = (natsl_plan){
+        .ranks = ranks, .threads = o.threads, .pass_tokens = o.pass_tokens, .stage_tokens = o.stage_tokens};
     plan->passes = (tokens + o.pass_tokens - 1) / o.pass_tokens;
     plan->weight_bytes = layout.floats * sizeof(float);
     plan->stage_bytes = natsl_stage_bytes(c, o.stage_tokens, o.threads);
@@ -33,7 +35,8 @@ natsl_status natsl_plan_make(const natsl_config *c, int ranks, const natsl_optio
     /* Each pass every rank reads what the others kept before it; in a pass, what the ranks before it keep. */
     double sent = 0.0;
     for (int64_t p = 0; p < plan->passes && ranks > 1; p++) {
-        const double before = (double)natsl_min64(p * o.pass_tokens, tokens), now = (double)natsl_min64(o.pass_tokens, tokens);
+        const double before = (double)natsl_min64(p * o.pass_tokens, tokens),
+                     now = (double)natsl_min64(o.pass_tokens, tokens);
         sent += before * (ranks - 1) + now * (ranks - 1) / 2.0;
     }
     plan->kept_bytes_all_sent = (int64_t)(sent / (double)grid.chunk * (double)(unit_bytes * keeping));

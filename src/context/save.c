@@ -42,7 +42,10 @@ static void tail_parts(const natsl_context *cx, int layer, tail_part parts[TAIL_
     parts[(*n)++] = (tail_part){"va", t->va, open, vd};
 }
 
-static void tail_name(char name[64], int layer, const char *part) { (void)snprintf(name, 64, "tail/%d/%s", layer, part); }
+static void tail_name(char name[64], int layer, const char *part)
+{
+    (void)snprintf(name, 64, "tail/%d/%s", layer, part);
+}
 
 /** A digest as text: HDF5 tools print it readably, and no sign can be lost. */
 static void digest_text(char text[20], uint64_t digest) { (void)snprintf(text, 20, "%016" PRIx64, digest); }
@@ -76,8 +79,10 @@ static natsl_status save_units(natsl_context *cx, natsl_h5_out *out, int layer, 
         }
         at += count;
     }
-    if (units >= 0 && H5Dclose(units) < 0 && st == NATSL_OK) st = natsl_fail(NATSL_ERR_IO, "%s: writing %s failed", out->path, units_name);
-    if (chunks >= 0 && H5Dclose(chunks) < 0 && st == NATSL_OK) st = natsl_fail(NATSL_ERR_IO, "%s: writing %s failed", out->path, chunks_name);
+    if (units >= 0 && H5Dclose(units) < 0 && st == NATSL_OK)
+        st = natsl_fail(NATSL_ERR_IO, "%s: writing %s failed", out->path, units_name);
+    if (chunks >= 0 && H5Dclose(chunks) < 0 && st == NATSL_OK)
+        st = natsl_fail(NATSL_ERR_IO, "%s: writing %s failed", out->path, chunks_name);
     return st;
 }
 
@@ -88,7 +93,8 @@ static natsl_status save_all(natsl_context *cx, natsl_h5_out *out)
     char digest[20], name[64];
     char *json = natsl_config_json(c);
     int64_t counts[2] = {cx->kept_chunks, cx->chunks};
-    natsl_status st = natsl_agree(cx->comm, json ? NATSL_OK : natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration"));
+    natsl_status st =
+        natsl_agree(cx->comm, json ? NATSL_OK : natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration"));
     if (st != NATSL_OK) goto cleanup;
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, counts, 2, MPI_INT64_T, MPI_SUM, cx->comm));
     digest_text(digest, natsl_model_digest(cx->model));
@@ -100,9 +106,11 @@ static natsl_status save_all(natsl_context *cx, natsl_h5_out *out)
     NATSL_TRY(st, cleanup, natsl_h5_put_int(out->file, out->path, "kept_chunks", counts[0]));
     NATSL_TRY(st, cleanup, natsl_h5_put_int(out->file, out->path, "chunks", counts[1]));
     hid_t set = -1;
-    natsl_status worst = natsl_h5_new_dataset(out, "last_hidden", H5T_IEEE_F32LE, 1, (hsize_t[]){(hsize_t)c->hidden_size}, &set);
+    natsl_status worst =
+        natsl_h5_new_dataset(out, "last_hidden", H5T_IEEE_F32LE, 1, (hsize_t[]){(hsize_t)c->hidden_size}, &set);
     if (worst == NATSL_OK && cx->rank == cx->owner)
-        worst = natsl_h5_write_rows(set, out->path, "last_hidden", H5T_NATIVE_FLOAT, 0, c->hidden_size, sizeof(float), cx->last_hidden);
+        worst = natsl_h5_write_rows(set, out->path, "last_hidden", H5T_NATIVE_FLOAT, 0, c->hidden_size, sizeof(float),
+                                    cx->last_hidden);
     if (set >= 0) (void)H5Dclose(set);
     for (int l = 0; l < c->num_hidden_layers; l++) {
         tail_part parts[TAIL_PARTS];
@@ -146,7 +154,8 @@ static natsl_status check_model(const natsl_context *cx, hid_t file, const char 
     if (st != NATSL_OK) return st;
     digest_text(digest, natsl_model_digest(cx->model));
     if (strcmp(text, digest) != 0)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: the context of another model (digest %s, this model has %s)", path, text, digest);
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: the context of another model (digest %s, this model has %s)", path, text,
+                        digest);
     natsl_free(text);
     return st;
 }
@@ -176,9 +185,11 @@ static natsl_status load_units(natsl_context *cx, hid_t file, const char *path, 
     const int64_t last = *count / cx->size * (cx->rank + 1) + *count % cx->size * (cx->rank + 1) / cx->size;
     for (int64_t i = first, before = -1; i < last && st == NATSL_OK; i++) {
         int64_t chunk = -1;
-        NATSL_TRY(st, cleanup, natsl_h5_read_rows(chunks, path, chunks_name, H5T_NATIVE_INT64, i, 1, sizeof chunk, &chunk));
+        NATSL_TRY(st, cleanup,
+                  natsl_h5_read_rows(chunks, path, chunks_name, H5T_NATIVE_INT64, i, 1, sizeof chunk, &chunk));
         if (chunk <= before || chunk >= cx->position / cx->config->chunk) {
-            st = natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s: entry %lld is out of order or range", path, chunks_name, (long long)i);
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s: entry %lld is out of order or range", path, chunks_name,
+                            (long long)i);
             goto cleanup;
         }
         before = chunk;
@@ -186,8 +197,9 @@ static natsl_status load_units(natsl_context *cx, hid_t file, const char *path, 
         if (!unit) st = NATSL_ERR_NOMEM;
     }
     for (int64_t i = 0; i < last - first && st == NATSL_OK; i += kept->per_slab) /* a slab at a time */
-        st = natsl_h5_read_rows(units, path, units_name, H5T_NATIVE_FLOAT, first + i, natsl_min64(kept->per_slab, last - first - i),
-                                kept->unit_floats * sizeof(float), natsl_kept_unit(kept, head, i));
+        st = natsl_h5_read_rows(units, path, units_name, H5T_NATIVE_FLOAT, first + i,
+                                natsl_min64(kept->per_slab, last - first - i), kept->unit_floats * sizeof(float),
+                                natsl_kept_unit(kept, head, i));
 cleanup:
     if (units >= 0) (void)H5Dclose(units);
     if (chunks >= 0) (void)H5Dclose(chunks);
@@ -220,8 +232,8 @@ static natsl_status load_tail(natsl_context *cx, hid_t file, const char *path, i
         hid_t set = -1;
         tail_name(name, layer, parts[i].name);
         if ((st = natsl_h5_dataset(file, path, name, H5T_FLOAT, 2, shape, &set)) != NATSL_OK) break;
-        st = natsl_h5_read_rows(set, path, name, H5T_NATIVE_FLOAT, 0, (int64_t)parts[i].rows, parts[i].width * sizeof(float),
-                                cx->tails[layer] + parts[i].offset);
+        st = natsl_h5_read_rows(set, path, name, H5T_NATIVE_FLOAT, 0, (int64_t)parts[i].rows,
+                                parts[i].width * sizeof(float), cx->tails[layer] + parts[i].offset);
         (void)H5Dclose(set);
     }
     return st;
@@ -248,8 +260,9 @@ static natsl_status load_all(natsl_context *cx, const char *path)
     if (cx->rank == 0) cx->kept_chunks = kept_chunks, cx->chunks = chunks; /* sums over ranks when they are reported */
     const hsize_t shape[1] = {(hsize_t)c->hidden_size};
     NATSL_TRY(st, cleanup, natsl_h5_dataset(file, path, "last_hidden", H5T_FLOAT, 1, shape, &set));
-    NATSL_TRY(st, cleanup, natsl_h5_read_rows(set, path, "last_hidden", H5T_NATIVE_FLOAT, 0, c->hidden_size, sizeof(float),
-                                              cx->last_hidden));
+    NATSL_TRY(st, cleanup,
+              natsl_h5_read_rows(set, path, "last_hidden", H5T_NATIVE_FLOAT, 0, c->hidden_size, sizeof(float),
+                                 cx->last_hidden));
     for (int l = 0; l < c->num_hidden_layers; l++) {
         if (cx->rank == cx->owner) NATSL_TRY(st, cleanup, load_tail(cx, file, path, l));
         if (!natsl_layer_keeps(cx, l)) continue;

@@ -1,0 +1,242 @@
+/* exchange.c - kept units of an extension: who keeps what, and the stream of keys and values between ranks.
+ * Kept units travel in two kinds of messages per pass and layer: those kept before the pass ("old": posted as soon as their
+ * layer is done in the pass before) and those kept in the pass ("new": from ranks before the reader). Both go through the
+ * softmax in global chunk order, after the tokens' own chunk: the order of summation does not depend on ranks. */
+#include "extend_impl.h"
+
+#include <limits.h>
+#include <string.h>
+
+static int kept_tag(const natsl_run *r, int64_t pass, int layer, int is_new)
+{
+    return NATSL_TAG_KEPT_DATA + 2 * ((int)(pass & 1) * r->cx->config->num_hidden_layers + layer) + is_new;
+}
+
+/** Own counts of `layer` in this pass, with the chunk indices of its units, to every other rank. */
+static void counts_send(natsl_run *r, int layer, int64_t *message, size_t length)
+{
+    natsl_context *cx = r->cx;
+    for (int to = 0; to < cx->size; to++) {
+        if (to == cx->rank) continue;
+        MPI_Request *request = natsl_sends_add(&r->counts_sent[r->pass & 1]);
+        if (!request) { /* no memory for a request: the blocking form needs none */
+            r->st = NATSL_ERR_NOMEM;
+            NATSL_MPI(MPI_Send(message, (int)length, MPI_INT64_T, to, NATSL_TAG_KEPT_COUNT + layer, cx->comm));
+            continue;
+        }
+        NATSL_MPI(MPI_Isend(message, (int)length, MPI_INT64_T, to, NATSL_TAG_KEPT_COUNT + layer, cx->comm, request));
+        cx->directory_bytes += (int64_t)(length * sizeof(int64_t));
+    }
+}
+
+/** Receives the counts of rank `from` for `layer`; its chunk indices land in heard_chunks. */
+static void counts_receive(natsl_run *r, int layer, int from)
+{
+    natsl_context *cx = r->cx;
+    const size_t heads = (size_t)cx->config->num_nats_head;
+    const double start = natsl_now_s();
+    NATSL_MPI(MPI_Recv(r->heard_chunks, (int)r->heard_capacity, MPI_INT64_T, from, NATSL_TAG_KEPT_COUNT + layer,
+                       cx->comm, MPI_STATUS_IGNORE));
+    cx->stage.seconds[NATSL_PHASE_WAIT] += natsl_now_s() - start;
+    memcpy(r->heard + ((size_t)layer * (size_t)cx->size + (size_t)from) * heads, r->heard_chunks,
+           heads * sizeof(int64_t));
+}
+
+/** Whether rank `from` still has to be heard on a pass with these ranges, after this rank's own part of it. */
+static int unheard(const natsl_run *r, const int64_t *first, int from)
+{
+    const int rank = r->cx->rank, reads = first[rank] < first[rank + 1];
+    /* Ranks before it have been heard during the pass, if this rank took part in it. */
+    return first[from] < first[from + 1] && (from > rank || (from < rank && !reads));
+}
+
+/** Completes the directory of `layer` with a pass (ranges `first`) that this rank has left. Without `wait`: only if nobody
+ * has to be waited for. Returns whether it is complete. */
+int natsl_run_directory_finish(natsl_run *r, int layer, const int64_t *first, int wait)
+{
+    natsl_context *cx = r->cx;
+    const size_t heads = (size_t)cx->config->num_nats_head;
+    const int64_t *heard = r->heard + (size_t)layer * (size_t)cx->size * heads;
+    for (int from = 0; !wait && from < cx->size; from++) {
+        int there = 1;
+        if (unheard(r, first, from))
+            NATSL_MPI(MPI_Iprobe(from, NATSL_TAG_KEPT_COUNT + layer, cx->comm, &there, MPI_STATUS_IGNORE));
+        if (!there) return 0;
+    }
+    for (int from = 0; from < cx->size; from++) {
+        if (unheard(r, first, from)) counts_receive(r, layer, from);
+        if (first[from] == first[from + 1]) continue;
+        const natsl_status st = natsl_kept_note(&cx->kept[layer], from, heard + (size_t)from * heads);
+        /* Every rank lists the same units or the streams do not match: this failure cannot be deferred. */
+        if (st != NATSL_OK) natsl_mpi_die(MPI_ERR_NO_MEM, "noting kept chunks", __FILE__, __LINE__);
+    }
+    r->known[layer] = 1;
+    return 1;
+}
+
+/** Posts this rank's units of `layer` that the readers of `first` (a pass) need from before that pass. */
+void natsl_run_old_send(natsl_run *r, int layer, const int64_t *first, int64_t pass)
+{
+    natsl_context *cx = r->cx;
+    natsl_kept_runs mine = {0};
+    natsl_kept *kept = &cx->kept[layer];
+    size_t own = 0;
+    /* The directory lists all ranks' units in order; this rank's are sent in the order in which they will be read. */
+    natsl_status st = natsl_kept_all(kept, cx->size, &mine);
+    for (size_t i = 0; i < mine.count; i++) {
+        if (mine.runs[i].rank == cx->rank) mine.runs[own++] = mine.runs[i];
+    }
+    for (int to = 0; st == NATSL_OK && to < cx->size; to++) {
+        if (to == cx->rank) continue;
+        for (int n = natsl_run_stage_count(cx, first[to], first[to + 1]); n > 0 && st == NATSL_OK; n--)
+            st = natsl_kept_send(cx->comm, kept, mine.runs, own, to, kept_tag(r, pass, layer, 0), &r->sends,
+                                 &cx->kept_bytes);
+    }
+    natsl_free(mine.runs);
+    /* Readers wait for these units: without them nobody could go on, so this one failure cannot be deferred. */
+    if (st != NATSL_OK) natsl_mpi_die(MPI_ERR_NO_MEM, "sending kept keys and values", __FILE__, __LINE__);
+}
+
+/** Posts this rank's units kept in this pass to the ranks after it. */
+void natsl_run_new_send(natsl_run *r, int layer)
+{
+    natsl_context *cx = r->cx;
+    natsl_kept *kept = &cx->kept[layer];
+    const int heads = cx->config->num_nats_head;
+    natsl_kept_runs mine = {0};
+    natsl_status st = NATSL_OK;
+    for (int h = 0; h < heads && st == NATSL_OK; h++) {
+        const int64_t start = r->old_counts[(size_t)layer * (size_t)heads + (size_t)h];
+        st = natsl_kept_cut(&mine, kept->per_slab, cx->rank, h, start, kept->lists[h].count - start, NULL);
+    }
+    for (int to = cx->rank + 1; to < cx->size && st == NATSL_OK; to++) {
+        for (int n = natsl_run_stage_count(cx, r->first[to], r->first[to + 1]); n > 0 && st == NATSL_OK; n--)
+            st = natsl_kept_send(cx->comm, kept, mine.runs, mine.count, to, kept_tag(r, r->pass, layer, 1), &r->sends,
+                                 &cx->kept_bytes);
+    }
+    natsl_free(mine.runs);
+    if (st != NATSL_OK) natsl_mpi_die(MPI_ERR_NO_MEM, "sending kept keys and values", __FILE__, __LINE__);
+}
+
+/** Reserves units for the chunks that the gate keeps. Out of memory: the chunk is not kept, the pass ends in an error. */
+void natsl_run_reserve_units(natsl_run *r, int layer)
+{
+    natsl_context *cx = r->cx;
+    const size_t heads = (size_t)cx->config->num_nats_head;
+    for (int64_t j = 0; j < cx->stage.n_chunks; j++) {
+        const int64_t chunk = cx->stage.chunk0 + j;
+        if ((chunk + 1) * cx->stage.grid.chunk > cx->stage.last) break; /* still open */
+        for (size_t h = 0; h < heads; h++) {
+            uint8_t *keep = &cx->stage.keep[(size_t)j * heads + h];
+            cx->chunks++;
+            if (!*keep) continue;
+            if (natsl_kept_append(&cx->kept[layer], (int)h, chunk)) {
+                cx->kept_chunks++;
+            } else {
+                *keep = 0;
+                r->st = NATSL_ERR_NOMEM;
+            }
+        }
+    }
+}
+
+/** Copies keys and values of the stage's kept chunks into their units; `from` [heads]: the first unit of this stage. */
+void natsl_run_fill_units(natsl_run *r, int layer, const int64_t *from)
+{
+    natsl_context *cx = r->cx;
+    const natsl_kept *kept = &cx->kept[layer];
+    for (int h = 0; h < kept->heads; h++) {
+        const natsl_kept_list *list = &kept->lists[h];
+#pragma omp parallel for schedule(static) num_threads(cx->options.threads)
+        for (int64_t i = from[h]; i < list->count; i++)
+            natsl_stage_pack(&cx->stage, list->chunks[i] - cx->stage.chunk0, (size_t)h, natsl_kept_unit(kept, h, i));
+    }
+}
+
+static void attend_run(void *user, const natsl_kept_run *units, const float *data)
+{
+    natsl_run *r = user;
+    if (!r->drain) natsl_stage_attend(&r->cx->stage, (size_t)units->head, data, units->count, units->chunks);
+}
+
+/** Streams all units before the stage's tokens, in global order. new_chunks: indices heard from ranks before, per rank. */
+void natsl_run_attend(natsl_run *r, int layer, int64_t *const *new_chunks)
+{
+    natsl_context *cx = r->cx;
+    const natsl_kept *kept = &cx->kept[layer];
+    const int heads = cx->config->num_nats_head;
+    natsl_status st;
+    r->runs.count = 0;
+    st = natsl_kept_all(kept, cx->size, &r->runs);
+    const size_t old = r->runs.count;
+    for (int from = 0; from < cx->rank && st == NATSL_OK; from++) {
+        const int64_t *counts = r->heard + ((size_t)layer * (size_t)cx->size + (size_t)from) * (size_t)heads;
+        const int64_t *chunks = new_chunks[from];
+        if (r->first[from] == r->first[from + 1]) continue;
+        for (int h = 0; h < heads && st == NATSL_OK; h++) {
+            int64_t start = 0;
+            for (size_t i = 0; i < kept->n_segments; i++) {
+                if (kept->segments[i].rank == from) start += kept->segments[i].count[h];
+            }
+            st = natsl_kept_cut(&r->runs, kept->per_slab, from, h, start, counts[h], chunks);
+            chunks += counts[h];
+        }
+    }
+    for (int h = 0; h < heads && st == NATSL_OK; h++) {
+        const int64_t start = r->old_counts[(size_t)layer * (size_t)heads + (size_t)h];
+        if (kept->lists[h].count > start)
+            st = natsl_kept_cut(&r->runs, kept->per_slab, cx->rank, h, start, kept->lists[h].count - start,
+                                kept->lists[h].chunks + start);
+    }
+    if (st == NATSL_OK && r->runs.count > r->tags_capacity) {
+        natsl_free(r->tags);
+        r->tags = natsl_alloc(2 * r->runs.count, sizeof *r->tags, "tags");
+        r->tags_capacity = r->tags ? 2 * r->runs.count : 0;
+        if (!r->tags) st = NATSL_ERR_NOMEM;
+    }
+    if (st != NATSL_OK) natsl_mpi_die(MPI_ERR_NO_MEM, "listing kept keys and values", __FILE__, __LINE__);
+    for (size_t i = 0; i < r->runs.count; i++) r->tags[i] = kept_tag(r, r->pass, layer, i >= old);
+    natsl_kept_stream(cx->comm, kept, &cx->inbox, r->runs.runs, r->tags, r->runs.count, attend_run, r,
+                      &cx->stage.seconds[NATSL_PHASE_WAIT]);
+}
+
+/** Says how many chunks this range kept in `layer`: after the gate of its last stage. */
+void natsl_run_counts_tell(natsl_run *r, int layer)
+{
+    natsl_context *cx = r->cx;
+    const natsl_kept *kept = &cx->kept[layer];
+    const int heads = kept->heads;
+    int64_t *message = r->counts[r->pass & 1][layer];
+    size_t length = (size_t)heads;
+    for (int h = 0; h < heads; h++) {
+        const int64_t start = r->old_counts[(size_t)layer * (size_t)heads + (size_t)h];
+        message[h] = kept->lists[h].count - start;
+        for (int64_t i = 0; i < message[h]; i++) message[length + (size_t)i] = kept->lists[h].chunks[start + i];
+        length += (size_t)message[h];
+    }
+    memcpy(r->heard + ((size_t)layer * (size_t)cx->size + (size_t)cx->rank) * (size_t)heads, message,
+           (size_t)heads * sizeof(int64_t));
+    counts_send(r, layer, message, length);
+}
+
+/** Hears the counts of the ranks before this one; *all (to be freed) and chunks[rank] get their chunk indices. */
+void natsl_run_counts_hear(natsl_run *r, int layer, int64_t **all, int64_t **chunks)
+{
+    natsl_context *cx = r->cx;
+    const size_t heads = (size_t)cx->config->num_nats_head;
+    size_t total = 0;
+    for (int from = 0; from < cx->rank; from++)
+        total += (size_t)((r->first[from + 1] - r->first[from]) / cx->stage.grid.chunk + 2) * heads;
+    *all = natsl_alloc(total, sizeof **all, "kept chunk indices");
+    if (!*all) natsl_mpi_die(MPI_ERR_NO_MEM, "hearing of kept chunks", __FILE__, __LINE__);
+    int64_t *to = *all;
+    for (int from = 0; from < cx->rank; from++) {
+        chunks[from] = to;
+        if (r->first[from] == r->first[from + 1]) continue;
+        counts_receive(r, layer, from);
+        size_t n = 0;
+        for (size_t h = 0; h < heads; h++) n += (size_t)r->heard_chunks[h];
+        memcpy(to, r->heard_chunks + heads, n * sizeof *to);
+        to += n;
+    }
+}

@@ -1,0 +1,72 @@
+/* extend_impl.h - one extension under way: shared by extend.c (chain, layers, passes) and exchange.c (kept units).
+ * Private to src/context. */
+#ifndef NATSL_EXTEND_IMPL_H
+#define NATSL_EXTEND_IMPL_H
+
+#include "context_impl.h"
+
+/** One extension under way. */
+typedef struct natsl_run {
+    natsl_context *cx;
+    const natsl_stream *stream;
+    natsl_status st;    /* this rank's own trouble so far */
+    int64_t begin, end; /* window */
+    int64_t pass_begin, pass_end, pass;
+    int64_t *first;        /* [P+1] ranges of this pass */
+    int64_t *first_before; /* [P+1] of the pass before */
+    int64_t *first_next;   /* [P+1] of the next pass; all empty when there is none */
+    int has_next, drain;
+    int prev, next;           /* chain neighbours of this rank's range; -1: none, or this rank itself */
+    int64_t x_rows;           /* residual rows held */
+    float *x;                 /* [x_rows, D] */
+    int32_t *ids;             /* [x_rows + 1] */
+    float *logprobs, *hidden; /* [stage_tokens], [stage_tokens, D] */
+    float *halo;              /* incoming */
+    MPI_Request *state_sent;  /* [layers, Hv] head groups under way */
+    MPI_Request *halo_sent;   /* [layers] */
+    int64_t *old_counts;      /* [layers, Hn]: own units before this pass */
+    int64_t **counts[2];      /* [layers] own count messages of this and the last pass (they alternate) */
+    natsl_sends counts_sent[2];
+    int64_t *heard;        /* [layers, P, Hn] counts of this pass by rank */
+    int64_t *heard_chunks; /* incoming count message */
+    size_t heard_capacity;
+    int64_t *from_unit; /* [Hn] first unit of the stage in hand */
+    uint8_t *known;     /* [layers] the directory holds the pass that the layer was last read in */
+    natsl_sends sends;  /* kept units under way */
+    natsl_kept_runs runs;
+    int *tags;
+    size_t tags_capacity;
+} natsl_run;
+
+/** One past the last token of the stage that starts at `first` in a range that ends at `last`. */
+static inline int64_t natsl_run_stage_end(const natsl_context *cx, int64_t first, int64_t last)
+{
+    return natsl_min64(first - first % cx->stage.grid.unit + cx->options.stage_tokens, last);
+}
+
+static inline int natsl_run_stage_count(const natsl_context *cx, int64_t first, int64_t last)
+{
+    int n = 0;
+    for (; first < last; n++) first = natsl_run_stage_end(cx, first, last);
+    return n;
+}
+
+/** Posts this rank's units of `layer` that the readers of pass `pass` (ranges `first`) need from before that pass. */
+void natsl_run_old_send(natsl_run *r, int layer, const int64_t *first, int64_t pass);
+/** Posts this rank's units kept in this pass to the ranks after it. */
+void natsl_run_new_send(natsl_run *r, int layer);
+/** Reserves units for the chunks that the gate keeps. Out of memory: the chunk is not kept, the pass ends in an error. */
+void natsl_run_reserve_units(natsl_run *r, int layer);
+/** Copies keys and values of the stage's kept chunks into their units; from [heads]: the first unit of this stage. */
+void natsl_run_fill_units(natsl_run *r, int layer, const int64_t *from);
+/** Tells every other rank which chunks this range kept in `layer`: after the gate of its last stage. */
+void natsl_run_counts_tell(natsl_run *r, int layer);
+/** Hears the counts of the ranks before this one; *all (free with natsl_free) and chunks[rank] get their chunk indices. */
+void natsl_run_counts_hear(natsl_run *r, int layer, int64_t **all, int64_t **chunks);
+/** Completes the directory of `layer` with a pass (ranges `first`) that this rank has left. Without `wait`: only if nobody
+ * has to be waited for. Returns whether it is complete. */
+int natsl_run_directory_finish(natsl_run *r, int layer, const int64_t *first, int wait);
+/** Streams all units before the stage's tokens through attention, in global order. new_chunks: indices heard, per rank. */
+void natsl_run_attend(natsl_run *r, int layer, int64_t *const *new_chunks);
+
+#endif
