@@ -14,13 +14,19 @@ extern "C" {
 typedef enum natsl_kernel_set { NATSL_KERNELS_FAST = 0, NATSL_KERNELS_REF } natsl_kernel_set;
 typedef enum natsl_route { NATSL_LEARNED = 0, NATSL_ALL_SOFTMAX, NATSL_ALL_LINEAR } natsl_route;
 
+/** How kept keys and values reach other ranks: in place through shared memory where ranks share a node, else by messages. */
+typedef enum natsl_exchange { NATSL_EXCHANGE_AUTO = 0, NATSL_EXCHANGE_MESSAGES } natsl_exchange;
+
 /** How to compute. Zero means default for every member. */
 typedef struct natsl_options {
-    int threads;           /**< OpenMP threads per rank; 0: OMP_NUM_THREADS, or the cores of this rank's binding */
+    int threads;              /**< OpenMP threads per rank; 0: OMP_NUM_THREADS, or the cores of this rank's binding */
     natsl_kernel_set kernels; /**< fast, or the plain reference kernels (slow, for checks) */
-    natsl_route route;     /**< force every chunk's choice, to measure what the gate buys */
-    int64_t pass_tokens;   /**< most tokens read at once by all ranks together; bounds the residual rows in memory. 0: automatic */
-    int64_t stage_tokens;  /**< tokens of one rank that pass through a layer together; bounds its buffers. 0: automatic */
+    natsl_route route;        /**< force every chunk's choice, to measure what the gate buys */
+    natsl_exchange exchange;  /**< read kept keys of ranks on the node in place, or force messages */
+    int64_t
+        pass_tokens; /**< most tokens read at once by all ranks together; bounds the residual rows in memory. 0: automatic */
+    int64_t
+        stage_tokens; /**< tokens of one rank that pass through a layer together; bounds its buffers. 0: automatic */
 } natsl_options;
 
 typedef struct natsl_context natsl_context;
@@ -83,8 +89,8 @@ typedef struct natsl_stats {
     int64_t kept_chunks, chunks; /**< (chunk, head, NAtS-L layer) triples: kept, and complete in all */
     size_t peak_bytes;           /**< largest resident memory of a rank so far */
     size_t weight_bytes, stage_bytes, residual_bytes, kept_store_bytes; /**< of the rank with most */
-    double wait_s;               /**< largest time a rank spent waiting for others */
-    double phase_s[16];          /**< by natsl_stats_phase_name; largest of all ranks */
+    double wait_s;      /**< largest time a rank spent waiting for others */
+    double phase_s[16]; /**< by natsl_stats_phase_name; largest of all ranks */
 } natsl_stats;
 natsl_status natsl_context_stats(natsl_context *context, natsl_stats *stats);
 /** Name of phase i, NULL past the last. Not collective. */
@@ -95,13 +101,14 @@ typedef struct natsl_plan {
     int ranks, threads;
     int64_t pass_tokens, stage_tokens, passes;
     size_t weight_bytes, stage_bytes, residual_bytes, context_bytes; /**< per rank; weights per node */
-    size_t kept_bytes_all;   /**< per rank, if every chunk were kept */
+    size_t kept_bytes_all;                                           /**< per rank, if every chunk were kept */
     int64_t halo_bytes, state_bytes, kept_bytes_all_sent; /**< all ranks together; kept: if every chunk were kept */
 } natsl_plan;
 natsl_status natsl_plan_make(const natsl_config *config, int ranks, const natsl_options *options, int64_t tokens,
                              natsl_plan *plan);
 /** Tokens [first[r], first[r+1]) of pass `pass` belong to rank r; first [ranks+1]. Not collective. */
-void natsl_plan_ranges(const natsl_config *config, const natsl_plan *plan, int64_t tokens, int64_t pass, int64_t *first);
+void natsl_plan_ranges(const natsl_config *config, const natsl_plan *plan, int64_t tokens, int64_t pass,
+                       int64_t *first);
 
 #ifdef __cplusplus
 }

@@ -66,7 +66,8 @@ static natsl_status allocate(natsl_context *cx)
         cx->tails[l] = natsl_calloc(cx->stage.tail.floats, sizeof(float), "context");
         if (!cx->tails[l]) return NATSL_ERR_NOMEM;
         if (!natsl_layer_keeps(cx, (int)l)) continue;
-        if ((st = natsl_kept_create(c->num_nats_head, natsl_unit_floats(c), &cx->kept[l])) != NATSL_OK) return st;
+        if ((st = natsl_kept_create(c->num_nats_head, natsl_unit_floats(c), &cx->arena, &cx->kept[l])) != NATSL_OK)
+            return st;
     }
     return natsl_kept_inbox_create(natsl_unit_floats(c), &cx->inbox);
 }
@@ -87,13 +88,14 @@ natsl_status natsl_context_create(MPI_Comm comm, const natsl_model *model, const
         cx->model = model;
         cx->config = &model->weights.config;
         st = natsl_options_complete(cx->config, size, options, &cx->options);
-        if (st == NATSL_OK) st = allocate(cx);
     } else {
         st = NATSL_ERR_NOMEM;
     }
     /* natsl spreads items over its own threads; each product runs on the thread that asks for it. */
     openblas_set_num_threads(1);
-    st = natsl_agree(comm, st);
+    if ((st = natsl_agree(comm, st)) == NATSL_OK)
+        st = natsl_arena_create(comm, cx->options.exchange == NATSL_EXCHANGE_AUTO, &cx->arena);
+    if (st == NATSL_OK) st = natsl_agree(comm, allocate(cx));
     if (st != NATSL_OK) {
         natsl_context_destroy(&cx);
         return st;
@@ -119,6 +121,7 @@ void natsl_context_destroy(natsl_context **context)
     natsl_free(cx->next_rows);
     natsl_free(cx->partial);
     natsl_free(cx->choices);
+    natsl_arena_free(&cx->arena);
     natsl_kept_inbox_free(&cx->inbox);
     natsl_stage_free(&cx->stage);
     if (cx->comm != MPI_COMM_NULL) NATSL_MPI(MPI_Comm_free(&cx->comm));
@@ -142,7 +145,7 @@ natsl_status natsl_context_copy(const natsl_context *from, natsl_context **out)
         memcpy(cx->tails[l], from->tails[l], from->stage.tail.floats * sizeof(float));
         if (!natsl_layer_keeps(from, l)) continue;
         natsl_kept_free(&cx->kept[l]);
-        st = natsl_kept_copy(&from->kept[l], &cx->kept[l]);
+        st = natsl_kept_copy(&from->kept[l], &cx->arena, &cx->kept[l]);
     }
     if ((st = natsl_agree(cx->comm, st)) != NATSL_OK) natsl_context_destroy(&cx);
     *out = cx;

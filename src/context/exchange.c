@@ -40,6 +40,15 @@ static void counts_receive(natsl_run *r, int layer, int from)
     cx->stage.seconds[NATSL_PHASE_WAIT] += natsl_now_s() - start;
     memcpy(r->heard + ((size_t)layer * (size_t)cx->size + (size_t)from) * heads, r->heard_chunks,
            heads * sizeof(int64_t));
+    if (!natsl_arena_reads(&cx->arena, from)) return;
+    /* counts, numbers of new slabs, chunk indices, then where the new slabs lie: their units are filled by now */
+    const int64_t *slabs = r->heard_chunks + heads, *offsets = slabs + heads;
+    for (size_t h = 0; h < heads; h++) offsets += r->heard_chunks[h];
+    for (size_t h = 0; h < heads; h++) {
+        if (natsl_kept_view_add(&cx->kept[layer], from, (int)h, offsets, slabs[h]) != NATSL_OK)
+            natsl_mpi_die(MPI_ERR_NO_MEM, "hearing of kept chunks", __FILE__, __LINE__);
+        offsets += slabs[h];
+    }
 }
 
 /** Whether rank `from` still has to be heard on a pass with these ranges, after this rank's own part of it. */
@@ -207,12 +216,17 @@ void natsl_run_counts_tell(natsl_run *r, int layer)
     const natsl_kept *kept = &cx->kept[layer];
     const int heads = kept->heads;
     int64_t *message = r->counts[r->pass & 1][layer];
-    size_t length = (size_t)heads;
+    size_t length = 2 * (size_t)heads;
     for (int h = 0; h < heads; h++) {
         const int64_t start = r->old_counts[(size_t)layer * (size_t)heads + (size_t)h];
         message[h] = kept->lists[h].count - start;
-        for (int64_t i = 0; i < message[h]; i++) message[length + (size_t)i] = kept->lists[h].chunks[start + i];
-        length += (size_t)message[h];
+        for (int64_t i = 0; i < message[h]; i++) message[length++] = kept->lists[h].chunks[start + i];
+    }
+    for (int h = 0; h < heads; h++) {
+        const int64_t start = r->old_counts[(size_t)layer * (size_t)heads + (size_t)h];
+        const size_t first = (size_t)((start + kept->per_slab - 1) / kept->per_slab), n = kept->lists[h].n_slabs;
+        message[heads + h] = (int64_t)(n - first);
+        for (size_t i = first; i < n; i++) message[length++] = natsl_kept_slab_offset(kept, h, i);
     }
     memcpy(r->heard + ((size_t)layer * (size_t)cx->size + (size_t)cx->rank) * (size_t)heads, message,
            (size_t)heads * sizeof(int64_t));
@@ -236,7 +250,7 @@ void natsl_run_counts_hear(natsl_run *r, int layer, int64_t **all, int64_t **chu
         counts_receive(r, layer, from);
         size_t n = 0;
         for (size_t h = 0; h < heads; h++) n += (size_t)r->heard_chunks[h];
-        memcpy(to, r->heard_chunks + heads, n * sizeof *to);
+        memcpy(to, r->heard_chunks + 2 * heads, n * sizeof *to);
         to += n;
     }
 }

@@ -133,7 +133,6 @@ static void layer_pass(natsl_run *r, int l)
         if (keeps) {
             for (size_t h = 0; h < heads; h++) r->from_unit[h] = cx->kept[l].lists[h].count;
             if (!r->drain) gate_stage(r, l, x);
-            if (last_stage) natsl_run_counts_tell(r, l);
         }
         if (first_stage && early && r->prev >= 0) halo_receive(r, l);
         if (!r->drain) {
@@ -141,7 +140,10 @@ static void layer_pass(natsl_run *r, int l)
             natsl_stage_local(s, layer, r->halo);
             if (keeps) natsl_run_fill_units(r, l, r->from_unit);
         }
-        if (keeps && last_stage) natsl_run_new_send(r, l);
+        if (keeps && last_stage) { /* who hears of the units may read them */
+            natsl_run_counts_tell(r, l);
+            natsl_run_new_send(r, l);
+        }
         state_pass(r, l, first_stage, last_stage);
         if (keeps) {
             if (first_stage) natsl_run_counts_hear(r, l, &all, chunks);
@@ -287,7 +289,8 @@ static natsl_status run_allocate(natsl_run *r)
             if (skip > 0) r->pass_end += skip * cx->options.pass_tokens;
         }
     }
-    const int64_t message = chunks * (int64_t)heads + (int64_t)heads;
+    /* counts, chunk indices, and at most one new slab for each unit and a half-filled one */
+    const int64_t message = 2 * (chunks + 2) * (int64_t)heads;
     if (message > INT_MAX)
         return natsl_fail(NATSL_ERR_USAGE, "--pass-tokens: a pass of this length exceeds one message");
     r->x_rows = most;
@@ -351,6 +354,10 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
     if (st == NATSL_OK && cx->rank == cx->owner && cx->position > 0 && stream->logprobs) st = score_first(cx, stream);
     if ((st = natsl_agree(cx->comm, st)) != NATSL_OK) goto cleanup;
 
+    for (int l = 0; l < cx->config->num_hidden_layers && st == NATSL_OK; l++) {
+        if (natsl_layer_keeps(cx, l)) st = natsl_kept_share(cx->comm, &cx->kept[l]);
+    }
+    if (st != NATSL_OK) goto cleanup;
     pass_set(&r, r.begin);
     natsl_context_move(cx, natsl_part_next(r.first, cx->size, -1));
     for (int l = 0; l < cx->config->num_hidden_layers; l++) {

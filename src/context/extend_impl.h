@@ -59,7 +59,7 @@ void natsl_run_new_send(natsl_run *r, int layer);
 void natsl_run_reserve_units(natsl_run *r, int layer);
 /** Copies keys and values of the stage's kept chunks into their units; from [heads]: the first unit of this stage. */
 void natsl_run_fill_units(natsl_run *r, int layer, const int64_t *from);
-/** Tells every other rank which chunks this range kept in `layer`: after the gate of its last stage. */
+/** Tells every other rank which chunks this range kept in `layer`, and where: after the units of its last stage are filled. */
 void natsl_run_counts_tell(natsl_run *r, int layer);
 /** Hears the counts of the ranks before this one; *all (free with natsl_free) and chunks[rank] get their chunk indices. */
 void natsl_run_counts_hear(natsl_run *r, int layer, int64_t **all, int64_t **chunks);

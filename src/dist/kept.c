@@ -11,27 +11,32 @@ int64_t natsl_kept_per_slab(size_t unit_floats)
     return n > 0 ? (int64_t)n : 1;
 }
 
-natsl_status natsl_kept_create(int heads, size_t unit_floats, natsl_kept *kept)
+natsl_status natsl_kept_create(int heads, size_t unit_floats, natsl_arena *arena, natsl_kept *kept)
 {
     memset(kept, 0, sizeof *kept);
     /* One message is one slab, counted in floats by an int. */
     if (unit_floats > INT_MAX) return natsl_fail(NATSL_ERR_INPUT, "a chunk's keys and values exceed one message");
+    kept->arena = arena;
     kept->heads = heads;
     kept->unit_floats = unit_floats;
     kept->per_slab = natsl_kept_per_slab(unit_floats);
     kept->lists = natsl_calloc((size_t)heads, sizeof *kept->lists, "lists of kept chunks");
-    return kept->lists ? NATSL_OK : NATSL_ERR_NOMEM;
+    kept->views = natsl_calloc((size_t)arena->size * (size_t)heads, sizeof *kept->views, "lists of kept chunks");
+    if (kept->lists && kept->views) return NATSL_OK;
+    natsl_kept_free(kept);
+    return NATSL_ERR_NOMEM;
 }
 
 void natsl_kept_free(natsl_kept *kept)
 {
     for (int h = 0; kept->lists && h < kept->heads; h++) {
         natsl_kept_list *list = &kept->lists[h];
-        for (size_t i = 0; i < list->n_slabs; i++) natsl_free(list->slabs[i]);
         natsl_free(list->slabs);
         natsl_free(list->chunks);
     }
     for (size_t i = 0; i < kept->n_segments; i++) natsl_free(kept->segments[i].count);
+    for (int i = 0; kept->views && i < kept->arena->size * kept->heads; i++) natsl_free(kept->views[i].offsets);
+    natsl_free(kept->views);
     natsl_free(kept->lists);
     natsl_free(kept->segments);
     memset(kept, 0, sizeof *kept);
@@ -54,13 +59,15 @@ float *natsl_kept_append(natsl_kept *kept, int head, int64_t chunk)
         float **slabs = grown(list->slabs, list->n_slabs, list->n_slabs + 1, sizeof *slabs, "slabs");
         if (!slabs) return NULL;
         list->slabs = slabs;
-        float *slab = natsl_alloc((size_t)kept->per_slab, kept->unit_floats * sizeof(float), "kept keys and values");
+        float *slab = natsl_arena_alloc(kept->arena, (size_t)kept->per_slab * kept->unit_floats * sizeof(float),
+                                        "kept keys and values");
         if (!slab) return NULL;
         list->slabs[list->n_slabs++] = slab;
     }
     if (list->count == list->capacity) {
         const int64_t capacity = list->capacity ? 2 * list->capacity : 64;
-        int64_t *chunks = grown(list->chunks, (size_t)list->count, (size_t)capacity, sizeof *chunks, "kept chunk indices");
+        int64_t *chunks =
+            grown(list->chunks, (size_t)list->count, (size_t)capacity, sizeof *chunks, "kept chunk indices");
         if (!chunks) return NULL;
         list->chunks = chunks;
         list->capacity = capacity;
@@ -72,6 +79,80 @@ float *natsl_kept_append(natsl_kept *kept, int head, int64_t chunk)
 float *natsl_kept_unit(const natsl_kept *kept, int head, int64_t i)
 {
     return kept->lists[head].slabs[i / kept->per_slab] + (size_t)(i % kept->per_slab) * kept->unit_floats;
+}
+
+int64_t natsl_kept_slab_offset(const natsl_kept *kept, int head, size_t i)
+{
+    if (!kept->arena->own) return 0;
+    return (int64_t)((unsigned char *)kept->lists[head].slabs[i] - kept->arena->own);
+}
+
+/** Unit i of another rank's list, read in place. */
+static const float *view_unit(const natsl_kept *kept, int rank, int head, int64_t i)
+{
+    const natsl_kept_view *view = &kept->views[(size_t)rank * (size_t)kept->heads + (size_t)head];
+    const unsigned char *slab = kept->arena->base[rank] + view->offsets[i / kept->per_slab];
+    return (const float *)(const void *)slab + (size_t)(i % kept->per_slab) * kept->unit_floats;
+}
+
+natsl_status natsl_kept_view_add(natsl_kept *kept, int rank, int head, const int64_t *offsets, int64_t count)
+{
+    natsl_kept_view *view = &kept->views[(size_t)rank * (size_t)kept->heads + (size_t)head];
+    if (view->count + count > view->capacity) {
+        const int64_t capacity = 2 * (view->count + count);
+        int64_t *p =
+            grown(view->offsets, (size_t)view->count, (size_t)capacity, sizeof *p, "kept chunks of other ranks");
+        if (!p) return NATSL_ERR_NOMEM;
+        view->offsets = p;
+        view->capacity = capacity;
+    }
+    for (int64_t i = 0; i < count; i++) view->offsets[view->count++] = offsets[i];
+    return NATSL_OK;
+}
+
+natsl_status natsl_kept_share(MPI_Comm comm, natsl_kept *kept)
+{
+    const size_t heads = (size_t)kept->heads, size = (size_t)kept->arena->size;
+    natsl_status st = NATSL_OK;
+    int64_t *mine = NULL, *all = NULL, total = 0, n = 0;
+    int *lengths = natsl_alloc(2 * size, sizeof *lengths, "kept chunks of other ranks");
+    int64_t *counts = natsl_alloc((size + 1) * heads, sizeof *counts, "kept chunks of other ranks");
+    if ((st = natsl_agree(comm, lengths && counts ? NATSL_OK : NATSL_ERR_NOMEM)) != NATSL_OK) goto cleanup;
+    int64_t *own = counts + size * heads;
+    for (size_t h = 0; h < heads; h++) n += own[h] = (int64_t)kept->lists[h].n_slabs;
+    NATSL_MPI(MPI_Allgather(own, (int)heads, MPI_INT64_T, counts, (int)heads, MPI_INT64_T, comm));
+    for (size_t r = 0; r < size; r++) {
+        int64_t sum = 0;
+        for (size_t h = 0; h < heads; h++) sum += counts[r * heads + h];
+        lengths[r] = (int)sum; /* slabs: megabytes each, so an int counts them */
+        lengths[size + r] = (int)total;
+        total += sum;
+    }
+    mine = natsl_alloc((size_t)n, sizeof *mine, "kept chunks of other ranks");
+    all = natsl_alloc((size_t)total, sizeof *all, "kept chunks of other ranks");
+    if (!mine || !all || total > INT_MAX) st = NATSL_ERR_NOMEM;
+    if ((st = natsl_agree(comm, st)) != NATSL_OK) goto cleanup;
+    n = 0;
+    for (size_t h = 0; h < heads; h++) {
+        for (size_t i = 0; i < kept->lists[h].n_slabs; i++) mine[n++] = natsl_kept_slab_offset(kept, (int)h, i);
+    }
+    NATSL_MPI(MPI_Allgatherv(mine, (int)n, MPI_INT64_T, all, lengths, lengths + size, MPI_INT64_T, comm));
+    const int64_t *at = all;
+    for (size_t r = 0; r < size; r++) {
+        for (size_t h = 0; h < heads; h++) {
+            kept->views[r * heads + h].count = 0;
+            if (st == NATSL_OK && natsl_arena_reads(kept->arena, (int)r))
+                st = natsl_kept_view_add(kept, (int)r, (int)h, at, counts[r * heads + h]);
+            at += counts[r * heads + h];
+        }
+    }
+    st = natsl_agree(comm, st);
+cleanup:
+    natsl_free(mine);
+    natsl_free(all);
+    natsl_free(lengths);
+    natsl_free(counts);
+    return st;
 }
 
 natsl_status natsl_kept_note(natsl_kept *kept, int rank, const int64_t *counts)
@@ -120,9 +201,9 @@ size_t natsl_kept_bytes(const natsl_kept *kept)
     return n * (size_t)kept->per_slab * kept->unit_floats * sizeof(float);
 }
 
-natsl_status natsl_kept_copy(const natsl_kept *kept, natsl_kept *out)
+natsl_status natsl_kept_copy(const natsl_kept *kept, natsl_arena *arena, natsl_kept *out)
 {
-    natsl_status st = natsl_kept_create(kept->heads, kept->unit_floats, out);
+    natsl_status st = natsl_kept_create(kept->heads, kept->unit_floats, arena, out);
     for (int h = 0; st == NATSL_OK && h < kept->heads; h++) {
         for (int64_t i = 0; st == NATSL_OK && i < kept->lists[h].count; i++) {
             float *unit = natsl_kept_append(out, h, kept->lists[h].chunks[i]);
@@ -220,9 +301,10 @@ void natsl_kept_inbox_free(natsl_kept_inbox *inbox)
     inbox->buffers = NULL;
 }
 
-natsl_status natsl_kept_send(MPI_Comm comm, const natsl_kept *kept, const natsl_kept_run *runs, size_t n, int to, int tag,
-                             natsl_sends *sends, int64_t *bytes)
+natsl_status natsl_kept_send(MPI_Comm comm, const natsl_kept *kept, const natsl_kept_run *runs, size_t n, int to,
+                             int tag, natsl_sends *sends, int64_t *bytes)
 {
+    if (natsl_arena_reads(kept->arena, to)) return NATSL_OK;
     for (size_t i = 0; i < n; i++) {
         MPI_Request *request = natsl_sends_add(sends);
         if (!request) return NATSL_ERR_NOMEM;
@@ -243,8 +325,9 @@ void natsl_kept_stream(MPI_Comm comm, const natsl_kept *kept, const natsl_kept_i
     size_t posted = 0, posted_remote = 0, taken_remote = 0;
     for (size_t i = 0; i < n; i++) {
         /* Post receives ahead, in order, while a buffer is free. */
-        for (; posted < n && (runs[posted].rank == self || posted_remote - taken_remote < NATSL_KEPT_INFLIGHT); posted++) {
-            if (runs[posted].rank == self) continue;
+        for (; posted < n; posted++) {
+            if (runs[posted].rank == self || natsl_arena_reads(kept->arena, runs[posted].rank)) continue;
+            if (posted_remote - taken_remote == NATSL_KEPT_INFLIGHT) break;
             const size_t slot = posted_remote++ % NATSL_KEPT_INFLIGHT;
             const int floats = (int)((size_t)runs[posted].count * kept->unit_floats);
             NATSL_MPI(MPI_Irecv(inbox->buffers + slot * inbox->slab_floats, floats, MPI_FLOAT, runs[posted].rank,
@@ -252,13 +335,15 @@ void natsl_kept_stream(MPI_Comm comm, const natsl_kept *kept, const natsl_kept_i
         }
         if (runs[i].rank == self) {
             sink(user, &runs[i], natsl_kept_unit(kept, runs[i].head, runs[i].start));
-            continue;
+        } else if (natsl_arena_reads(kept->arena, runs[i].rank)) {
+            sink(user, &runs[i], view_unit(kept, runs[i].rank, runs[i].head, runs[i].start));
+        } else {
+            const size_t slot = taken_remote % NATSL_KEPT_INFLIGHT;
+            const double start = natsl_now_s();
+            NATSL_MPI(MPI_Wait(&inflight[slot], MPI_STATUS_IGNORE));
+            *wait_s += natsl_now_s() - start;
+            sink(user, &runs[i], inbox->buffers + slot * inbox->slab_floats);
+            taken_remote++;
         }
-        const size_t slot = taken_remote % NATSL_KEPT_INFLIGHT;
-        const double start = natsl_now_s();
-        NATSL_MPI(MPI_Wait(&inflight[slot], MPI_STATUS_IGNORE));
-        *wait_s += natsl_now_s() - start;
-        sink(user, &runs[i], inbox->buffers + slot * inbox->slab_floats);
-        taken_remote++;
     }
 }

@@ -6,6 +6,7 @@
 #ifndef NATSL_KEPT_H
 #define NATSL_KEPT_H
 
+#include "arena.h"
 #include "core.h"
 #include <mpi.h>
 
@@ -20,6 +21,12 @@ typedef struct natsl_kept_list {
     size_t n_slabs;
 } natsl_kept_list;
 
+/** Where the slabs of another rank's list lie in its arena: what it takes to read its units in place. */
+typedef struct natsl_kept_view {
+    int64_t *offsets;
+    int64_t count, capacity;
+} natsl_kept_view;
+
 /** A run of consecutive units (in global order) that lie on one rank: `count[h]` of each gate head. */
 typedef struct natsl_segment {
     int rank;
@@ -28,15 +35,18 @@ typedef struct natsl_segment {
 
 /** One layer's store and directory. */
 typedef struct natsl_kept {
+    natsl_arena *arena; /* borrowed */
     int heads;
     size_t unit_floats;
-    int64_t per_slab;       /* units in a slab */
-    natsl_kept_list *lists; /* [heads] */
+    int64_t per_slab;        /* units in a slab */
+    natsl_kept_list *lists;  /* [heads] */
+    natsl_kept_view *views;  /* [arena->size, heads]; used for ranks whose arena this rank reads */
     natsl_segment *segments; /* all ranks' units, global order; neighbours of one rank are merged */
     size_t n_segments, segment_capacity;
 } natsl_kept;
 
-natsl_status natsl_kept_create(int heads, size_t unit_floats, natsl_kept *kept);
+/** An empty store; the arena is borrowed and outlives it. */
+natsl_status natsl_kept_create(int heads, size_t unit_floats, natsl_arena *arena, natsl_kept *kept);
 void natsl_kept_free(natsl_kept *kept);
 /** Units per slab for units of this size; the same on all ranks. */
 int64_t natsl_kept_per_slab(size_t unit_floats);
@@ -45,6 +55,12 @@ int64_t natsl_kept_per_slab(size_t unit_floats);
 float *natsl_kept_append(natsl_kept *kept, int head, int64_t chunk);
 /** Unit i of a head's list. */
 float *natsl_kept_unit(const natsl_kept *kept, int head, int64_t i);
+/** Offset of slab i of a head's list in this rank's arena (0 in a private one: nobody reads it in place). */
+int64_t natsl_kept_slab_offset(const natsl_kept *kept, int head, size_t i);
+/** Notes `count` more slabs of another rank's list. */
+natsl_status natsl_kept_view_add(natsl_kept *kept, int rank, int head, const int64_t *offsets, int64_t count);
+/** All ranks learn where all slabs of all ranks lie, from scratch. Collective on comm. */
+natsl_status natsl_kept_share(MPI_Comm comm, natsl_kept *kept);
 /** Adds counts [heads] of `rank` at the end of the directory. */
 natsl_status natsl_kept_note(natsl_kept *kept, int rank, const int64_t *counts);
 /** Sum of all counts in the directory, and of this rank's lists. */
@@ -52,8 +68,8 @@ int64_t natsl_kept_total(const natsl_kept *kept);
 int64_t natsl_kept_local(const natsl_kept *kept);
 /** Bytes of the slabs on this rank. */
 size_t natsl_kept_bytes(const natsl_kept *kept);
-/** *out becomes a copy of `kept`. */
-natsl_status natsl_kept_copy(const natsl_kept *kept, natsl_kept *out);
+/** *out becomes a copy of `kept` in another arena; views are not copied (natsl_kept_share makes them). */
+natsl_status natsl_kept_copy(const natsl_kept *kept, natsl_arena *arena, natsl_kept *out);
 
 /** A run of units inside one slab: what one message carries. */
 typedef struct natsl_kept_run {
@@ -97,11 +113,11 @@ typedef struct natsl_kept_inbox {
 natsl_status natsl_kept_inbox_create(size_t unit_floats, natsl_kept_inbox *inbox);
 void natsl_kept_inbox_free(natsl_kept_inbox *inbox);
 
-/** Posts sends of this rank's runs to `to`, in order. Not collective; nonblocking. *bytes grows by what is sent. */
-natsl_status natsl_kept_send(MPI_Comm comm, const natsl_kept *kept, const natsl_kept_run *runs, size_t n, int to, int tag,
-                             natsl_sends *sends, int64_t *bytes);
+/** Posts sends of this rank's runs to `to`, in order; nothing when `to` reads them in place. Not collective; nonblocking. *bytes grows by what is sent. */
+natsl_status natsl_kept_send(MPI_Comm comm, const natsl_kept *kept, const natsl_kept_run *runs, size_t n, int to,
+                             int tag, natsl_sends *sends, int64_t *bytes);
 
-/** Gives every run to `sink` in order: own runs in place, others as their messages arrive (tag_of[run] chosen by `tags`), with at
+/** Gives every run to `sink` in order: own runs and those of ranks on the node in place, others as their messages arrive (tag_of[run] chosen by `tags`), with at
  * most NATSL_KEPT_INFLIGHT receives posted ahead. *wait_s grows by the time spent waiting. */
 void natsl_kept_stream(MPI_Comm comm, const natsl_kept *kept, const natsl_kept_inbox *inbox, const natsl_kept_run *runs,
                        const int *tags, size_t n, natsl_kept_sink *sink, void *user, double *wait_s);

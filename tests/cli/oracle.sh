@@ -32,5 +32,6 @@ check 411 70 hidden_size=56 num_hidden_layers=2 gdn_layers='[]' nats_block_size=
 check 270 70 hidden_size=32 num_hidden_layers=2 gdn_layers='[1]' nats_block_size=7 use_short_conv=false attn_qk_norm=false num_nats_head=1
 check 650 64 hidden_size=32 num_hidden_layers=2 gdn_layers='[]' nats_block_size=290 attn_apply_pos_encoding=true attn_with_short_conv=false expand_v=1.5
 check 128 64 hidden_size=48 num_hidden_layers=3 gdn_layers='[0,1,2]' tie_word_embeddings=true intermediate_size=100 conv_size=1
-check 1 64 hidden_size=32 num_hidden_layers=1 gdn_layers='[]'
+# (one token: oracle.py itself needs a complete chunk in NAtS-L layers)
+check 1 64 hidden_size=32 num_hidden_layers=1 gdn_layers='[0]'
 check 65 64 hidden_size=32 num_hidden_layers=1 gdn_layers='[]' decay_for_non_gdn_blocks=false nats_block_size=1

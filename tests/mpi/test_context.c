@@ -18,7 +18,7 @@ static int world_rank, world_size;
 
 /* Tolerances. float32 against float64 over a few layers is at 5e-6; the rest is room for other CPUs' kernels. */
 #define LOGPROB_TOL 1e-4
-#define STATE_TOL 1e-4
+#define STATE_TOL   1e-4
 /* The same text in other windows: other product shapes, so only rounding differs. */
 #define WINDOW_TOL 5e-5
 
@@ -84,10 +84,7 @@ static uint64_t mix64(uint64_t *s)
 
 static double uniform(uint64_t *s) { return ((double)(mix64(s) >> 11) + 0.5) * 0x1p-53; }
 
-static double normal(uint64_t *s)
-{
-    return sqrt(-2.0 * log(uniform(s))) * cos(6.283185307179586 * uniform(s));
-}
+static double normal(uint64_t *s) { return sqrt(-2.0 * log(uniform(s))) * cos(6.283185307179586 * uniform(s)); }
 
 /** A model file with weights large enough that every path matters (as oracle.py random_parameters). Rank 0 writes. */
 static void make_model(const char *json, uint64_t seed, const char *path)
@@ -194,8 +191,8 @@ static void golden_case(const char *name, const natsl_options *options)
     got.logprobs = must(calloc(n, sizeof(float)));
     got.hidden = must(calloc(n * d, sizeof(float)));
     got.keep = must(calloc(keep_bytes, 1));
-    const natsl_stream stream = {.user = &got, .tokens = give_tokens, .logprobs = take_logprobs, .hidden = take_hidden,
-                                 .choices = take_choices};
+    const natsl_stream stream = {
+        .user = &got, .tokens = give_tokens, .logprobs = take_logprobs, .hidden = take_hidden, .choices = take_choices};
     CU_ASSERT_EQUAL_FATAL(natsl_context_extend(cx, (int64_t)n, &stream), NATSL_OK);
     CU_ASSERT_EQUAL(natsl_context_position(cx), (int64_t)n);
     MPI_Allreduce(MPI_IN_PLACE, got.logprobs, (int)n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
@@ -270,20 +267,25 @@ static void test_golden(void)
 static const struct {
     const char *name, *json;
 } kinds[] = {
-    {"hybrid", "{\"hidden_size\":64,\"num_hidden_layers\":3,\"vocab_size\":96,\"gdn_layers\":[1],\"nats_block_size\":64}"},
-    {"options", "{\"hidden_size\":48,\"num_hidden_layers\":2,\"vocab_size\":64,\"num_v_heads\":4,\"num_nats_head\":2,\"expand_v\":1,"
+    {"hybrid",
+     "{\"hidden_size\":64,\"num_hidden_layers\":3,\"vocab_size\":96,\"gdn_layers\":[1],\"nats_block_size\":64}"},
+    {"options", "{\"hidden_size\":48,\"num_hidden_layers\":2,\"vocab_size\":64,\"num_v_heads\":4,\"num_nats_head\":2,"
+                "\"expand_v\":1,"
                 "\"gdn_layers\":[1],\"allow_neg_eigval\":true,\"attn_qk_norm\":false,\"attn_with_short_conv\":false,"
                 "\"attn_apply_pos_encoding\":true,\"decay_for_non_gdn_blocks\":false,\"tie_word_embeddings\":true,"
                 "\"nats_block_size\":48}"},
-    {"tiny", "{\"hidden_size\":32,\"num_hidden_layers\":2,\"vocab_size\":50,\"head_dim\":8,\"gdn_layers\":[],\"nats_block_size\":3,"
+    {"tiny", "{\"hidden_size\":32,\"num_hidden_layers\":2,\"vocab_size\":50,\"head_dim\":8,\"gdn_layers\":[],\"nats_"
+             "block_size\":3,"
              "\"conv_size\":2,\"use_gate\":false}"},
-    {"large", "{\"hidden_size\":32,\"num_hidden_layers\":2,\"vocab_size\":50,\"head_dim\":8,\"gdn_layers\":[],\"nats_block_size\":300,"
+    {"large", "{\"hidden_size\":32,\"num_hidden_layers\":2,\"vocab_size\":50,\"head_dim\":8,\"gdn_layers\":[],\"nats_"
+              "block_size\":300,"
               "\"use_short_conv\":false}"},
-    {"one", "{\"hidden_size\":32,\"num_hidden_layers\":2,\"vocab_size\":50,\"head_dim\":8,\"gdn_layers\":[0],\"nats_block_size\":1,"
+    {"one", "{\"hidden_size\":32,\"num_hidden_layers\":2,\"vocab_size\":50,\"head_dim\":8,\"gdn_layers\":[0],\"nats_"
+            "block_size\":1,"
             "\"conv_size\":1}"},
 };
 #define KINDS ((int)(sizeof kinds / sizeof kinds[0]))
-#define TEXT 1000
+#define TEXT  1000
 
 static natsl_model *kind_model(int kind, MPI_Comm comm)
 {
@@ -333,8 +335,8 @@ static natsl_context *read_in(MPI_Comm comm, const natsl_model *m, const natsl_o
 
 static void test_windows(void)
 {
-    static const int cuts[][4] = {{1, 1, 1, 1}, {63, 63, 63, 63}, {64, 64, 64, 64}, {65, 65, 65, 65}, {300, 300, 300, 300},
-                                  {0, 0, 0, 0}, {130, 0, 0, 7}, {1000, 1000, 1000, 1000}};
+    static const int cuts[][4] = {{1, 1, 1, 1},         {63, 63, 63, 63}, {64, 64, 64, 64}, {65, 65, 65, 65},
+                                  {300, 300, 300, 300}, {0, 0, 0, 0},     {130, 0, 0, 7},   {1000, 1000, 1000, 1000}};
     for (int kind = 0; kind < KINDS; kind++) {
         natsl_model *m = kind_model(kind, MPI_COMM_WORLD);
         const natsl_config *c = natsl_model_config(m);
@@ -356,8 +358,8 @@ static void test_windows(void)
             const double a = furthest(want, got, TEXT), b = furthest(states, s, floats);
             const double e = furthest(logits, logits + c->vocab_size, (size_t)c->vocab_size);
             if (!(a <= WINDOW_TOL && b <= WINDOW_TOL * 10 && e <= WINDOW_TOL * 10)) {
-                fprintf(stderr, "%s, windows %d,%d,..: logprobs %g, states %g, logits %g\n", kinds[kind].name, cuts[i][0],
-                        cuts[i][1], a, b, e);
+                fprintf(stderr, "%s, windows %d,%d,..: logprobs %g, states %g, logits %g\n", kinds[kind].name,
+                        cuts[i][0], cuts[i][1], a, b, e);
                 CU_FAIL("windows");
             }
             free(s);
@@ -372,9 +374,14 @@ static void test_windows(void)
 /** The same bits on one rank and on all, in one pass or several, in one stage or several, with any number of threads. */
 static void test_same_bits(void)
 {
-    static const natsl_options ways[] = {{.threads = 1}, {.threads = 2}, {.pass_tokens = 256, .threads = 1},
-                                         {.stage_tokens = 256, .pass_tokens = 1024, .threads = 1},
-                                         {.pass_tokens = 600, .threads = 3, .stage_tokens = 300}};
+    static const natsl_options ways[] = {
+        {.threads = 1},
+        {.threads = 2},
+        {.pass_tokens = 256, .threads = 1},
+        {.stage_tokens = 256, .pass_tokens = 1024, .threads = 1},
+        {.pass_tokens = 600, .threads = 3, .stage_tokens = 300},
+        {.exchange = NATSL_EXCHANGE_MESSAGES, .threads = 1},
+        {.exchange = NATSL_EXCHANGE_MESSAGES, .pass_tokens = 300, .stage_tokens = 256}};
     for (int kind = 0; kind < KINDS; kind++) {
         natsl_model *m = kind_model(kind, MPI_COMM_WORLD), *self = kind_model(kind, MPI_COMM_SELF);
         int32_t tokens[TEXT];
