@@ -16,7 +16,7 @@ extern "C" {
 
 /** Plain data; copy freely. Every size is >= 1 unless said. */
 typedef struct natsl_config {
-    int32_t hidden_size;       /* D */
+    int32_t hidden_size; /* D */
     int32_t num_hidden_layers;
     int32_t vocab_size;
     int32_t head_dim;          /* dk of the delta rule */
@@ -28,7 +28,7 @@ typedef struct natsl_config {
     int32_t intermediate_size; /* I of the feed-forward */
     int32_t chunk;             /* nats_block_size: tokens per chunk */
     float norm_eps;
-    double rope_theta;         /* attn_rope_theta */
+    double rope_theta; /* attn_rope_theta */
     double expand_v;
     int allow_neg_eigval, attn_qk_norm, attn_with_short_conv, attn_apply_pos_encoding, decay_for_non_gdn_blocks;
     int tie_word_embeddings, use_gate, use_short_conv;

@@ -2,8 +2,8 @@
 #include "agree.h"
 #include "app.h"
 #include "core.h"
+#include "job.h"
 #include "sample.h"
-#include "session.h"
 #include "tokenizer.h"
 
 #include <stdlib.h>
@@ -159,7 +159,7 @@ static natsl_status put_end(output *o, int64_t made)
 }
 
 /** Generates. logits [vocab] on all ranks; scratch [vocab] on rank 0. */
-static natsl_status loop(natsl_session *s, const natsl_tokenizer *tokenizer, output *o, float *logits,
+static natsl_status loop(natsl_job *s, const natsl_tokenizer *tokenizer, output *o, float *logits,
                          natsl_candidate *scratch, int64_t *made)
 {
     natsl_app *app = s->app;
@@ -185,7 +185,7 @@ static natsl_status loop(natsl_session *s, const natsl_tokenizer *tokenizer, out
     return NATSL_OK;
 }
 
-static natsl_status read_prompt(natsl_session *s, const natsl_tokenizer *tokenizer, const char *prompt)
+static natsl_status read_prompt(natsl_job *s, const natsl_tokenizer *tokenizer, const char *prompt)
 {
     size_t count = strlen(prompt);
     if (count == 0) return NATSL_OK;
@@ -202,7 +202,7 @@ static natsl_status read_prompt(natsl_session *s, const natsl_tokenizer *tokeniz
     return st;
 }
 
-static natsl_status report(natsl_session *s, int64_t made, double seconds)
+static natsl_status report(natsl_job *s, int64_t made, double seconds)
 {
     natsl_app *app = s->app;
     natsl_summary_count(app, "tokens", natsl_context_position(s->cx));
@@ -213,10 +213,10 @@ static natsl_status report(natsl_session *s, int64_t made, double seconds)
                 "tokens      %lld in the context, %lld of them read now; generated %lld in %.2f s, %.1f tokens/s\n",
                 (long long)natsl_context_position(s->cx), (long long)s->read, (long long)made, seconds,
                 seconds > 0.0 ? (double)made / seconds : 0.0);
-    return natsl_session_report(s, stderr);
+    return natsl_job_report(s, stderr);
 }
 
-static natsl_status generate(natsl_session *s, const char *prompt)
+static natsl_status generate(natsl_job *s, const char *prompt)
 {
     natsl_app *app = s->app;
     const natsl_args *a = &app->args;
@@ -229,8 +229,8 @@ static natsl_status generate(natsl_session *s, const char *prompt)
     natsl_status st = natsl_tokenizer_create(s->info.tokenizer, s->info.config.vocab_size, &tokenizer);
     if (st != NATSL_OK) return st;
     if (a->n_operands > 0) {
-        if ((st = natsl_session_open_doc(s, a->operands[0])) != NATSL_OK) return st;
-        if ((st = natsl_session_read_doc(s)) != NATSL_OK) return st;
+        if ((st = natsl_job_open_doc(s, a->operands[0])) != NATSL_OK) return st;
+        if ((st = natsl_job_read_doc(s)) != NATSL_OK) return st;
     }
     if ((st = read_prompt(s, &tokenizer, prompt)) != NATSL_OK) return st;
 
@@ -259,7 +259,7 @@ static natsl_status run(natsl_app *app)
 {
     const natsl_args *a = &app->args;
     const char *prompt = a->prompt ? a->prompt : "";
-    natsl_session s;
+    natsl_job s;
     natsl_status st;
     if (a->context && a->n_operands > 0)
         return natsl_fail(NATSL_ERR_USAGE,
@@ -268,15 +268,15 @@ static natsl_status run(natsl_app *app)
     if (!a->context && a->n_operands == 0 && !*prompt)
         return natsl_fail(NATSL_ERR_USAGE, "generate: no text to continue, expected --prompt TEXT, DOC or --context");
     if (a->dry_run) {
-        st = natsl_session_look(&s, app);
-        if (st == NATSL_OK && a->n_operands > 0) st = natsl_session_open_doc(&s, a->operands[0]);
+        st = natsl_job_look(&s, app);
+        if (st == NATSL_OK && a->n_operands > 0) st = natsl_job_open_doc(&s, a->operands[0]);
         if (st == NATSL_OK)
-            st = natsl_session_print_plan(&s, (s.doc ? natsl_doc_length(s.doc) : 0) + (int64_t)strlen(prompt));
+            st = natsl_job_print_plan(&s, (s.doc ? natsl_doc_length(s.doc) : 0) + (int64_t)strlen(prompt));
     } else {
-        st = natsl_session_open(&s, app, a->context);
+        st = natsl_job_open(&s, app, a->context);
         if (st == NATSL_OK) st = generate(&s, prompt);
     }
-    natsl_session_close(&s);
+    natsl_job_close(&s);
     return st;
 }
 

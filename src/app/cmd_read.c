@@ -2,7 +2,7 @@
 #include "agree.h"
 #include "app.h"
 #include "core.h"
-#include "session.h"
+#include "job.h"
 
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
@@ -26,18 +26,18 @@ static const natsl_option options[] = {
     {.kind = NATSL_OPT_END},
 };
 
-static natsl_status read_and_save(natsl_session *s)
+static natsl_status read_and_save(natsl_job *s)
 {
     natsl_app *app = s->app;
-    natsl_status st = natsl_session_open_doc(s, app->args.operands[0]);
-    if (st == NATSL_OK) st = natsl_session_read_doc(s);
+    natsl_status st = natsl_job_open_doc(s, app->args.operands[0]);
+    if (st == NATSL_OK) st = natsl_job_read_doc(s);
     if (st == NATSL_OK) st = natsl_context_save(s->cx, app->args.out);
     if (st != NATSL_OK) return st;
     const int64_t position = natsl_context_position(s->cx);
     natsl_summary_count(app, "tokens", position);
     if (app->rank == 0 && !app->args.quiet)
         printf("tokens      %lld, the context holds %lld\n", (long long)natsl_doc_length(s->doc), (long long)position);
-    if ((st = natsl_session_report(s, stdout)) != NATSL_OK) return st;
+    if ((st = natsl_job_report(s, stdout)) != NATSL_OK) return st;
     return natsl_app_agree(app, app->rank == 0 ? natsl_stdout_flush() : NATSL_OK);
 }
 
@@ -46,18 +46,18 @@ static natsl_status run(natsl_app *app)
     const natsl_args *a = &app->args;
     /* --out may be the context that is continued: it is read whole before the new one takes its name. */
     const char *inputs[] = {a->model, a->operands[0]};
-    natsl_session s;
+    natsl_job s;
     natsl_status st;
     if (a->dry_run) {
-        st = natsl_session_look(&s, app);
-        if (st == NATSL_OK) st = natsl_session_open_doc(&s, a->operands[0]);
-        if (st == NATSL_OK) st = natsl_session_print_plan(&s, natsl_doc_length(s.doc));
+        st = natsl_job_look(&s, app);
+        if (st == NATSL_OK) st = natsl_job_open_doc(&s, a->operands[0]);
+        if (st == NATSL_OK) st = natsl_job_print_plan(&s, natsl_doc_length(s.doc));
     } else {
         if ((st = natsl_app_check_out(app, a->out, inputs, 2)) != NATSL_OK) return st;
-        st = natsl_session_open(&s, app, a->context);
+        st = natsl_job_open(&s, app, a->context);
         if (st == NATSL_OK) st = read_and_save(&s);
     }
-    natsl_session_close(&s);
+    natsl_job_close(&s);
     return st;
 }
 

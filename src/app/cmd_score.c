@@ -2,7 +2,7 @@
 #include "agree.h"
 #include "app.h"
 #include "core.h"
-#include "session.h"
+#include "job.h"
 
 #include <math.h>
 #include <string.h>
@@ -48,7 +48,7 @@ static natsl_status parse_write(const char *list, int *hidden, int *state)
 }
 
 /** logits_last, and with write_state the states, into the result. */
-static natsl_status write_last(natsl_session *s, int write_state)
+static natsl_status write_last(natsl_job *s, int write_state)
 {
     const natsl_config *c = &s->info.config;
     const int writes = s->app->rank == 0;
@@ -69,7 +69,7 @@ static natsl_status write_last(natsl_session *s, int write_state)
     return st;
 }
 
-static natsl_status write_attributes(natsl_session *s, int64_t tokens, double mean, double seconds)
+static natsl_status write_attributes(natsl_job *s, int64_t tokens, double mean, double seconds)
 {
     natsl_status st = natsl_result_attribute(s->result, "tokens", (double)tokens);
     if (st == NATSL_OK) st = natsl_result_attribute(s->result, "seconds", seconds);
@@ -78,7 +78,7 @@ static natsl_status write_attributes(natsl_session *s, int64_t tokens, double me
     return st;
 }
 
-static natsl_status report(natsl_session *s, int64_t tokens, double mean)
+static natsl_status report(natsl_job *s, int64_t tokens, double mean)
 {
     natsl_app *app = s->app;
     const int bytes = strcmp(s->info.tokenizer, "byte") == 0;
@@ -92,23 +92,23 @@ static natsl_status report(natsl_session *s, int64_t tokens, double mean)
         if (tokens > 1 && bytes) printf(", %.6g bits per byte", -mean / log(2.0));
         printf("\n");
     }
-    const natsl_status st = natsl_session_report(s, stdout);
+    const natsl_status st = natsl_job_report(s, stdout);
     if (st != NATSL_OK) return st;
     return natsl_app_agree(app, app->rank == 0 ? natsl_stdout_flush() : NATSL_OK);
 }
 
-static natsl_status score(natsl_session *s, int write_hidden, int write_state)
+static natsl_status score(natsl_job *s, int write_hidden, int write_state)
 {
     natsl_app *app = s->app;
-    natsl_status st = natsl_session_open_doc(s, app->args.operands[0]);
+    natsl_status st = natsl_job_open_doc(s, app->args.operands[0]);
     if (st != NATSL_OK) return st;
     const int64_t tokens = natsl_doc_length(s->doc);
     st = natsl_result_create(app->comm, app->args.out, &s->info.config, tokens, write_hidden, write_state, &s->result);
     if (st != NATSL_OK) return st;
     s->write_hidden = write_hidden;
-    if ((st = natsl_session_read_doc(s)) != NATSL_OK) return st;
+    if ((st = natsl_job_read_doc(s)) != NATSL_OK) return st;
     if ((st = write_last(s, write_state)) != NATSL_OK) return st;
-    const double mean = natsl_session_mean(s, tokens - 1);
+    const double mean = natsl_job_mean(s, tokens - 1);
     double seconds = s->read_s;
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, app->comm));
     if ((st = write_attributes(s, tokens, mean, seconds)) != NATSL_OK) return st;
@@ -120,20 +120,20 @@ static natsl_status run(natsl_app *app)
 {
     const natsl_args *a = &app->args;
     const char *inputs[] = {a->model, a->operands[0]};
-    natsl_session s;
+    natsl_job s;
     int write_hidden = 0, write_state = 0;
     natsl_status st = parse_write(a->write, &write_hidden, &write_state);
     if (st != NATSL_OK) return st;
     if (a->dry_run) {
-        st = natsl_session_look(&s, app);
-        if (st == NATSL_OK) st = natsl_session_open_doc(&s, a->operands[0]);
-        if (st == NATSL_OK) st = natsl_session_print_plan(&s, natsl_doc_length(s.doc));
+        st = natsl_job_look(&s, app);
+        if (st == NATSL_OK) st = natsl_job_open_doc(&s, a->operands[0]);
+        if (st == NATSL_OK) st = natsl_job_print_plan(&s, natsl_doc_length(s.doc));
     } else {
         if ((st = natsl_app_check_out(app, a->out, inputs, 2)) != NATSL_OK) return st;
-        st = natsl_session_open(&s, app, NULL);
+        st = natsl_job_open(&s, app, NULL);
         if (st == NATSL_OK) st = score(&s, write_hidden, write_state);
     }
-    natsl_session_close(&s);
+    natsl_job_close(&s);
     return st;
 }
 

@@ -1,5 +1,5 @@
-/* report.c - the plan before and the account after reading. See session.h. */
-#include "session.h"
+/* report.c - the plan before and the account after reading. See job.h. */
+#include "job.h"
 
 #include "agree.h"
 #include "core.h"
@@ -31,7 +31,7 @@ static void print_ranges(const natsl_plan *plan, const int64_t *first)
     printf("\n");
 }
 
-natsl_status natsl_session_print_plan(natsl_session *s, int64_t tokens)
+natsl_status natsl_job_print_plan(natsl_job *s, int64_t tokens)
 {
     natsl_plan plan;
     natsl_status st = natsl_plan_make(&s->info.config, s->app->size, &s->options, tokens, &plan);
@@ -64,7 +64,7 @@ natsl_status natsl_session_print_plan(natsl_session *s, int64_t tokens)
     return natsl_app_agree(s->app, st);
 }
 
-static void summarise(natsl_session *s, const natsl_stats *stats)
+static void summarise(natsl_job *s, const natsl_stats *stats)
 {
     natsl_app *app = s->app;
     natsl_summary_count(app, "tokens_read", s->read);
@@ -91,7 +91,7 @@ static void summarise(natsl_session *s, const natsl_stats *stats)
     json_decref(phases);
 }
 
-natsl_status natsl_session_report(natsl_session *s, FILE *to)
+natsl_status natsl_job_report(natsl_job *s, FILE *to)
 {
     natsl_stats stats;
     const natsl_status st = natsl_context_stats(s->cx, &stats);

@@ -30,7 +30,7 @@ struct natsl_context {
     int owner;          /* rank whose tails are valid: the one that read the last token */
     float **tails;      /* [layers][tail.floats] */
     float *last_hidden; /* [D] after the final norm, of the last token; valid on the owner */
-    natsl_arena arena;   /* of the kept units */
+    natsl_arena arena;  /* of the kept units */
     natsl_kept *kept;   /* [layers]; unused for pure Gated DeltaNet layers */
     natsl_kept_inbox inbox;
     float *next_rows; /* one token's rows */

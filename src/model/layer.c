@@ -8,12 +8,12 @@
 
 /** Scratch of the calling thread, cut into the parts that sizes_of counts. */
 typedef struct parts {
-    float *xn, *out;   /* [TILE, D] */
-    float *y, *gate;   /* [TILE, value_dim] */
-    float *wide;       /* [TILE, max(2I, NATSL_VOCAB_TILE)] */
+    float *xn, *out;     /* [TILE, D] */
+    float *y, *gate;     /* [TILE, value_dim] */
+    float *wide;         /* [TILE, max(2I, NATSL_VOCAB_TILE)] */
     float *top, *picked; /* [TILE] */
-    double *sum;       /* [TILE] */
-    float *own;        /* kernels' scratch */
+    double *sum;         /* [TILE] */
+    float *own;          /* kernels' scratch */
 } parts;
 
 static parts parts_of(const natsl_stage *s)
@@ -39,7 +39,8 @@ static size_t norm_tile(const natsl_stage *s, const natsl_tile *t, const float *
     const size_t d = (size_t)s->config->hidden_size, rows = (size_t)(t->end - t->begin);
     const size_t before = (size_t)(t->first - t->begin), own = (size_t)(t->last - t->first);
     memset(xn, 0, before * d * sizeof(float));
-    s->kernels->rms_norm(own, 1, d, x + (size_t)(t->first - s->first) * d, d, w, s->config->norm_eps, xn + before * d, d);
+    s->kernels->rms_norm(own, 1, d, x + (size_t)(t->first - s->first) * d, d, w, s->config->norm_eps, xn + before * d,
+                         d);
     memset(xn + (before + own) * d, 0, (rows - before - own) * d * sizeof(float));
     return rows;
 }
@@ -145,8 +146,8 @@ static void local_tile(natsl_stage *s, const natsl_layer *layer, size_t index)
     s->kernels->decay_beta(m, heads, rows + s->conv_channels, s->n_in, layer->a_log, layer->dt_bias,
                            c->allow_neg_eigval, s->log_decay + row * heads, s->beta + row * heads);
     if (!layer->is_gdn && !c->attn_with_short_conv) attention_rows(s, layer, row, m);
-    s->kernels->short_conv(m, s->conv_channels, width, rows, s->n_in,
-                           s->tails + index * (width - 1) * s->conv_channels, layer->conv);
+    s->kernels->short_conv(m, s->conv_channels, width, rows, s->n_in, s->tails + index * (width - 1) * s->conv_channels,
+                           layer->conv);
     if (!layer->is_gdn) {
         if (c->attn_with_short_conv) attention_rows(s, layer, row, m);
         if (c->use_gate) {
@@ -184,9 +185,9 @@ static void own_chunk(natsl_stage *s, int64_t chunk, size_t h)
         for (int64_t k0 = begin; k0 < q1; k0 += NATSL_ATTN_KEYS) {
             const int64_t k1 = natsl_min64(k0 + NATSL_ATTN_KEYS, q1);
             const size_t key = (size_t)(k0 - s->base);
-            s->kernels->attn_block(m, (size_t)(k1 - k0), dk, dv, s->qa + row * kd + h * dk, kd, s->ka + key * kd + h * dk,
-                                   kd, values + key * ldv + h * dv, ldv, scale, k1 <= q0 ? -1 : (ptrdiff_t)(q0 - k0), top,
-                                   sum, heads, acc, vd, p.own);
+            s->kernels->attn_block(m, (size_t)(k1 - k0), dk, dv, s->qa + row * kd + h * dk, kd,
+                                   s->ka + key * kd + h * dk, kd, values + key * ldv + h * dv, ldv, scale,
+                                   k1 <= q0 ? -1 : (ptrdiff_t)(q0 - k0), top, sum, heads, acc, vd, p.own);
         }
     }
 }
@@ -292,7 +293,8 @@ void natsl_stage_state(natsl_stage *s, const natsl_layer *layer, size_t h0, size
     const size_t blocks = (dv + NATSL_STATE_COLUMNS - 1) / NATSL_STATE_COLUMNS;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
     for (size_t i = h0 * blocks; i < h1 * blocks; i++) {
-        const size_t h = i / blocks, c0 = i % blocks * NATSL_STATE_COLUMNS, n = dv - c0 < NATSL_STATE_COLUMNS ? dv - c0 : NATSL_STATE_COLUMNS;
+        const size_t h = i / blocks, c0 = i % blocks * NATSL_STATE_COLUMNS,
+                     n = dv - c0 < NATSL_STATE_COLUMNS ? dv - c0 : NATSL_STATE_COLUMNS;
         state_columns(s, layer, h, c0, n, state + h * dk * dv + c0, current + h * dk * dv + c0);
     }
     s->seconds[NATSL_PHASE_STATE] += natsl_now_s() - start;
@@ -317,8 +319,8 @@ static void attend_tile(natsl_stage *s, const natsl_tile *t, size_t n, size_t a,
         const float *keys = units + (size_t)u * unit + a * chunk * (dk + dv), *values = keys + chunk * dk;
         for (size_t k0 = 0; k0 < chunk; k0 += NATSL_ATTN_KEYS) {
             const size_t k = chunk - k0 < NATSL_ATTN_KEYS ? chunk - k0 : NATSL_ATTN_KEYS;
-            s->kernels->attn_block(m, k, dk, dv, s->qa + row * kd + h * dk, kd, keys + k0 * dk, dk, values + k0 * dv, dv,
-                                   scale, -1, s->top + row * heads + h, s->sum + row * heads + h, heads,
+            s->kernels->attn_block(m, k, dk, dv, s->qa + row * kd + h * dk, kd, keys + k0 * dk, dk, values + k0 * dv,
+                                   dv, scale, -1, s->top + row * heads + h, s->sum + row * heads + h, heads,
                                    s->oa + row * vd + h * dv, vd, p.own);
         }
     }

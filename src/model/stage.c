@@ -29,8 +29,8 @@ natsl_tail_layout natsl_tail_make(const natsl_config *c)
 
 size_t natsl_unit_floats(const natsl_config *c)
 {
-    const size_t per_row = (size_t)c->num_attn_heads / (size_t)c->num_nats_head *
-                           ((size_t)c->attn_k_dim + (size_t)c->attn_v_dim);
+    const size_t per_row =
+        (size_t)c->num_attn_heads / (size_t)c->num_nats_head * ((size_t)c->attn_k_dim + (size_t)c->attn_v_dim);
     return per_row * (size_t)c->chunk;
 }
 
@@ -57,8 +57,8 @@ static stage_sizes sizes_of(const natsl_config *c, int64_t tokens, int threads)
                    heads * (1 + 2 * (size_t)NATSL_DELTA_BLOCK);
     /* xn, out [TILE, D]; y, gate [TILE, vd]; wide [TILE, max(2I, vocabulary tile)]; kernels' own */
     const size_t wide = max_size(2 * (size_t)c->intermediate_size, NATSL_VOCAB_TILE);
-    const size_t own = max_size(natsl_delta_scratch((size_t)c->head_dim, (size_t)c->head_v_dim),
-                                natsl_attn_scratch(NATSL_TILE));
+    const size_t own =
+        max_size(natsl_delta_scratch((size_t)c->head_dim, (size_t)c->head_v_dim), natsl_attn_scratch(NATSL_TILE));
     s.scratch = (size_t)NATSL_TILE * (2 * d + 2 * vd + wide + 8) + own + 64;
     size_t bytes = 0, part = 0;
     s.ok &= natsl_size_mul(&bytes, s.rows, s.row_floats * sizeof(float));
@@ -133,8 +133,9 @@ nomem:
 
 void natsl_stage_free(natsl_stage *stage)
 {
-    float *const rows[] = {stage->qkv, stage->qa, stage->ka,  stage->va, stage->mix, stage->log_decay, stage->beta, stage->o,
-                           stage->oa,  stage->top, stage->sum, stage->g,  stage->t,   stage->a,         stage->tails};
+    float *const rows[] = {stage->qkv,       stage->qa,   stage->ka, stage->va, stage->mix,
+                           stage->log_decay, stage->beta, stage->o,  stage->oa, stage->top,
+                           stage->sum,       stage->g,    stage->t,  stage->a,  stage->tails};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) natsl_free(rows[i]);
     if (stage->scratch) {
         for (int i = 0; i < stage->threads; i++) natsl_free(stage->scratch[i]);

@@ -49,11 +49,11 @@ extern const char *const natsl_phase_names[NATSL_PHASES];
 /** What a layer remembers at the end of a window, as offsets (in floats) into one flat buffer, so that it travels in one
  * message. Rows of the open chunk: unit keys, values, log decay, beta; attention keys and values for NAtS-L layers. */
 typedef struct natsl_tail_layout {
-    size_t state;    /* [Hv, dk, dv] at the start of the open chunk */
-    size_t current;  /* [Hv, dk, dv] after the last token */
-    size_t halo;     /* [conv_size-1, 2*key_dim+value_dim] raw rows, oldest first */
-    size_t pool;     /* [D] sum of the open chunk's normed rows */
-    size_t fixed;    /* floats up to here: all that a complete chunk leaves behind */
+    size_t state;                         /* [Hv, dk, dv] at the start of the open chunk */
+    size_t current;                       /* [Hv, dk, dv] after the last token */
+    size_t halo;                          /* [conv_size-1, 2*key_dim+value_dim] raw rows, oldest first */
+    size_t pool;                          /* [D] sum of the open chunk's normed rows */
+    size_t fixed;                         /* floats up to here: all that a complete chunk leaves behind */
     size_t k, v, log_decay, beta, ka, va; /* [chunk, .] rows of the open chunk */
     size_t floats;
 } natsl_tail_layout;
@@ -64,7 +64,7 @@ typedef struct natsl_stage {
     const natsl_kernels *kernels;
     natsl_grid grid;
     int threads;
-    size_t capacity;  /* rows that the buffers hold */
+    size_t capacity; /* rows that the buffers hold */
     size_t n_in, conv_channels;
     natsl_tail_layout tail;
 
@@ -72,21 +72,21 @@ typedef struct natsl_stage {
     int64_t window_begin, window_end, base, first, last;
     natsl_tile *tiles;
     size_t n_tiles, tile_capacity;
-    int64_t chunk0;  /* index of the first chunk touched */
+    int64_t chunk0;   /* index of the first chunk touched */
     int64_t n_chunks; /* chunks touched, an open one included */
 
     /* [capacity, .] */
-    float *qkv;             /* n_in: raw projections, then convolved; q and k end as unit rows */
-    float *qa, *ka, *va;    /* attention's queries and keys [key_dim]; values [value_dim] only when not shared with qkv */
-    float *mix;             /* [2*Ha] */
+    float *qkv;          /* n_in: raw projections, then convolved; q and k end as unit rows */
+    float *qa, *ka, *va; /* attention's queries and keys [key_dim]; values [value_dim] only when not shared with qkv */
+    float *mix;          /* [2*Ha] */
     float *log_decay, *beta; /* [Hv] */
-    float *o, *oa;          /* [value_dim] outputs of the delta rule and of attention */
-    float *top, *sum;       /* [Ha] running softmax */
-    float *g, *t, *a;       /* [Hv, capacity], [Hv, capacity, block] twice */
-    float *tails;           /* [tiles + 1, conv_size-1, conv_channels] raw rows before each tile */
-    uint8_t *keep;          /* [chunks, Hn] */
-    float *pool;            /* [D] of the open chunk */
-    float **scratch;        /* [threads] */
+    float *o, *oa;           /* [value_dim] outputs of the delta rule and of attention */
+    float *top, *sum;        /* [Ha] running softmax */
+    float *g, *t, *a;        /* [Hv, capacity], [Hv, capacity, block] twice */
+    float *tails;            /* [tiles + 1, conv_size-1, conv_channels] raw rows before each tile */
+    uint8_t *keep;           /* [chunks, Hn] */
+    float *pool;             /* [D] of the open chunk */
+    float **scratch;         /* [threads] */
     size_t scratch_floats;
     double seconds[NATSL_PHASES];
 } natsl_stage;
@@ -121,7 +121,8 @@ void natsl_stage_local(natsl_stage *stage, const natsl_layer *layer, const float
 
 /** Value heads [h0,h1): state [Hv,dk,dv] in: before the run's first chunk; out: at the start of the chunk open at the run's
  * end. current: the state after the run's last token (also used on the way). */
-void natsl_stage_state(natsl_stage *stage, const natsl_layer *layer, size_t h0, size_t h1, float *state, float *current);
+void natsl_stage_state(natsl_stage *stage, const natsl_layer *layer, size_t h0, size_t h1, float *state,
+                       float *current);
 
 /** Floats of one kept unit: a chunk's attention keys and values of one gate head: for each of its Ha/Hn attention heads keys
  * [chunk,attn_k_dim], then values [chunk,attn_v_dim]. */

@@ -1,7 +1,7 @@
-/* session.h - a model, a context and documents read into it: what score, read and generate share.
- * Owns: what it opens, until natsl_session_close. MPI: collective on app->comm unless said. */
-#ifndef NATSL_APP_SESSION_H
-#define NATSL_APP_SESSION_H
+/* job.h - a model, a context and documents read into it: what score, read and generate share.
+ * Owns: what it opens, until natsl_job_close. MPI: collective on app->comm unless said. */
+#ifndef NATSL_APP_JOB_H
+#define NATSL_APP_JOB_H
 
 #include "app.h"
 #include "files.h"
@@ -15,7 +15,7 @@ typedef struct natsl_exact_sum {
     __int128 units;
 } natsl_exact_sum;
 
-typedef struct natsl_session {
+typedef struct natsl_job {
     natsl_app *app;
     natsl_model_info info; /* equal on all ranks */
     natsl_options options;
@@ -31,30 +31,30 @@ typedef struct natsl_session {
     int64_t doc_begin; /* position of the document's first token */
     natsl_result *result;
     int write_hidden;
-} natsl_session;
+} natsl_job;
 
 /** Configuration and tokenizer only, for --dry-run. */
-natsl_status natsl_session_look(natsl_session *s, natsl_app *app);
+natsl_status natsl_job_look(natsl_job *s, natsl_app *app);
 
 /** Opens the model and an empty context, or the one saved in `context` (NULL: empty). */
-natsl_status natsl_session_open(natsl_session *s, natsl_app *app, const char *context);
-void natsl_session_close(natsl_session *s);
+natsl_status natsl_job_open(natsl_job *s, natsl_app *app, const char *context);
+void natsl_job_close(natsl_job *s);
 
 /** Opens a document. */
-natsl_status natsl_session_open_doc(natsl_session *s, const char *path);
+natsl_status natsl_job_open_doc(natsl_job *s, const char *path);
 
 /** Reads the open document into the context; log-probabilities, choices and (write_hidden) hidden rows go to s->result unless
  * that is NULL; then they are neither computed nor summed. */
-natsl_status natsl_session_read_doc(natsl_session *s);
+natsl_status natsl_job_read_doc(natsl_job *s);
 
 /** Mean of the log-probabilities of `count` tokens, equal for any number of ranks; NaN for count 0. */
-double natsl_session_mean(natsl_session *s, int64_t count);
+double natsl_job_mean(natsl_job *s, int64_t count);
 
 /** Prints the plan for a text of `tokens` tokens (after `before` that a loaded context holds) on rank 0. */
-natsl_status natsl_session_print_plan(natsl_session *s, int64_t tokens);
+natsl_status natsl_job_print_plan(natsl_job *s, int64_t tokens);
 
 /** What reading has cost, to `to` (rank 0, unless --quiet) and to the log's last line. */
-natsl_status natsl_session_report(natsl_session *s, FILE *to);
+natsl_status natsl_job_report(natsl_job *s, FILE *to);
 
 /** Adds a value to the log's last line; rank 0's calls count. Not collective. A NaN is left out. */
 void natsl_summary_real(natsl_app *app, const char *name, double value);

@@ -1,5 +1,5 @@
-/* session.c - model, context, document. See session.h. */
-#include "session.h"
+/* job.c - model, context, document. See job.h. */
+#include "job.h"
 
 #include "agree.h"
 #include "core.h"
@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-static void begin(natsl_session *s, natsl_app *app)
+static void begin(natsl_job *s, natsl_app *app)
 {
     const natsl_args *a = &app->args;
     memset(s, 0, sizeof *s);
@@ -19,7 +19,7 @@ static void begin(natsl_session *s, natsl_app *app)
                                  .stage_tokens = a->stage_tokens};
 }
 
-natsl_status natsl_session_look(natsl_session *s, natsl_app *app)
+natsl_status natsl_job_look(natsl_job *s, natsl_app *app)
 {
     begin(s, app);
     natsl_status st = app->rank == 0 ? natsl_model_file_info(app->args.model, &s->info) : NATSL_OK;
@@ -28,7 +28,7 @@ natsl_status natsl_session_look(natsl_session *s, natsl_app *app)
     return NATSL_OK;
 }
 
-natsl_status natsl_session_open(natsl_session *s, natsl_app *app, const char *context)
+natsl_status natsl_job_open(natsl_job *s, natsl_app *app, const char *context)
 {
     const double start = natsl_now_s();
     begin(s, app);
@@ -39,11 +39,11 @@ natsl_status natsl_session_open(natsl_session *s, natsl_app *app, const char *co
     (void)snprintf(s->info.tokenizer, sizeof s->info.tokenizer, "%s", natsl_model_tokenizer(s->model));
     st = context ? natsl_context_load(app->comm, s->model, &s->options, context, &s->cx)
                  : natsl_context_create(app->comm, s->model, &s->options, &s->cx);
-    if (st != NATSL_OK) natsl_session_close(s);
+    if (st != NATSL_OK) natsl_job_close(s);
     return st;
 }
 
-void natsl_session_close(natsl_session *s)
+void natsl_job_close(natsl_job *s)
 {
     natsl_result_abandon(&s->result);
     natsl_doc_close(&s->doc);
@@ -51,7 +51,7 @@ void natsl_session_close(natsl_session *s)
     natsl_model_close(&s->model);
 }
 
-natsl_status natsl_session_open_doc(natsl_session *s, const char *path)
+natsl_status natsl_job_open_doc(natsl_job *s, const char *path)
 {
     return natsl_doc_open(s->app->comm, path, &s->info, &s->doc);
 }
@@ -60,13 +60,13 @@ natsl_status natsl_session_open_doc(natsl_session *s, const char *path)
 
 static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_t *ids)
 {
-    natsl_session *s = user;
+    natsl_job *s = user;
     return natsl_doc_read(s->doc, first - s->doc_begin, count, ids);
 }
 
 static natsl_status take_logprobs(void *user, int64_t first, int64_t count, const float *values)
 {
-    natsl_session *s = user;
+    natsl_job *s = user;
     for (int64_t i = 0; i < count; i++) {
         const double v = (double)values[i];
         if (!(fabs(v) <= 0x1p30)) /* also NaN; the bound keeps the sum of 2^32 tokens in 96 bits */
@@ -79,23 +79,23 @@ static natsl_status take_logprobs(void *user, int64_t first, int64_t count, cons
 
 static natsl_status take_hidden(void *user, int64_t first, int64_t count, const float *rows)
 {
-    natsl_session *s = user;
+    natsl_job *s = user;
     return natsl_result_hidden(s->result, first, count, rows);
 }
 
 static natsl_status take_choices(void *user, int layer, int64_t first_chunk, int64_t count, const uint8_t *keep)
 {
-    natsl_session *s = user;
+    natsl_job *s = user;
     return natsl_result_choices(s->result, layer, first_chunk, count, keep);
 }
 
 static void take_progress(void *user, int64_t done, int64_t total)
 {
-    natsl_session *s = user;
+    natsl_job *s = user;
     natsl_progress_update(&s->progress, done, total);
 }
 
-natsl_status natsl_session_read_doc(natsl_session *s)
+natsl_status natsl_job_read_doc(natsl_job *s)
 {
     const int64_t length = natsl_doc_length(s->doc);
     natsl_stream stream = {.user = s, .tokens = give_tokens, .progress = take_progress};
@@ -114,7 +114,7 @@ natsl_status natsl_session_read_doc(natsl_session *s)
     return st;
 }
 
-double natsl_session_mean(natsl_session *s, int64_t count)
+double natsl_job_mean(natsl_job *s, int64_t count)
 {
     /* Two int64: the high part signed, the low 32 bits never negative. Their sums over ranks fit, and put together again they are
      * the exact sum. */

@@ -1,0 +1,66 @@
+/* core.c - checked sizes, aligned memory, time. See core.h. */
+#include "core.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#define ALIGNMENT 64
+
+int natsl_size_mul(size_t *out, size_t a, size_t b) { return !__builtin_mul_overflow(a, b, out); }
+int natsl_size_add(size_t *out, size_t a, size_t b) { return !__builtin_add_overflow(a, b, out); }
+
+int natsl_fault(void)
+{
+    static long left = -1; /* calls until the one that fails; 0: never */
+    if (left == -1) {
+        const char *text = getenv("NATSL_FAULT");
+        left = text ? strtol(text, NULL, 10) : 0;
+        if (left < 0) left = 0;
+    }
+    if (left == 0) return 0;
+    return --left == 0;
+}
+
+void *natsl_alloc(size_t count, size_t size, const char *what)
+{
+    size_t bytes = 0, rounded = 0;
+    if (!natsl_size_mul(&bytes, count, size) || !natsl_size_add(&rounded, bytes, ALIGNMENT)) {
+        (void)natsl_fail(NATSL_ERR_NOMEM, "out of memory: %s, %zu times %zu bytes", what, count, size);
+        return NULL;
+    }
+    rounded -= rounded % ALIGNMENT; /* at least one line, so that an empty array has an address */
+    void *p = natsl_fault() ? NULL : aligned_alloc(ALIGNMENT, rounded);
+    if (!p) {
+        (void)natsl_fail(NATSL_ERR_NOMEM, "out of memory: %s, %zu bytes", what, bytes);
+        return NULL;
+    }
+#ifdef NATSL_DEBUG
+    memset(p, 0xff, rounded); /* float32 NaN: what was never written shows */
+#endif
+    return p;
+}
+
+void *natsl_calloc(size_t count, size_t size, const char *what)
+{
+    void *p = natsl_alloc(count, size, what);
+    if (p) memset(p, 0, count * size);
+    return p;
+}
+
+void natsl_free(void *p) { free(p); }
+
+double natsl_now_s(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+size_t natsl_peak_bytes(void)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
+    return (size_t)usage.ru_maxrss * 1024; /* Linux counts in KiB */
+}

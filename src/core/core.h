@@ -1,0 +1,52 @@
+/* core.h - error text, checked sizes, aligned memory, time, logging.
+ * Owns: the process's one error line. MPI: none. Tests: tests/unit/test_core.c */
+#ifndef NATSL_CORE_H
+#define NATSL_CORE_H
+
+#include <natsl/status.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define NATSL_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#else
+#define NATSL_PRINTF(f, a)
+#endif
+
+/** Stores the formatted line as the process's error text and returns `status`, so that
+ * `return natsl_fail(NATSL_ERR_INPUT, "%s: ...", path)` is one statement. Control characters of the text become
+ * '?': names from files and options cannot forge a second line. */
+natsl_status natsl_fail(natsl_status status, const char *format, ...) NATSL_PRINTF(2, 3);
+
+/** Replaces the error text by `text` (used after ranks agreed on whose error counts). */
+void natsl_error_set(const char *text);
+
+/** If `expr` is not NATSL_OK: stores it in `st` and jumps to `label`. */
+#define NATSL_TRY(st, label, expr)                                                                                     \
+    do {                                                                                                               \
+        (st) = (expr);                                                                                                 \
+        if ((st) != NATSL_OK) goto label;                                                                              \
+    } while (0)
+
+/** *out = a * b (or a + b); false when it does not fit size_t. */
+int natsl_size_mul(size_t *out, size_t a, size_t b);
+int natsl_size_add(size_t *out, size_t a, size_t b);
+
+/** `count` elements of `size` bytes, 64-byte aligned; count 0 gives a valid non-NULL pointer. NULL when the product
+ * overflows or memory is short (error text set, naming `what` and the bytes). Debug builds fill with NaN patterns.
+ * Free with natsl_free. */
+void *natsl_alloc(size_t count, size_t size, const char *what);
+/** The same, filled with zero bytes. */
+void *natsl_calloc(size_t count, size_t size, const char *what);
+void natsl_free(void *p);
+
+/** Seconds on a clock that only moves forward. */
+double natsl_now_s(void);
+
+/** Peak resident bytes of this process so far. */
+size_t natsl_peak_bytes(void);
+
+/** Fault injection for tests: true when this is the n-th fallible call and NATSL_FAULT=n was set. natsl_alloc asks. */
+int natsl_fault(void);
+
+#endif
