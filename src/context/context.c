@@ -25,10 +25,9 @@ natsl_status natsl_options_complete(const natsl_config *config, int ranks, const
                           (long long)o.pass_tokens);
     if (o.threads == 0) o.threads = omp_get_max_threads();
     if (o.stage_tokens == 0) {
-        const size_t one = natsl_stage_bytes(config, grid.unit, o.threads);
-        const size_t two = natsl_stage_bytes(config, 2 * grid.unit, o.threads);
-        const size_t per_unit = two > one ? two - one : 1;
-        int64_t units = (int64_t)((STAGE_BYTES > one ? STAGE_BYTES - one : 0) / per_unit);
+        /* What a unit costs does not depend on threads: ranks with different bindings choose the same stages. */
+        const size_t one = natsl_stage_bytes(config, grid.unit, 1), two = natsl_stage_bytes(config, 2 * grid.unit, 1);
+        int64_t units = (int64_t)(STAGE_BYTES / (two > one ? two - one : 1));
         units = natsl_min64(units, STAGE_TOKENS / grid.unit);
         o.stage_tokens = natsl_max64(units, 1) * grid.unit;
     }

@@ -8,11 +8,11 @@ set -euo pipefail
 text=$SCRATCH/text.txt
 find /usr/share/common-licenses -type f -print0 2>/dev/null | sort -z | xargs -0 -r cat >"$text" || true
 [ "$(wc -c <"$text")" -ge 100000 ] || find "$SOURCE/src" "$SOURCE/tests" -name '*.[ch]' -print0 | sort -z | xargs -0 cat >"$text"
-truncate -s 120000 "$text"
+truncate -s 105000 "$text"
 cat >"$SCRATCH/config.json" <<'TEXT'
-{"hidden_size": 64, "num_hidden_layers": 3, "vocab_size": 256, "head_dim": 16, "num_heads": 2, "num_attn_heads": 4, "gdn_layers": [1]}
+{"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 256, "head_dim": 8, "num_heads": 4, "num_attn_heads": 4, "gdn_layers": [0]}
 TEXT
-"$NATSL" init --config "$SCRATCH/config.json" --seed 7 --out "$SCRATCH/m.h5" --quiet
+"$NATSL" init --config "$SCRATCH/config.json" --seed 3 --out "$SCRATCH/m.h5" --quiet
 score() # NAME RANKS OPTION...
 {
     local name=$1 ranks=$2
@@ -35,8 +35,8 @@ def everything(path):
     return out
 
 want = everything(sys.argv[1] + "/r1.h5")
-assert len(want["logprobs"]) == 119999 and np.isfinite(want["logprobs"]).all()
-assert 0 < want["softmax_chunks/0"].mean() + want["softmax_chunks/2"].mean() < 2, "the gate must choose both"
+assert len(want["logprobs"]) == 104999 and np.isfinite(want["logprobs"]).all()
+assert 0.05 < want["softmax_chunks/1"].mean() < 0.95, "the gate must choose both"
 for name in ["r2", "r3", "r5", "r8", "passes", "stages"]:
     got = everything(f"{sys.argv[1]}/{name}.h5")
     assert got.keys() == want.keys(), name
