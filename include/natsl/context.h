@@ -1,7 +1,7 @@
 /* natsl/context.h - what a model remembers of the text read so far, and the one operation that makes it grow.
  * A context lives on all ranks of a communicator. Tokens are counted from 0 over the whole text (int64).
  * MPI: functions are collective on the context's communicator unless said; arguments are equal on all ranks unless said.
- * After an error other than NATSL_ERR_USAGE the context may only be destroyed. */
+ * After an error the context may only be destroyed, unless a function refused its arguments (NATSL_ERR_USAGE). */
 #ifndef NATSL_CONTEXT_H
 #define NATSL_CONTEXT_H
 

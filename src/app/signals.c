@@ -1,7 +1,7 @@
 /* signals.c - orderly end on signals. See signals.h. */
 #include "signals.h"
 
-#include "files.h"
+#include "core.h"
 
 #include <natsl/status.h>
 #include <signal.h>

@@ -1,7 +1,8 @@
 /* exchange.c - kept units of an extension: who keeps what, and the stream of keys and values between ranks.
  * Kept units travel in two kinds of messages per pass and layer: those kept before the pass ("old": posted as soon as their
  * layer is done in the pass before) and those kept in the pass ("new": from ranks before the reader). Both go through the
- * softmax in global chunk order, after the tokens' own chunk: the order of summation does not depend on ranks. */
+ * softmax in global chunk order, after the tokens' own chunk: the order of summation does not depend on ranks. Units of ranks
+ * on the same node are read in place (arena.h); then only the counts travel, once the units are filled. */
 #include "extend_impl.h"
 
 #include <limits.h>
@@ -45,8 +46,7 @@ static void counts_receive(natsl_run *r, int layer, int from)
     const int64_t *slabs = r->heard_chunks + heads, *offsets = slabs + heads;
     for (size_t h = 0; h < heads; h++) offsets += r->heard_chunks[h];
     for (size_t h = 0; h < heads; h++) {
-        if (natsl_kept_view_add(&cx->kept[layer], from, (int)h, offsets, slabs[h]) != NATSL_OK)
-            natsl_mpi_die(MPI_ERR_NO_MEM, "hearing of kept chunks", __FILE__, __LINE__);
+        if (natsl_kept_view_add(&cx->kept[layer], from, (int)h, offsets, slabs[h]) != NATSL_OK) natsl_die_nomem();
         offsets += slabs[h];
     }
 }
@@ -77,7 +77,7 @@ int natsl_run_directory_finish(natsl_run *r, int layer, const int64_t *first, in
         if (first[from] == first[from + 1]) continue;
         const natsl_status st = natsl_kept_note(&cx->kept[layer], from, heard + (size_t)from * heads);
         /* Every rank lists the same units or the streams do not match: this failure cannot be deferred. */
-        if (st != NATSL_OK) natsl_mpi_die(MPI_ERR_NO_MEM, "noting kept chunks", __FILE__, __LINE__);
+        if (st != NATSL_OK) natsl_die_nomem();
     }
     r->known[layer] = 1;
     return 1;
@@ -103,7 +103,7 @@ void natsl_run_old_send(natsl_run *r, int layer, const int64_t *first, int64_t p
     }
     natsl_free(mine.runs);
     /* Readers wait for these units: without them nobody could go on, so this one failure cannot be deferred. */
-    if (st != NATSL_OK) natsl_mpi_die(MPI_ERR_NO_MEM, "sending kept keys and values", __FILE__, __LINE__);
+    if (st != NATSL_OK) natsl_die_nomem();
 }
 
 /** Posts this rank's units kept in this pass to the ranks after it. */
@@ -124,7 +124,7 @@ void natsl_run_new_send(natsl_run *r, int layer)
                                  &cx->kept_bytes);
     }
     natsl_free(mine.runs);
-    if (st != NATSL_OK) natsl_mpi_die(MPI_ERR_NO_MEM, "sending kept keys and values", __FILE__, __LINE__);
+    if (st != NATSL_OK) natsl_die_nomem();
 }
 
 /** Reserves units for the chunks that the gate keeps. Out of memory: the chunk is not kept, the pass ends in an error. */
@@ -203,13 +203,13 @@ void natsl_run_attend(natsl_run *r, int layer, int64_t *const *new_chunks)
         r->tags_capacity = r->tags ? 2 * r->runs.count : 0;
         if (!r->tags) st = NATSL_ERR_NOMEM;
     }
-    if (st != NATSL_OK) natsl_mpi_die(MPI_ERR_NO_MEM, "listing kept keys and values", __FILE__, __LINE__);
+    if (st != NATSL_OK) natsl_die_nomem();
     for (size_t i = 0; i < r->runs.count; i++) r->tags[i] = kept_tag(r, r->pass, layer, i >= old);
     natsl_kept_stream(cx->comm, kept, &cx->inbox, r->runs.runs, r->tags, r->runs.count, attend_run, r,
                       &cx->stage.seconds[NATSL_PHASE_WAIT]);
 }
 
-/** Says how many chunks this range kept in `layer`: after the gate of its last stage. */
+/** Says how many chunks this range kept in `layer`: after the units of its last stage are filled. */
 void natsl_run_counts_tell(natsl_run *r, int layer)
 {
     natsl_context *cx = r->cx;
@@ -242,7 +242,7 @@ void natsl_run_counts_hear(natsl_run *r, int layer, int64_t **all, int64_t **chu
     for (int from = 0; from < cx->rank; from++)
         total += (size_t)((r->first[from + 1] - r->first[from]) / cx->stage.grid.chunk + 2) * heads;
     *all = natsl_alloc(total, sizeof **all, "kept chunk indices");
-    if (!*all) natsl_mpi_die(MPI_ERR_NO_MEM, "hearing of kept chunks", __FILE__, __LINE__);
+    if (!*all) natsl_die_nomem();
     int64_t *to = *all;
     for (int from = 0; from < cx->rank; from++) {
         chunks[from] = to;

@@ -87,7 +87,7 @@ static void state_pass(natsl_run *r, int layer, int first_stage, int last_stage)
 
 /* ---- one layer ------------------------------------------------------------------------------------------------------- */
 
-/** Choices, units and counts of one stage; `message` grows: counts [heads], then indices head by head after the last. */
+/** Choices and units of one stage. */
 static void gate_stage(natsl_run *r, int layer, const float *x)
 {
     natsl_context *cx = r->cx;
@@ -116,7 +116,7 @@ static void layer_pass(natsl_run *r, int l)
     if (keeps) {
         for (size_t h = 0; h < heads; h++) r->old_counts[(size_t)l * heads + h] = cx->kept[l].lists[h].count;
         chunks = natsl_calloc((size_t)cx->size, sizeof *chunks, "kept chunk indices");
-        if (!chunks) natsl_mpi_die(MPI_ERR_NO_MEM, "hearing of kept chunks", __FILE__, __LINE__);
+        if (!chunks) natsl_die_nomem();
     }
     for (int64_t t = first, end; t < last; t = end) {
         end = natsl_run_stage_end(cx, t, last);
@@ -293,7 +293,6 @@ static natsl_status run_allocate(natsl_run *r)
     const int64_t message = 2 * (chunks + 2) * (int64_t)heads;
     if (message > INT_MAX)
         return natsl_fail(NATSL_ERR_USAGE, "--pass-tokens: a pass of this length exceeds one message");
-    r->x_rows = most;
     r->x = natsl_alloc((size_t)most, d * sizeof(float), "residual rows");
     r->ids = natsl_alloc((size_t)most + 1, sizeof *r->ids, "tokens");
     r->logprobs = natsl_alloc(stage_rows, sizeof(float), "log-probabilities");
@@ -402,7 +401,6 @@ typedef struct arrays {
     int64_t begin;
     const int32_t *tokens;
     float *logprobs;
-    int64_t count;
 } arrays;
 
 static natsl_status array_tokens(void *user, int64_t first, int64_t count, int32_t *ids)
@@ -423,7 +421,7 @@ natsl_status natsl_context_extend_array(natsl_context *cx, int64_t count, const 
 {
     if (count < 0 || count > INT_MAX)
         return natsl_fail(NATSL_ERR_USAGE, "extend: %lld tokens in an array, expected 0 to 2^31-1", (long long)count);
-    arrays a = {.begin = cx->position, .tokens = tokens, .logprobs = logprobs, .count = count};
+    arrays a = {.begin = cx->position, .tokens = tokens, .logprobs = logprobs};
     const natsl_stream stream = {.user = &a, .tokens = array_tokens, .logprobs = logprobs ? array_logprobs : NULL};
     if (logprobs) memset(logprobs, 0, (size_t)count * sizeof *logprobs);
     const natsl_status st = natsl_context_extend(cx, count, &stream);

@@ -17,9 +17,8 @@ typedef struct natsl_run {
     int64_t *first_next;   /* [P+1] of the next pass; all empty when there is none */
     int has_next, drain;
     int prev, next;           /* chain neighbours of this rank's range; -1: none, or this rank itself */
-    int64_t x_rows;           /* residual rows held */
-    float *x;                 /* [x_rows, D] */
-    int32_t *ids;             /* [x_rows + 1] */
+    float *x;                 /* [most tokens of a range, D] */
+    int32_t *ids;             /* [the same + 1] */
     float *logprobs, *hidden; /* [stage_tokens], [stage_tokens, D] */
     float *halo;              /* incoming */
     MPI_Request *state_sent;  /* [layers, Hv] head groups under way */

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/** A digest of the weights, to tell models apart (not against forgery): four interleaved multiply-xor lanes, so that memory
+/** A digest of some floats, to tell models apart (not against forgery): four interleaved multiply-xor lanes, so that memory
  * bandwidth is the limit. */
 static uint64_t digest_of(const float *data, size_t count)
 {
@@ -25,6 +25,25 @@ static uint64_t digest_of(const float *data, size_t count)
         lane[0] ^= lane[0] >> 32;
     }
     return lane[0] ^ lane[1] * 3 ^ lane[2] * 5 ^ lane[3] * 7 ^ (uint64_t)count;
+}
+
+/** A digest of the configuration: models may share weights and differ in what they compute with them. */
+static uint64_t digest_config(const natsl_config *config)
+{
+    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a; the structure is cleared before it is filled, gaps included */
+    const unsigned char *bytes = (const unsigned char *)config;
+    for (size_t i = 0; i < sizeof *config; i++) h = (h ^ bytes[i]) * 0x100000001b3u;
+    return h;
+}
+
+/** Every reader has read the same model; all ranks get its digest. Collective. */
+static natsl_status agree_digest(natsl_model *m, int reader, const char *path)
+{
+    uint64_t ends[2] = {reader ? m->digest : 0, reader ? ~m->digest : 0}; /* largest, and complement of the smallest */
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, ends, 2, MPI_UINT64_T, MPI_MAX, m->comm));
+    m->digest = ends[0];
+    if (ends[0] == ~ends[1]) return NATSL_OK;
+    return natsl_fail(NATSL_ERR_INPUT, "%s: nodes read different models under this name", path);
 }
 
 /** Room for the weights: one shared array per node, or a private one where there is only one rank on the node or shared
@@ -88,15 +107,15 @@ natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_model **out
             st = natsl_model_file_read(path, &m->layout, m->flat);
         }
         if (st == NATSL_OK) st = natsl_weights_bind(&info.config, &m->layout, m->flat, &m->weights);
-        if (st == NATSL_OK && rank == 0) m->digest = digest_of(m->flat, m->layout.floats);
+        if (st == NATSL_OK && reader) m->digest = digest_of(m->flat, m->layout.floats) ^ digest_config(&info.config);
         if (m->window != MPI_WIN_NULL) NATSL_MPI(MPI_Win_fence(0, m->window));
         st = natsl_agree(m->comm, st);
+        if (st == NATSL_OK) st = agree_digest(m, reader, path);
     }
     if (st != NATSL_OK) {
         natsl_model_close(&m);
         return st;
     }
-    NATSL_MPI(MPI_Bcast(&m->digest, 1, MPI_UINT64_T, 0, m->comm));
     *out = m;
     return NATSL_OK;
 }

@@ -29,17 +29,15 @@ natsl_status natsl_plan_make(const natsl_config *c, int ranks, const natsl_optio
     const size_t unit_bytes = natsl_unit_floats(c) * sizeof(float) * (size_t)c->num_nats_head;
     const int64_t chunks = tokens / grid.chunk;
     plan->kept_bytes_all = keeping * (size_t)((chunks + ranks - 1) / ranks) * unit_bytes;
-    const int64_t hops = plan->passes * ranks - 1;
+    const int64_t hops = natsl_max64(plan->passes * ranks - 1, 0);
     plan->halo_bytes = ranks > 1 ? hops * (int64_t)(layers * (size_t)(c->conv_size - 1) * channels * sizeof(float)) : 0;
     plan->state_bytes = ranks > 1 ? hops * (int64_t)(layers * (tail.current - tail.state) * sizeof(float)) : 0;
-    /* Each pass every rank reads what the others kept before it; in a pass, what the ranks before it keep. */
-    double sent = 0.0;
-    for (int64_t p = 0; p < plan->passes && ranks > 1; p++) {
-        const double before = (double)natsl_min64(p * o.pass_tokens, tokens),
-                     now = (double)natsl_min64(o.pass_tokens, tokens);
-        sent += before * (ranks - 1) + now * (ranks - 1) / 2.0;
-    }
-    plan->kept_bytes_all_sent = (int64_t)(sent / (double)grid.chunk * (double)(unit_bytes * keeping));
+    /* Each pass every rank reads what the others kept before it, and what the ranks before it keep in it: once per stage. */
+    const double stages = (double)((per_rank + o.stage_tokens - 1) / o.stage_tokens), passes = (double)plan->passes;
+    const double before = passes * (passes - 1.0) / 2.0 * (double)in_pass * (ranks - 1),
+                 now = (double)tokens * (ranks - 1) / 2.0;
+    const double sent = stages * (before + now) / (double)grid.chunk * (double)(unit_bytes * keeping);
+    plan->kept_bytes_all_sent = sent < 9e18 ? (int64_t)sent : INT64_MAX;
     natsl_layout_free(&layout);
     return NATSL_OK;
 }
@@ -48,5 +46,10 @@ void natsl_plan_ranges(const natsl_config *c, const natsl_plan *plan, int64_t to
 {
     const natsl_grid grid = natsl_grid_make(c->chunk);
     const int64_t begin = natsl_min64(pass * plan->pass_tokens, tokens);
-    natsl_part_make(&grid, begin, natsl_min64(begin + plan->pass_tokens, tokens), plan->ranks, 0, first);
+    int owner = 0; /* a pass of one chunk goes to the rank that read before it */
+    if (pass > 0) {
+        natsl_part_make(&grid, begin - plan->pass_tokens, begin, plan->ranks, 0, first);
+        owner = (int)natsl_max64(natsl_part_prev(first, plan->ranks), 0);
+    }
+    natsl_part_make(&grid, begin, natsl_min64(begin + plan->pass_tokens, tokens), plan->ranks, owner, first);
 }

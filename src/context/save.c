@@ -98,13 +98,15 @@ static natsl_status save_all(natsl_context *cx, natsl_h5_out *out)
     if (st != NATSL_OK) goto cleanup;
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, counts, 2, MPI_INT64_T, MPI_SUM, cx->comm));
     digest_text(digest, natsl_model_digest(cx->model));
-    NATSL_TRY(st, cleanup, natsl_h5_put_text(out->file, out->path, "format", "natsl-context"));
-    NATSL_TRY(st, cleanup, natsl_h5_put_int(out->file, out->path, "format_version", 1));
-    NATSL_TRY(st, cleanup, natsl_h5_put_text(out->file, out->path, "config", json));
-    NATSL_TRY(st, cleanup, natsl_h5_put_int(out->file, out->path, "position", cx->position));
-    NATSL_TRY(st, cleanup, natsl_h5_put_text(out->file, out->path, "model_digest", digest));
-    NATSL_TRY(st, cleanup, natsl_h5_put_int(out->file, out->path, "kept_chunks", counts[0]));
-    NATSL_TRY(st, cleanup, natsl_h5_put_int(out->file, out->path, "chunks", counts[1]));
+    NATSL_TRY(st, attributes, natsl_h5_put_text(out->file, out->path, "format", "natsl-context"));
+    NATSL_TRY(st, attributes, natsl_h5_put_int(out->file, out->path, "format_version", 1));
+    NATSL_TRY(st, attributes, natsl_h5_put_text(out->file, out->path, "config", json));
+    NATSL_TRY(st, attributes, natsl_h5_put_int(out->file, out->path, "position", cx->position));
+    NATSL_TRY(st, attributes, natsl_h5_put_text(out->file, out->path, "model_digest", digest));
+    NATSL_TRY(st, attributes, natsl_h5_put_int(out->file, out->path, "kept_chunks", counts[0]));
+    NATSL_TRY(st, attributes, natsl_h5_put_int(out->file, out->path, "chunks", counts[1]));
+attributes:
+    if ((st = natsl_agree(cx->comm, st)) != NATSL_OK) goto cleanup; /* from here on all ranks take the same steps */
     hid_t set = -1;
     natsl_status worst =
         natsl_h5_new_dataset(out, "last_hidden", H5T_IEEE_F32LE, 1, (hsize_t[]){(hsize_t)c->hidden_size}, &set);
@@ -167,6 +169,7 @@ static natsl_status load_units(natsl_context *cx, hid_t file, const char *path, 
     char units_name[80], chunks_name[80];
     hid_t units = -1, chunks = -1;
     hsize_t dims[1] = {0};
+    int64_t *indices = NULL;
     (void)snprintf(units_name, sizeof units_name, "kept/%d/%d/units", layer, head);
     (void)snprintf(chunks_name, sizeof chunks_name, "kept/%d/%d/chunks", layer, head);
     natsl_status st = natsl_h5_dataset(file, path, chunks_name, H5T_INTEGER, 1, NULL, &chunks);
@@ -183,24 +186,30 @@ static natsl_status load_units(natsl_context *cx, hid_t file, const char *path, 
     *count = (int64_t)dims[0];
     const int64_t first = *count / cx->size * cx->rank + *count % cx->size * cx->rank / cx->size;
     const int64_t last = *count / cx->size * (cx->rank + 1) + *count % cx->size * (cx->rank + 1) / cx->size;
-    for (int64_t i = first, before = -1; i < last && st == NATSL_OK; i++) {
-        int64_t chunk = -1;
-        NATSL_TRY(st, cleanup,
-                  natsl_h5_read_rows(chunks, path, chunks_name, H5T_NATIVE_INT64, i, 1, sizeof chunk, &chunk));
+    /* the share's indices, and the one before them: order must hold across the borders, too */
+    const int64_t begin = first > 0 ? first - 1 : 0;
+    if (!(indices = natsl_alloc((size_t)(last - begin), sizeof *indices, "kept chunk indices"))) {
+        st = NATSL_ERR_NOMEM;
+        goto cleanup;
+    }
+    NATSL_TRY(
+        st, cleanup,
+        natsl_h5_read_rows(chunks, path, chunks_name, H5T_NATIVE_INT64, begin, last - begin, sizeof *indices, indices));
+    for (int64_t i = begin; i < last && st == NATSL_OK; i++) {
+        const int64_t chunk = indices[i - begin], before = i > begin ? indices[i - begin - 1] : -1;
         if (chunk <= before || chunk >= cx->position / cx->config->chunk) {
             st = natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s: entry %lld is out of order or range", path, chunks_name,
                             (long long)i);
             goto cleanup;
         }
-        before = chunk;
-        float *unit = natsl_kept_append(kept, head, chunk);
-        if (!unit) st = NATSL_ERR_NOMEM;
+        if (i >= first && !natsl_kept_append(kept, head, chunk)) st = NATSL_ERR_NOMEM;
     }
     for (int64_t i = 0; i < last - first && st == NATSL_OK; i += kept->per_slab) /* a slab at a time */
         st = natsl_h5_read_rows(units, path, units_name, H5T_NATIVE_FLOAT, first + i,
                                 natsl_min64(kept->per_slab, last - first - i), kept->unit_floats * sizeof(float),
                                 natsl_kept_unit(kept, head, i));
 cleanup:
+    natsl_free(indices);
     if (units >= 0) (void)H5Dclose(units);
     if (chunks >= 0) (void)H5Dclose(chunks);
     return st;

@@ -1,6 +1,7 @@
 /* core.c - checked sizes, aligned memory, time. See core.h. */
 #include "core.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -63,4 +64,18 @@ size_t natsl_peak_bytes(void)
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
     return (size_t)usage.ru_maxrss * 1024; /* Linux counts in KiB */
+}
+
+char natsl_temporary_path[4096];
+
+void natsl_temporary_set(const char *path)
+{
+    /* A signal handler may remove this file at any moment: it must never see the beginning of a path only. */
+    natsl_temporary_path[0] = '\0';
+    atomic_signal_fence(memory_order_seq_cst);
+    const size_t length = strlen(path);
+    if (length == 0 || length >= sizeof natsl_temporary_path) return;
+    memcpy(natsl_temporary_path + 1, path + 1, length);
+    atomic_signal_fence(memory_order_seq_cst);
+    ((volatile char *)natsl_temporary_path)[0] = path[0];
 }

@@ -1,4 +1,4 @@
-/* core.h - error text, checked sizes, aligned memory, time, logging.
+/* core.h - error text, checked sizes, aligned memory, time.
  * Owns: the process's one error line. MPI: none. Tests: tests/unit/test_core.c */
 #ifndef NATSL_CORE_H
 #define NATSL_CORE_H
@@ -45,6 +45,11 @@ double natsl_now_s(void);
 
 /** Peak resident bytes of this process so far. */
 size_t natsl_peak_bytes(void);
+
+/** Path of the file that this process writes under a temporary name, "" when none: what a signal handler, or whoever ends the
+ * job from inside, removes. Set sees to it that a handler finds all of a path or nothing. */
+extern char natsl_temporary_path[4096];
+void natsl_temporary_set(const char *path);
 
 /** Fault injection for tests: true when this is the n-th fallible call and NATSL_FAULT=n was set. natsl_alloc asks. */
 int natsl_fault(void);

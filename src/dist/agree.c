@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 void natsl_mpi_die(int code, const char *call, const char *file, int line)
 {
@@ -13,6 +14,16 @@ void natsl_mpi_die(int code, const char *call, const char *file, int line)
     (void)fprintf(stderr, "natsl: rank %d, %s:%d: %s: %s\n", rank, file, line, call, text);
     (void)fflush(stderr);
     (void)MPI_Abort(MPI_COMM_WORLD, NATSL_ERR_INTERNAL);
+}
+
+void natsl_die_nomem(void)
+{
+    int rank = -1;
+    (void)MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    (void)fprintf(stderr, "natsl: rank %d: %s\n", rank, natsl_error_text());
+    (void)fflush(stderr);
+    if (natsl_temporary_path[0]) (void)unlink(natsl_temporary_path);
+    (void)MPI_Abort(MPI_COMM_WORLD, NATSL_ERR_NOMEM);
 }
 
 natsl_status natsl_agree(MPI_Comm comm, natsl_status mine)

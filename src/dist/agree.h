@@ -14,6 +14,10 @@
     } while (0)
 void natsl_mpi_die(int code, const char *call, const char *file, int line);
 
+/** Out of memory where other ranks already wait for what this one owes them: says so in one line (the error text of the
+ * failed allocation), removes the file under way (natsl_temporary_path) and ends the job with NATSL_ERR_NOMEM. */
+void natsl_die_nomem(void);
+
 /** Every rank gives its own status; all return the worst one and its owner's error text. Collective on comm. */
 natsl_status natsl_agree(MPI_Comm comm, natsl_status mine);
 
@@ -22,7 +26,6 @@ enum natsl_tag {
     NATSL_TAG_HALO = 1,         /* raw rows for the short convolution, to the next range */
     NATSL_TAG_STATE,            /* delta-rule state of one value head, to the next range */
     NATSL_TAG_TAIL,             /* a context's tail, from its owner to the first rank of the next window */
-    NATSL_TAG_DOC,              /* documents */
     NATSL_TAG_KEPT_COUNT = 100, /* + layer: how many chunks a rank kept in this layer and pass, and which */
     NATSL_TAG_KEPT_DATA = 1000  /* + 2 * (parity of the pass * layers + layer) + is_new: kept keys and values */
 };

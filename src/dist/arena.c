@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define LINE 64
@@ -25,6 +26,10 @@ static size_t reserve_of(int node_size)
 /** This rank's anonymous file, mapped, with `cookie` in its first bytes. -1: cannot be had. */
 static int create_own(natsl_arena *a, uint64_t cookie)
 {
+    /* A limit on file sizes holds for memory, too, and reaching it is a deadly signal. */
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < a->reserve))
+        return -1;
     const int fd = memfd_create("natsl-arena", MFD_CLOEXEC);
     if (fd < 0) return -1;
     void *p = MAP_FAILED;

@@ -55,6 +55,14 @@ static void *grown(void *old, size_t count, size_t new_count, size_t size, const
 float *natsl_kept_append(natsl_kept *kept, int head, int64_t chunk)
 {
     natsl_kept_list *list = &kept->lists[head];
+    if (list->count == list->capacity) {
+        const int64_t capacity = list->capacity ? 2 * list->capacity : 64;
+        int64_t *chunks =
+            grown(list->chunks, (size_t)list->count, (size_t)capacity, sizeof *chunks, "kept chunk indices");
+        if (!chunks) return NULL;
+        list->chunks = chunks;
+        list->capacity = capacity;
+    }
     if (list->count == (int64_t)list->n_slabs * kept->per_slab) { /* all slabs are full: one more */
         float **slabs = grown(list->slabs, list->n_slabs, list->n_slabs + 1, sizeof *slabs, "slabs");
         if (!slabs) return NULL;
@@ -63,14 +71,6 @@ float *natsl_kept_append(natsl_kept *kept, int head, int64_t chunk)
                                         "kept keys and values");
         if (!slab) return NULL;
         list->slabs[list->n_slabs++] = slab;
-    }
-    if (list->count == list->capacity) {
-        const int64_t capacity = list->capacity ? 2 * list->capacity : 64;
-        int64_t *chunks =
-            grown(list->chunks, (size_t)list->count, (size_t)capacity, sizeof *chunks, "kept chunk indices");
-        if (!chunks) return NULL;
-        list->chunks = chunks;
-        list->capacity = capacity;
     }
     list->chunks[list->count++] = chunk;
     return natsl_kept_unit(kept, head, list->count - 1);
@@ -176,22 +176,6 @@ natsl_status natsl_kept_note(natsl_kept *kept, int rank, const int64_t *counts)
     memcpy(copy, counts, (size_t)kept->heads * sizeof *copy);
     kept->segments[kept->n_segments++] = (natsl_segment){.rank = rank, .count = copy};
     return NATSL_OK;
-}
-
-int64_t natsl_kept_total(const natsl_kept *kept)
-{
-    int64_t n = 0;
-    for (size_t i = 0; i < kept->n_segments; i++) {
-        for (int h = 0; h < kept->heads; h++) n += kept->segments[i].count[h];
-    }
-    return n;
-}
-
-int64_t natsl_kept_local(const natsl_kept *kept)
-{
-    int64_t n = 0;
-    for (int h = 0; h < kept->heads; h++) n += kept->lists[h].count;
-    return n;
 }
 
 size_t natsl_kept_bytes(const natsl_kept *kept)

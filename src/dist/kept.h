@@ -63,9 +63,6 @@ natsl_status natsl_kept_view_add(natsl_kept *kept, int rank, int head, const int
 natsl_status natsl_kept_share(MPI_Comm comm, natsl_kept *kept);
 /** Adds counts [heads] of `rank` at the end of the directory. */
 natsl_status natsl_kept_note(natsl_kept *kept, int rank, const int64_t *counts);
-/** Sum of all counts in the directory, and of this rank's lists. */
-int64_t natsl_kept_total(const natsl_kept *kept);
-int64_t natsl_kept_local(const natsl_kept *kept);
 /** Bytes of the slabs on this rank. */
 size_t natsl_kept_bytes(const natsl_kept *kept);
 /** *out becomes a copy of `kept` in another arena; views are not copied (natsl_kept_share makes them). */
@@ -117,7 +114,7 @@ void natsl_kept_inbox_free(natsl_kept_inbox *inbox);
 natsl_status natsl_kept_send(MPI_Comm comm, const natsl_kept *kept, const natsl_kept_run *runs, size_t n, int to,
                              int tag, natsl_sends *sends, int64_t *bytes);
 
-/** Gives every run to `sink` in order: own runs and those of ranks on the node in place, others as their messages arrive (tag_of[run] chosen by `tags`), with at
+/** Gives every run to `sink` in order: own runs and those of ranks on the node in place, others as their messages arrive (tags[i] of run i), with at
  * most NATSL_KEPT_INFLIGHT receives posted ahead. *wait_s grows by the time spent waiting. */
 void natsl_kept_stream(MPI_Comm comm, const natsl_kept *kept, const natsl_kept_inbox *inbox, const natsl_kept_run *runs,
                        const int *tags, size_t n, natsl_kept_sink *sink, void *user, double *wait_s);

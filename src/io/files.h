@@ -80,8 +80,4 @@ natsl_status natsl_result_commit(natsl_result **r);
 /** Closes and removes the temporary file. Collective. Accepts NULL. */
 void natsl_result_abandon(natsl_result **r);
 
-/** Path of the temporary file in use by this process, for the signal handler ("" when none). Async-signal-safe to
- * read. */
-extern char natsl_temporary_path[4096];
-
 #endif

@@ -57,9 +57,6 @@ typedef struct natsl_h5_out {
     uint64_t reserved; /* bytes of disk space reserved; rank 0 */
 } natsl_h5_out;
 
-/** Sets natsl_temporary_path ("": none) so that a signal handler sees all of it or nothing. */
-void natsl_temporary_set(const char *path);
-
 /** Creates the temporary file beside `path`. With a communicator: collective, parallel HDF5. NATSL_ERR_IO,
  * NATSL_ERR_USAGE. */
 natsl_status natsl_h5_create(MPI_Comm comm, const char *path, natsl_h5_out *out);

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,20 +22,6 @@
 /* The same, to be on the safe side, where the file system cannot reserve. */
 #define PROBE_BYTES    ((size_t)1 << 20)
 #define CANNOT_RESERVE UINT64_MAX
-
-char natsl_temporary_path[4096];
-
-void natsl_temporary_set(const char *path)
-{
-    /* A signal handler may remove this file at any moment: it must never see the beginning of a path only. */
-    natsl_temporary_path[0] = '\0';
-    atomic_signal_fence(memory_order_seq_cst);
-    const size_t length = strlen(path);
-    if (length == 0 || length >= sizeof natsl_temporary_path) return;
-    memcpy(natsl_temporary_path + 1, path + 1, length);
-    atomic_signal_fence(memory_order_seq_cst);
-    ((volatile char *)natsl_temporary_path)[0] = path[0];
-}
 
 static natsl_status put(hid_t object, const char *path, const char *name, hid_t type, const void *value)
 {

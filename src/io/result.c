@@ -24,11 +24,12 @@ static natsl_status create_all(natsl_result *r, int write_hidden, int write_stat
     const hsize_t n = (hsize_t)r->length, chunks = (hsize_t)(r->length / c->chunk), heads = (hsize_t)c->num_nats_head;
     const hsize_t state[3] = {(hsize_t)c->num_v_heads, (hsize_t)c->head_dim, (hsize_t)c->head_v_dim};
     char *json = natsl_config_json(c), name[48];
-    if (!json) return natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration");
-    natsl_status st = natsl_h5_put_text(r->out.file, r->out.path, "format", "natsl-result");
+    natsl_status st = json ? NATSL_OK : natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration");
+    if ((st = natsl_agree(r->out.comm, st)) != NATSL_OK) goto cleanup;
+    st = natsl_h5_put_text(r->out.file, r->out.path, "format", "natsl-result");
     if (st == NATSL_OK) st = natsl_h5_put_int(r->out.file, r->out.path, "format_version", 1);
     if (st == NATSL_OK) st = natsl_h5_put_text(r->out.file, r->out.path, "config", json);
-    free(json);
+    st = natsl_agree(r->out.comm, st); /* from here on all ranks take the same steps */
     if (st == NATSL_OK)
         st = natsl_h5_new_dataset(&r->out, "logprobs", H5T_IEEE_F32LE, 1, (hsize_t[]){n - 1}, &r->logprobs);
     if (st == NATSL_OK)
@@ -49,6 +50,8 @@ static natsl_status create_all(natsl_result *r, int write_hidden, int write_stat
         (void)snprintf(name, sizeof name, "block_state/%d", l);
         st = natsl_h5_new_dataset(&r->out, name, H5T_IEEE_F32LE, 3, state, &r->block_state[l]);
     }
+cleanup:
+    free(json);
     return st;
 }
 

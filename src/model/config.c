@@ -12,6 +12,7 @@
 
 /* Upper bounds that no real model meets; products of a few of them still fit int64. */
 #define MAX_DIM   (1 << 24)
+#define MAX_HEADS (1 << 14)
 #define MAX_CHUNK (1 << 20)
 #define MAX_CONV  256
 #define MAX_JSON  ((size_t)1 << 20)
@@ -56,10 +57,10 @@ static const key keys[] = {
     {"num_hidden_layers", KIND_SIZE, AT(num_hidden_layers), 0, 4, 1, NATSL_MAX_LAYERS, NULL},
     {"vocab_size", KIND_SIZE, AT(vocab_size), 0, 96, 1, MAX_DIM, NULL},
     {"head_dim", KIND_SIZE, AT(head_dim), 0, 16, 1, MAX_DIM, NULL},
-    {"num_heads", KIND_SIZE, AT(num_heads), 0, 2, 1, MAX_DIM, NULL},
-    {"num_v_heads", KIND_SIZE, AT(num_v_heads), 1, 0, 1, MAX_DIM, NULL},
-    {"num_attn_heads", KIND_SIZE, AT(num_attn_heads), 0, 4, 1, MAX_DIM, NULL},
-    {"num_nats_head", KIND_SIZE, AT(num_nats_head), 1, 0, 1, MAX_DIM, NULL},
+    {"num_heads", KIND_SIZE, AT(num_heads), 0, 2, 1, MAX_HEADS, NULL},
+    {"num_v_heads", KIND_SIZE, AT(num_v_heads), 1, 0, 1, MAX_HEADS, NULL},
+    {"num_attn_heads", KIND_SIZE, AT(num_attn_heads), 0, 4, 1, MAX_HEADS, NULL},
+    {"num_nats_head", KIND_SIZE, AT(num_nats_head), 1, 0, 1, MAX_HEADS, NULL},
     {"expand_v", KIND_REAL, AT(expand_v), 0, 2, 0, 0, NULL},
     {"conv_size", KIND_SIZE, AT(conv_size), 0, 4, 1, MAX_CONV, NULL},
     {"hidden_ratio", KIND_REAL, SIZE_MAX, 0, 4, 0, 0, NULL},
