@@ -1,5 +1,5 @@
 /* part.h - which rank reads which tokens of a window. Owns: nothing. MPI: none (pure arithmetic, equal on all ranks).
- * Tests: tests/mpi/test_context.c */
+ * Tests: tests/unit/test_part.c */
 #ifndef NATSL_PART_H
 #define NATSL_PART_H
 
