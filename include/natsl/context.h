@@ -44,8 +44,9 @@ natsl_status natsl_context_copy(const natsl_context *context, natsl_context **ou
 int64_t natsl_context_position(const natsl_context *context);
 
 /** Where an extension's tokens come from and where its results go. Each function is called on a rank for parts of its own
- * range, in ascending order, from the calling thread; NULL: not wanted (tokens is required). A status other than NATSL_OK
- * ends the extension on all ranks with that status; the function then has set no text of its own or used natsl's. */
+ * range, in ascending order, from the calling thread; NULL: not wanted (tokens is required). Beyond its range a rank asks
+ * for the token after it; and one rank scores the window's first token, whose logprobs index lies before the window.
+ * A status other than NATSL_OK ends the extension on all ranks with that status. */
 typedef struct natsl_stream {
     void *user;
     /** ids[0..count) = tokens first .. first+count of the whole text; may be asked for twice. */

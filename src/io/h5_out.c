@@ -157,6 +157,11 @@ natsl_status natsl_h5_create(MPI_Comm comm, const char *path, natsl_h5_out *out)
     if (comm != MPI_COMM_NULL) NATSL_MPI(MPI_Bcast(out->temporary, sizeof out->temporary, MPI_CHAR, 0, comm));
     if ((st = agreed(out, st)) != NATSL_OK) return st;
     natsl_temporary_set(out->temporary);
+    /* Every node must see the place: HDF5 would leave the other ranks waiting inside its own collective calls. */
+    const int seen = open(out->temporary, O_WRONLY | O_CLOEXEC);
+    if (seen < 0) st = natsl_fail(NATSL_ERR_IO, "%s: not every rank can open it: %s", path, strerror(errno));
+    else (void)close(seen);
+    if ((st = agreed(out, st)) != NATSL_OK) return natsl_h5_finish(out, st);
     const hid_t access = natsl_h5_access();
     (void)H5Pset_sieve_buf_size(access, 0); /* raw data goes out at once: a full disk shows in the write that met it */
     if (comm != MPI_COMM_NULL) {
@@ -257,8 +262,8 @@ natsl_status natsl_h5_finish(natsl_h5_out *out, natsl_status st)
             st = natsl_fail(NATSL_ERR_IO, "%s: closing failed: disk full?", out->path);
         if (limited) (void)setrlimit(RLIMIT_FSIZE, &limit);
         out->file = -1;
-        st = agreed(out, st);
     }
+    st = agreed(out, st); /* out here: after a failed creation some ranks may have had no file to close */
     if (is_root(out)) {
         if (st == NATSL_OK) st = settle(out);
         if (st != NATSL_OK && out->temporary[0]) (void)unlink(out->temporary);
