@@ -22,6 +22,7 @@ typedef struct natsl_options {
     int threads;              /**< OpenMP threads per rank; 0: OMP_NUM_THREADS, or the cores of this rank's binding */
     natsl_kernel_set kernels; /**< fast, or the plain reference kernels (slow, for checks) */
     natsl_route route;        /**< force every chunk's choice, to measure what the gate buys */
+    natsl_storage kept;       /**< how kept keys and values are held */
     natsl_exchange exchange;  /**< read kept keys of ranks on the node in place, or force messages */
     int64_t
         pass_tokens; /**< most tokens read at once by all ranks together; bounds the residual rows in memory. 0: automatic */
@@ -105,8 +106,8 @@ typedef struct natsl_plan {
     size_t kept_bytes_all;                                           /**< per rank, if every chunk were kept */
     int64_t halo_bytes, state_bytes, kept_bytes_all_sent; /**< all ranks together; kept: if every chunk were kept */
 } natsl_plan;
-natsl_status natsl_plan_make(const natsl_config *config, int ranks, const natsl_options *options, int64_t tokens,
-                             natsl_plan *plan);
+natsl_status natsl_plan_make(const natsl_config *config, natsl_storage weights, int ranks, const natsl_options *options,
+                             int64_t tokens, natsl_plan *plan);
 /** Tokens [first[r], first[r+1]) of pass `pass` belong to rank r; first [ranks+1]. Not collective. */
 void natsl_plan_ranges(const natsl_config *config, const natsl_plan *plan, int64_t tokens, int64_t pass,
                        int64_t *first);

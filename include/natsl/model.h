@@ -5,6 +5,7 @@
 
 #include <mpi.h>
 #include <natsl/config.h>
+#include <natsl/storage.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -13,10 +14,11 @@ extern "C" {
 /** A model in memory. One process per node reads the file; the ranks of a node share one copy. */
 typedef struct natsl_model natsl_model;
 
-/** Reads `path` and checks it: every tensor's presence, type, shape, and that all values are finite. *out is written on success
+/** Reads `path` and checks it: every tensor's presence, type, shape, and that all values are finite. `weights`: how matrices are
+ * held (vectors, convolutions and the gate's rows always as float32). *out is written on success
  * only. Collective on comm; path equal on all ranks. NATSL_ERR_INPUT, NATSL_ERR_NOMEM. Close with natsl_model_close
  * after the contexts that use it. */
-natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_model **out);
+natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_storage weights, natsl_model **out);
 
 /** Frees the model and sets *model to NULL. Collective on the communicator it was opened with. Accepts NULL. */
 void natsl_model_close(natsl_model **model);

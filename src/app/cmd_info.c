@@ -36,7 +36,7 @@ static natsl_status info_model(const char *path, hid_t file)
     natsl_model_info info;
     natsl_layout layout;
     natsl_status st = natsl_model_file_info(path, &info);
-    if (st == NATSL_OK) st = natsl_layout_create(&info.config, &layout);
+    if (st == NATSL_OK) st = natsl_layout_create(&info.config, NATSL_F32, &layout);
     if (st != NATSL_OK) return st;
     const natsl_config *c = &info.config;
     int64_t parameters = 0;

@@ -85,7 +85,7 @@ static natsl_status create(natsl_app *app)
     if (byte && config.vocab_size < 256)
         return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: byte needs 256 tokens, but %s says vocab_size %d", a->config,
                           config.vocab_size);
-    NATSL_TRY(st, cleanup, natsl_layout_create(&config, &layout));
+    NATSL_TRY(st, cleanup, natsl_layout_create(&config, NATSL_F32, &layout));
     int64_t parameters = 0;
     for (size_t i = 0; i < layout.count; i++) parameters += (int64_t)layout.tensors[i].count;
     if (!a->dry_run) {

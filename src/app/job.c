@@ -15,6 +15,7 @@ static void begin(natsl_job *s, natsl_app *app)
     s->options = (natsl_options){.threads = (int)a->threads,
                                  .kernels = (natsl_kernel_set)a->kernels,
                                  .route = (natsl_route)a->route,
+                                 .kept = (natsl_storage)a->kept,
                                  .pass_tokens = a->pass_tokens,
                                  .stage_tokens = a->stage_tokens};
 }
@@ -32,7 +33,7 @@ natsl_status natsl_job_open(natsl_job *s, natsl_app *app, const char *context)
 {
     const double start = natsl_now_s();
     begin(s, app);
-    natsl_status st = natsl_model_open(app->comm, app->args.model, &s->model);
+    natsl_status st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &s->model);
     if (st != NATSL_OK) return st;
     s->load_s = natsl_now_s() - start;
     s->info.config = *natsl_model_config(s->model);

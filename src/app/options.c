@@ -13,6 +13,7 @@
 
 static const char *const state_pass_words[] = {"auto", "relay", "scan", NULL};
 static const char *const route_words[] = {"learned", "softmax", "linear", NULL}; /* order of natsl_route */
+static const char *const storage_words[] = {"f32", "bf16", NULL};                /* order of natsl_storage */
 static const char *const kernels_words[] = {"fast", "ref", NULL};                /* order of natsl_kernel_set */
 
 #define AT(member) offsetof(natsl_args, member)
@@ -57,6 +58,18 @@ const natsl_option natsl_common_options[] = {
      .offset = AT(kernels),
      .words = kernels_words,
      .help = "fast, or ref: plain and slow, for checks"},
+    {.kind = NATSL_OPT_WORD,
+     .name = "weights",
+     .value = "TYPE",
+     .offset = AT(weights),
+     .words = storage_words,
+     .help = "f32, or bf16: half the memory for matrices"},
+    {.kind = NATSL_OPT_WORD,
+     .name = "kept",
+     .value = "TYPE",
+     .offset = AT(kept),
+     .words = storage_words,
+     .help = "f32, or bf16: half the memory for kept keys and values"},
     {.kind = NATSL_OPT_FLAG,
      .name = "dry-run",
      .offset = AT(dry_run),

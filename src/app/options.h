@@ -16,8 +16,8 @@
 /** Values of all options of all commands; text is borrowed from argv. */
 typedef struct natsl_args {
     /* common */
-    int64_t threads, pass_tokens, stage_tokens; /* 0: automatic */
-    int state_pass, route, kernels;             /* index into the option's words */
+    int64_t threads, pass_tokens, stage_tokens;    /* 0: automatic */
+    int state_pass, route, kernels, weights, kept; /* index into the option's words */
     int dry_run, quiet, help;
     const char *log_json;
     /* of single commands */

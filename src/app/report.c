@@ -34,7 +34,8 @@ static void print_ranges(const natsl_plan *plan, const int64_t *first)
 natsl_status natsl_job_print_plan(natsl_job *s, int64_t tokens)
 {
     natsl_plan plan;
-    natsl_status st = natsl_plan_make(&s->info.config, s->app->size, &s->options, tokens, &plan);
+    natsl_status st =
+        natsl_plan_make(&s->info.config, (natsl_storage)s->app->args.weights, s->app->size, &s->options, tokens, &plan);
     if ((st = natsl_app_agree(s->app, st)) != NATSL_OK) return st;
     if (s->app->rank == 0) {
         int64_t *first = natsl_alloc((size_t)plan.ranks + 1, sizeof *first, "ranges");

@@ -45,8 +45,8 @@ static natsl_status allocate(natsl_context *cx)
     const natsl_config *c = cx->config;
     const size_t layers = (size_t)c->num_hidden_layers;
     const natsl_kernels *kernels = cx->options.kernels == NATSL_KERNELS_REF ? &natsl_kernels_ref : &natsl_kernels_fast;
-    natsl_status st =
-        natsl_stage_create(&cx->model->weights, kernels, cx->options.stage_tokens, cx->options.threads, &cx->stage);
+    natsl_status st = natsl_stage_create(&cx->model->weights, kernels, cx->options.kept, cx->options.stage_tokens,
+                                         cx->options.threads, &cx->stage);
     if (st != NATSL_OK) return st;
     cx->tails = natsl_calloc(layers, sizeof *cx->tails, "context");
     cx->kept = natsl_calloc(layers, sizeof *cx->kept, "context");
@@ -65,10 +65,11 @@ static natsl_status allocate(natsl_context *cx)
         cx->tails[l] = natsl_calloc(cx->stage.tail.floats, sizeof(float), "context");
         if (!cx->tails[l]) return NATSL_ERR_NOMEM;
         if (!natsl_layer_keeps(cx, (int)l)) continue;
-        if ((st = natsl_kept_create(c->num_nats_head, natsl_unit_floats(c), &cx->arena, &cx->kept[l])) != NATSL_OK)
+        if ((st = natsl_kept_create(c->num_nats_head, natsl_unit_floats(c, cx->options.kept), &cx->arena,
+                                    &cx->kept[l])) != NATSL_OK)
             return st;
     }
-    return natsl_kept_inbox_create(natsl_unit_floats(c), &cx->inbox);
+    return natsl_kept_inbox_create(natsl_unit_floats(c, cx->options.kept), &cx->inbox);
 }
 
 natsl_status natsl_context_create(MPI_Comm comm, const natsl_model *model, const natsl_options *options,
@@ -205,12 +206,12 @@ natsl_status natsl_context_logits(natsl_context *cx, float *logits)
     const size_t vocab = (size_t)cx->config->vocab_size, d = (size_t)cx->config->hidden_size;
     if (cx->position == 0) return natsl_fail(NATSL_ERR_USAGE, "an empty context has no next token's scores");
     if (cx->rank == cx->owner) {
-        const size_t step = 256;
+        const size_t panels = natsl_panels(vocab);
 #pragma omp parallel for schedule(static) num_threads(cx->options.threads)
-        for (size_t v = 0; v < vocab; v += step) {
-            const size_t n = vocab - v < step ? vocab - v : step;
-            cx->stage.kernels->linear(1, n, d, cx->last_hidden, d, cx->model->weights.head + v * d, logits + v, n, 0);
-        }
+        for (size_t p = 0; p < panels; p++)
+            cx->stage.kernels->linear(1, &cx->model->weights.head, p, p + 1, cx->last_hidden, d,
+                                      logits + p * NATSL_PANEL, vocab, 0,
+                                      natsl_stage_scratch(&cx->stage, omp_get_thread_num()));
     }
     broadcast(logits, vocab, cx->owner, cx->comm);
     return NATSL_OK;
@@ -243,7 +244,7 @@ natsl_status natsl_context_stats(natsl_context *cx, natsl_stats *stats)
     double most[4 + NATSL_PHASES] = {
         (double)natsl_peak_bytes(), (double)store, (double)cx->residual_bytes,
         (double)natsl_stage_bytes(cx->config, cx->options.stage_tokens, cx->options.threads)};
-    memcpy(most + 4, cx->stage.seconds, sizeof cx->stage.seconds);
+    natsl_stage_seconds(&cx->stage, most + 4);
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, sums, 6, MPI_INT64_T, MPI_SUM, cx->comm));
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, most, 4 + NATSL_PHASES, MPI_DOUBLE, MPI_MAX, cx->comm));
     memset(stats, 0, sizeof *stats);

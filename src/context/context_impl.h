@@ -14,7 +14,7 @@ struct natsl_model {
     MPI_Win window;      /* shared weights; MPI_WIN_NULL when each rank has its own */
     natsl_layout layout;
     natsl_weights weights;
-    float *flat; /* [layout.floats] */
+    void *store; /* [layout.store_bytes] */
     char tokenizer[16];
     uint64_t digest;
 };

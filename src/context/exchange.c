@@ -154,12 +154,14 @@ void natsl_run_fill_units(natsl_run *r, int layer, const int64_t *from)
 {
     natsl_context *cx = r->cx;
     const natsl_kept *kept = &cx->kept[layer];
+    const double start = natsl_now_s();
     for (int h = 0; h < kept->heads; h++) {
         const natsl_kept_list *list = &kept->lists[h];
 #pragma omp parallel for schedule(static) num_threads(cx->options.threads)
         for (int64_t i = from[h]; i < list->count; i++)
             natsl_stage_pack(&cx->stage, list->chunks[i] - cx->stage.chunk0, (size_t)h, natsl_kept_unit(kept, h, i));
     }
+    cx->stage.seconds[NATSL_PHASE_EXCHANGE] += natsl_now_s() - start;
 }
 
 static void attend_run(void *user, const natsl_kept_run *units, const float *data)

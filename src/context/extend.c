@@ -177,7 +177,7 @@ static void embed_range(natsl_run *r)
 #pragma omp parallel for schedule(static) num_threads(cx->options.threads)
     for (size_t i = 0; i < n; i += step) {
         const size_t m = n - i < step ? n - i : step;
-        cx->stage.kernels->embed(m, d, r->ids + i, cx->model->weights.embeddings, r->x + i * d, d);
+        cx->stage.kernels->embed(m, &cx->model->weights.embeddings, r->ids + i, r->x + i * d, d);
     }
 }
 
@@ -328,14 +328,15 @@ static natsl_status score_first(natsl_context *cx, const natsl_stream *stream)
 {
     const size_t vocab = (size_t)cx->config->vocab_size, d = (size_t)cx->config->hidden_size;
     const natsl_kernels *k = cx->stage.kernels;
-    float *tile = cx->stage.scratch[0], top = -INFINITY, picked = 0.0f, value;
+    float *own = natsl_stage_scratch(&cx->stage, 0), *tile = own + cx->stage.scratch_own, top = -INFINITY,
+          picked = 0.0f, value;
     double sum = 0.0;
     int32_t id;
     natsl_status st = stream->tokens(stream->user, cx->position, 1, &id);
     if (st != NATSL_OK) return st;
-    for (size_t v = 0; v < vocab; v += NATSL_VOCAB_TILE) {
-        const size_t n = vocab - v < NATSL_VOCAB_TILE ? vocab - v : NATSL_VOCAB_TILE;
-        k->linear(1, n, d, cx->last_hidden, d, cx->model->weights.head + v * d, tile, n, 0);
+    for (size_t p = 0; p < natsl_panels(vocab); p++) {
+        const size_t v = p * NATSL_PANEL, n = natsl_panel_end(vocab, p) - v;
+        k->linear(1, &cx->model->weights.head, p, p + 1, cx->last_hidden, d, tile, n, 0, own);
         k->lse_add(1, n, tile, n, v, &id, &top, &sum, &picked);
     }
     value = (float)((double)picked - (double)top - log(sum));

@@ -4,27 +4,21 @@
 
 #include <string.h>
 
-/** A digest of some floats, to tell models apart (not against forgery): four interleaved multiply-xor lanes, so that memory
+/** A digest of the store, to tell models apart (not against forgery): four interleaved multiply-xor lanes, so that memory
  * bandwidth is the limit. */
-static uint64_t digest_of(const float *data, size_t count)
+static uint64_t digest_of(const void *store, size_t bytes)
 {
     uint64_t lane[4] = {0x9e3779b97f4a7c15u, 0xbf58476d1ce4e5b9u, 0x94d049bb133111ebu, 0x2545f4914f6cdd1du};
-    size_t i = 0;
-    for (; i + 8 <= count; i += 8) {
+    const char *data = store;
+    for (size_t i = 0; i < bytes; i += sizeof lane) { /* blocks of a store end on cache lines */
         for (int k = 0; k < 4; k++) {
             uint64_t v;
-            memcpy(&v, data + i + 2 * k, sizeof v);
+            memcpy(&v, data + i + 8 * (size_t)k, sizeof v);
             lane[k] = (lane[k] ^ v) * 0x9fb21c651e98df25u;
             lane[k] ^= lane[k] >> 32;
         }
     }
-    for (; i < count; i++) {
-        uint32_t v;
-        memcpy(&v, data + i, sizeof v);
-        lane[0] = (lane[0] ^ v) * 0x9fb21c651e98df25u;
-        lane[0] ^= lane[0] >> 32;
-    }
-    return lane[0] ^ lane[1] * 3 ^ lane[2] * 5 ^ lane[3] * 7 ^ (uint64_t)count;
+    return lane[0] ^ lane[1] * 3 ^ lane[2] * 5 ^ lane[3] * 7 ^ (uint64_t)bytes;
 }
 
 /** A digest of the configuration: models may share weights and differ in what they compute with them. */
@@ -51,12 +45,10 @@ static natsl_status agree_digest(natsl_model *m, int reader, const char *path)
 static natsl_status allocate_weights(natsl_model *m, int *reader)
 {
     int node_size = 1, node_rank = 0;
-    size_t bytes = 0;
+    const size_t bytes = m->layout.store_bytes;
     *reader = 1;
     NATSL_MPI(MPI_Comm_size(m->node, &node_size));
     NATSL_MPI(MPI_Comm_rank(m->node, &node_rank));
-    if (!natsl_size_mul(&bytes, m->layout.floats, sizeof(float)))
-        return natsl_fail(NATSL_ERR_NOMEM, "the model's weights exceed the address space");
     if (node_size > 1) {
         void *base = NULL;
         const MPI_Aint mine = node_rank == 0 ? (MPI_Aint)bytes : 0;
@@ -66,17 +58,17 @@ static natsl_status allocate_weights(natsl_model *m, int *reader)
             MPI_Aint size = 0;
             int unit = 1;
             NATSL_MPI(MPI_Win_shared_query(m->window, 0, &size, &unit, &base));
-            m->flat = base;
+            m->store = base;
             *reader = node_rank == 0;
             return NATSL_OK;
         }
         m->window = MPI_WIN_NULL;
     }
-    m->flat = natsl_alloc(m->layout.floats, sizeof(float), "weights");
-    return m->flat ? NATSL_OK : NATSL_ERR_NOMEM;
+    m->store = natsl_alloc(bytes, 1, "weights");
+    return m->store ? NATSL_OK : NATSL_ERR_NOMEM;
 }
 
-natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_model **out)
+natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_storage weights, natsl_model **out)
 {
     natsl_model_info info;
     natsl_status st = NATSL_OK;
@@ -99,15 +91,16 @@ natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_model **out
     NATSL_MPI(MPI_Comm_set_errhandler(m->node, MPI_ERRORS_RETURN));
     memcpy(m->tokenizer, info.tokenizer, sizeof m->tokenizer);
 
-    st = natsl_agree(m->comm, natsl_layout_create(&info.config, &m->layout));
+    st = natsl_agree(m->comm, natsl_layout_create(&info.config, weights, &m->layout));
     if (st == NATSL_OK) st = natsl_agree(m->comm, allocate_weights(m, &reader));
     if (st == NATSL_OK) {
         if (reader) {
-            memset(m->flat, 0, m->layout.floats * sizeof(float)); /* gaps between tensors */
-            st = natsl_model_file_read(path, &m->layout, m->flat);
+            memset(m->store, 0, m->layout.store_bytes); /* gaps between blocks */
+            st = natsl_model_file_read(path, &m->layout, m->store);
         }
-        if (st == NATSL_OK) st = natsl_weights_bind(&info.config, &m->layout, m->flat, &m->weights);
-        if (st == NATSL_OK && reader) m->digest = digest_of(m->flat, m->layout.floats) ^ digest_config(&info.config);
+        if (st == NATSL_OK) st = natsl_weights_bind(&info.config, &m->layout, m->store, &m->weights);
+        if (st == NATSL_OK && reader)
+            m->digest = digest_of(m->store, m->layout.store_bytes) ^ digest_config(&info.config);
         if (m->window != MPI_WIN_NULL) NATSL_MPI(MPI_Win_fence(0, m->window));
         st = natsl_agree(m->comm, st);
         if (st == NATSL_OK) st = agree_digest(m, reader, path);
@@ -127,7 +120,7 @@ void natsl_model_close(natsl_model **model)
     natsl_weights_free(&m->weights);
     natsl_layout_free(&m->layout);
     if (m->window != MPI_WIN_NULL) NATSL_MPI(MPI_Win_free(&m->window));
-    else natsl_free(m->flat);
+    else natsl_free(m->store);
     NATSL_MPI(MPI_Comm_free(&m->node));
     NATSL_MPI(MPI_Comm_free(&m->comm));
     natsl_free(m);
@@ -136,7 +129,7 @@ void natsl_model_close(natsl_model **model)
 
 const natsl_config *natsl_model_config(const natsl_model *model) { return &model->weights.config; }
 const char *natsl_model_tokenizer(const natsl_model *model) { return model->tokenizer; }
-size_t natsl_model_bytes(const natsl_model *model) { return model->layout.floats * sizeof(float); }
+size_t natsl_model_bytes(const natsl_model *model) { return model->layout.store_bytes; }
 uint64_t natsl_model_digest(const natsl_model *model) { return model->digest; }
 
 int64_t natsl_model_parameters(const natsl_model *model)

@@ -56,15 +56,14 @@ size_t natsl_next_floats(const natsl_config *config)
     return rows_of(config, &none).floats;
 }
 
-/** y [n] = W x, rows of W spread over threads. */
-static void matvec(natsl_context *cx, size_t n, size_t k, const float *x, const float *w, float *y)
+/** y [n] = W x, panels of W spread over threads. */
+static void matvec(natsl_context *cx, const natsl_matrix *w, const float *x, float *y)
 {
-    const size_t step = 64;
+    const size_t panels = natsl_panels(w->n);
 #pragma omp parallel for schedule(static) num_threads(cx->options.threads)
-    for (size_t i = 0; i < n; i += step) {
-        const size_t rows = n - i < step ? n - i : step;
-        cx->stage.kernels->linear(1, rows, k, x, k, w + i * k, y + i, rows, 0);
-    }
+    for (size_t p = 0; p < panels; p++)
+        cx->stage.kernels->linear(1, w, p, p + 1, x, w->k, y + p * NATSL_PANEL, w->n, 0,
+                                  natsl_stage_scratch(&cx->stage, omp_get_thread_num()));
 }
 
 /** This rank's kept units of `layer` into a softmax of the queries qa: top, sum [Ha], acc [value_dim]. */
@@ -77,15 +76,16 @@ static void attend_own_units(natsl_context *cx, int layer, const float *qa, floa
     const float scale = 1.0f / sqrtf((float)dk);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(cx->options.threads)
     for (size_t h = 0; h < heads; h++) {
-        const int n = (int)(h / group);
+        const int n = (int)(h / group), thread = omp_get_thread_num();
         for (int64_t i = 0; i < kept->lists[n].count; i++) {
-            const float *keys = natsl_kept_unit(kept, n, i) + h % group * chunk * (dk + dv),
+            const float *keys = natsl_unit_head(&cx->stage, natsl_kept_unit(kept, n, i), h % group,
+                                                natsl_stage_room(&cx->stage, thread)),
                         *values = keys + chunk * dk;
             for (size_t k0 = 0; k0 < chunk; k0 += NATSL_ATTN_KEYS) {
                 const size_t k = chunk - k0 < NATSL_ATTN_KEYS ? chunk - k0 : NATSL_ATTN_KEYS;
-                cx->stage.kernels->attn_block(1, k, dk, dv, qa + h * dk, dk, keys + k0 * dk, dk, values + k0 * dv, dv,
+                cx->stage.kernels->attn_block(1, k, dk, dv, qa + h * dk, dk, keys + k0, chunk, values + k0 * dv, dv,
                                               scale, -1, top + h, sum + h, 1, acc + h * dv, dv,
-                                              cx->stage.scratch[omp_get_thread_num()]);
+                                              natsl_stage_scratch(&cx->stage, thread));
             }
         }
     }
@@ -103,16 +103,16 @@ static void attend_open(natsl_context *cx, const float *tail, size_t row, token_
 {
     const natsl_config *c = cx->config;
     const natsl_tail_layout *tl = &cx->stage.tail;
-    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, dk = (size_t)c->attn_k_dim,
-                 dv = (size_t)c->attn_v_dim;
+    const size_t vd = (size_t)c->value_dim, dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim,
+                 chunk = (size_t)c->chunk;
     const float scale = 1.0f / sqrtf((float)dk);
 #pragma omp parallel for schedule(static) num_threads(cx->options.threads)
     for (size_t h = 0; h < (size_t)c->num_attn_heads; h++) {
         for (size_t k0 = 0; k0 <= row; k0 += NATSL_ATTN_KEYS) {
             const size_t k = row + 1 - k0 < NATSL_ATTN_KEYS ? row + 1 - k0 : NATSL_ATTN_KEYS;
-            cx->stage.kernels->attn_block(1, k, dk, dv, t->qa + h * dk, dk, tail + tl->ka + k0 * kd + h * dk, kd,
+            cx->stage.kernels->attn_block(1, k, dk, dv, t->qa + h * dk, dk, tail + tl->ka + h * dk * chunk + k0, chunk,
                                           tail + tl->va + k0 * vd + h * dv, vd, scale, -1, t->top + h, t->sum + h, 1,
-                                          t->oa + h * dv, dv, cx->stage.scratch[omp_get_thread_num()]);
+                                          t->oa + h * dv, dv, natsl_stage_scratch(&cx->stage, omp_get_thread_num()));
         }
     }
 }
@@ -161,7 +161,7 @@ static void project(natsl_context *cx, int layer, size_t row, token_rows *t)
     const size_t ha = (size_t)c->num_attn_heads, dka = (size_t)c->attn_k_dim, dk = (size_t)c->head_dim;
     float *tail = cx->tails[layer], *halo = tail + tl->halo;
     k->rms_norm(1, 1, d, t->x, d, w->attn_norm, c->norm_eps, t->xn, d);
-    matvec(cx, n_in, d, t->xn, w->w_in, t->in);
+    matvec(cx, &w->w_in, t->xn, t->in);
     k->decay_beta(1, hv, t->in + channels, n_in, w->a_log, w->dt_bias, c->allow_neg_eigval, t->log_decay, t->beta);
     memcpy(t->raw, t->in, channels * sizeof(float));
     k->short_conv(1, channels, width, t->in, n_in, halo, w->conv);
@@ -181,9 +181,9 @@ static void project(natsl_context *cx, int layer, size_t row, token_rows *t)
             k->rotary(1, ha, dka, t->qa, kd, cx->position, c->rope_theta);
             k->rotary(1, ha, dka, t->ka, kd, cx->position, c->rope_theta);
         }
-        memcpy(tail + tl->ka + row * kd, t->ka, kd * sizeof(float));
+        for (size_t i = 0; i < kd; i++) tail[tl->ka + i * (size_t)c->chunk + row] = t->ka[i];
         memcpy(tail + tl->va + row * vd, t->va, vd * sizeof(float));
-        if (c->use_gate) matvec(cx, 2 * ha, kd, t->in, w->nats_out, t->mix);
+        if (c->use_gate) matvec(cx, &w->nats_out, t->in, t->mix);
     }
     k->l2_norm(1, (size_t)c->num_heads, dk, t->in, n_in, 1.0f / sqrtf((float)dk), t->in, n_in);
     k->l2_norm(1, (size_t)c->num_heads, dk, t->in + kd, n_in, 1.0f, t->in + kd, n_in);
@@ -217,7 +217,7 @@ static void finish(natsl_context *cx, int layer, token_rows *t)
     const size_t d = (size_t)c->hidden_size, vd = (size_t)c->value_dim, wide = (size_t)c->intermediate_size;
     const size_t ha = (size_t)c->num_attn_heads;
     const float *gate = c->use_gate ? t->gate : NULL;
-    if (gate) matvec(cx, vd, d, t->xn, w->g_proj, t->gate);
+    if (gate) matvec(cx, &w->g_proj, t->xn, t->gate);
     if (w->is_gdn) {
         k->gated_norm(1, (size_t)c->num_v_heads, (size_t)c->head_v_dim, t->o, vd, w->o_norm, c->norm_eps, gate, vd,
                       t->o, vd);
@@ -225,12 +225,12 @@ static void finish(natsl_context *cx, int layer, token_rows *t)
         k->nats_mix(1, (size_t)c->num_v_heads, (size_t)c->head_v_dim, ha, (size_t)c->attn_v_dim, t->o, vd, t->oa, vd,
                     w->o_norm1, w->o_norm2, c->norm_eps, gate ? t->mix : NULL, 2 * ha, gate, vd, t->o, vd);
     }
-    matvec(cx, d, vd, t->o, w->o_proj, t->out);
+    matvec(cx, &w->o_proj, t->o, t->out);
     for (size_t i = 0; i < d; i++) t->x[i] += t->out[i];
     k->rms_norm(1, 1, d, t->x, d, w->mlp_norm, c->norm_eps, t->xn, d);
-    matvec(cx, 2 * wide, d, t->xn, w->w_gate_up, t->wide);
+    matvec(cx, &w->w_gate_up, t->xn, t->wide);
     k->swiglu(1, wide, t->wide, 2 * wide, t->wide, 2 * wide);
-    matvec(cx, d, wide, t->wide, w->w_down, t->out);
+    matvec(cx, &w->w_down, t->wide, t->out);
     for (size_t i = 0; i < d; i++) t->x[i] += t->out[i];
 }
 
@@ -238,14 +238,14 @@ static void finish(natsl_context *cx, int layer, token_rows *t)
 static void pack_open(const natsl_context *cx, const float *tail, size_t n, float *unit)
 {
     const natsl_config *c = cx->config;
-    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, dk = (size_t)c->attn_k_dim,
-                 dv = (size_t)c->attn_v_dim;
+    const size_t vd = (size_t)c->value_dim, dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim;
     const size_t group = (size_t)c->num_attn_heads / (size_t)c->num_nats_head, chunk = (size_t)c->chunk;
+    size_t at = 0;
     for (size_t h = n * group; h < (n + 1) * group; h++) {
-        for (size_t i = 0; i < chunk; i++, unit += dk)
-            memcpy(unit, tail + cx->stage.tail.ka + i * kd + h * dk, dk * sizeof(float));
-        for (size_t i = 0; i < chunk; i++, unit += dv)
-            memcpy(unit, tail + cx->stage.tail.va + i * vd + h * dv, dv * sizeof(float));
+        natsl_unit_put(cx->stage.kept, unit, at, dk * chunk, tail + cx->stage.tail.ka + h * dk * chunk);
+        at += dk * chunk;
+        for (size_t i = 0; i < chunk; i++, at += dv)
+            natsl_unit_put(cx->stage.kept, unit, at, dv, tail + cx->stage.tail.va + i * vd + h * dv);
     }
 }
 
@@ -323,7 +323,7 @@ natsl_status natsl_context_next(natsl_context *cx, int32_t token)
     const int mine = cx->rank == cx->owner, closes = (int64_t)row + 1 == c->chunk;
     token_rows t = rows_of(c, cx->next_rows);
     natsl_status st = NATSL_OK;
-    if (mine) memcpy(t.x, cx->model->weights.embeddings + (size_t)token * d, d * sizeof(float));
+    if (mine) cx->stage.kernels->embed(1, &cx->model->weights.embeddings, &token, t.x, d);
     for (int l = 0; l < c->num_hidden_layers; l++) {
         const int gdn = c->is_gdn[l], remote = !gdn && remote_units(cx, l);
         if (mine && row == 0 && !gdn) memset(cx->tails[l] + cx->stage.tail.pool, 0, d * sizeof(float));

@@ -1,15 +1,15 @@
 /* plan.c - what reading a document would take, by arithmetic alone. */
 #include "context_impl.h"
 
-natsl_status natsl_plan_make(const natsl_config *c, int ranks, const natsl_options *options, int64_t tokens,
-                             natsl_plan *plan)
+natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int ranks, const natsl_options *options,
+                             int64_t tokens, natsl_plan *plan)
 {
     natsl_options o;
     natsl_layout layout;
     if (ranks < 1 || tokens < 0)
         return natsl_fail(NATSL_ERR_USAGE, "plan: %d ranks, %lld tokens", ranks, (long long)tokens);
     natsl_status st = natsl_options_complete(c, ranks, options, &o);
-    if (st == NATSL_OK) st = natsl_layout_create(c, &layout);
+    if (st == NATSL_OK) st = natsl_layout_create(c, weights, &layout);
     if (st != NATSL_OK) return st;
     const natsl_grid grid = natsl_grid_make(c->chunk);
     const natsl_tail_layout tail = natsl_tail_make(c);
@@ -22,11 +22,11 @@ natsl_status natsl_plan_make(const natsl_config *c, int ranks, const natsl_optio
     *plan = (natsl_plan){
         .ranks = ranks, .threads = o.threads, .pass_tokens = o.pass_tokens, .stage_tokens = o.stage_tokens};
     plan->passes = (tokens + o.pass_tokens - 1) / o.pass_tokens;
-    plan->weight_bytes = layout.floats * sizeof(float);
+    plan->weight_bytes = layout.store_bytes;
     plan->stage_bytes = natsl_stage_bytes(c, o.stage_tokens, o.threads);
     plan->residual_bytes = (size_t)natsl_min64(per_rank, in_pass) * (d + 1) * sizeof(float);
     plan->context_bytes = layers * tail.floats * sizeof(float);
-    const size_t unit_bytes = natsl_unit_floats(c) * sizeof(float) * (size_t)c->num_nats_head;
+    const size_t unit_bytes = natsl_unit_floats(c, o.kept) * sizeof(float) * (size_t)c->num_nats_head;
     const int64_t chunks = tokens / grid.chunk;
     plan->kept_bytes_all = keeping * (size_t)((chunks + ranks - 1) / ranks) * unit_bytes;
     const int64_t hops = natsl_max64(plan->passes * ranks - 1, 0);

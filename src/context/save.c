@@ -1,7 +1,8 @@
 /* save.c - context files: everything a context remembers, in parallel HDF5.
- * Root attributes: format = "natsl-context", format_version = 1, config, position, model_digest, kept_chunks, chunks. Datasets:
+ * Root attributes: format = "natsl-context", format_version = 2, config, position, model_digest, kept_chunks, chunks. Datasets:
  * last_hidden [D]; per layer l: tail/l/{state,current,halo,pool} and, inside an open chunk, tail/l/{k,v,log_decay,beta,ka,va};
- * per NAtS-L layer and gate head h: kept/l/h/chunks [N] and kept/l/h/units [N, unit], in global chunk order.
+ * per NAtS-L layer and gate head h: kept/l/h/chunks [N] and kept/l/h/units [N, unit], in global chunk order (natsl_unit_numbers
+ * says how; float32 whatever they are held in).
  * A context is loaded by any number of ranks: units are dealt out in contiguous runs, which keeps their order. */
 #include "context_impl.h"
 #include "files.h"
@@ -38,7 +39,7 @@ static void tail_parts(const natsl_context *cx, int layer, tail_part parts[TAIL_
     parts[(*n)++] = (tail_part){"log_decay", t->log_decay, open, hv};
     parts[(*n)++] = (tail_part){"beta", t->beta, open, hv};
     if (c->is_gdn[layer]) return;
-    parts[(*n)++] = (tail_part){"ka", t->ka, open, kd};
+    parts[(*n)++] = (tail_part){"ka", t->ka, kd, (size_t)c->chunk};
     parts[(*n)++] = (tail_part){"va", t->va, open, vd};
 }
 
@@ -49,6 +50,39 @@ static void tail_name(char name[64], int layer, const char *part)
 
 /** A digest as text: HDF5 tools print it readably, and no sign can be lost. */
 static void digest_text(char text[20], uint64_t digest) { (void)snprintf(text, 20, "%016" PRIx64, digest); }
+
+/** Writes units [first, first+count) from memory, as float32 whatever they are held in. wide: room for a slab's numbers, or NULL
+ * where units are float32. */
+static natsl_status write_units(const natsl_context *cx, hid_t set, const natsl_h5_out *out, const char *name,
+                                int64_t first, int64_t count, const float *units, float *wide)
+{
+    const size_t numbers = natsl_unit_numbers(cx->config), floats = natsl_unit_floats(cx->config, cx->stage.kept);
+    for (int64_t i = 0; wide && i < count; i++)
+        natsl_unit_get(cx->stage.kept, units + (size_t)i * floats, 0, numbers, wide + (size_t)i * numbers);
+    return natsl_h5_write_rows(set, out->path, name, H5T_NATIVE_FLOAT, first, count, numbers * sizeof(float),
+                               wide ? wide : units);
+}
+
+/** Reads them back. */
+static natsl_status read_units(const natsl_context *cx, hid_t set, const char *path, const char *name, int64_t first,
+                               int64_t count, float *units, float *wide)
+{
+    const size_t numbers = natsl_unit_numbers(cx->config), floats = natsl_unit_floats(cx->config, cx->stage.kept);
+    const natsl_status st = natsl_h5_read_rows(set, path, name, H5T_NATIVE_FLOAT, first, count, numbers * sizeof(float),
+                                               wide ? wide : units);
+    for (int64_t i = 0; wide && st == NATSL_OK && i < count; i++)
+        natsl_unit_put(cx->stage.kept, units + (size_t)i * floats, 0, numbers, wide + (size_t)i * numbers);
+    return st;
+}
+
+/** Room for a slab's units as float32; *wide stays NULL where they are. */
+static natsl_status allocate_wide(const natsl_context *cx, const natsl_kept *kept, float **wide)
+{
+    *wide = NULL;
+    if (cx->stage.kept == NATSL_F32) return NATSL_OK;
+    *wide = natsl_alloc((size_t)kept->per_slab, natsl_unit_numbers(cx->config) * sizeof(float), "kept keys and values");
+    return *wide ? NATSL_OK : NATSL_ERR_NOMEM;
+}
 
 /** Units of one gate head: this rank's parts of the global list. */
 static natsl_status save_units(natsl_context *cx, natsl_h5_out *out, int layer, int head)
@@ -61,16 +95,17 @@ static natsl_status save_units(natsl_context *cx, natsl_h5_out *out, int layer, 
     (void)snprintf(name, sizeof name, "kept/%d/%d", layer, head);
     (void)snprintf(units_name, sizeof units_name, "%s/units", name);
     (void)snprintf(chunks_name, sizeof chunks_name, "%s/chunks", name);
-    const hsize_t shape[2] = {(hsize_t)total, (hsize_t)kept->unit_floats};
+    const hsize_t shape[2] = {(hsize_t)total, (hsize_t)natsl_unit_numbers(cx->config)};
+    float *wide = NULL;
     natsl_status st = natsl_h5_new_dataset(out, units_name, H5T_IEEE_F32LE, 2, shape, &units);
     natsl_status st2 = natsl_h5_new_dataset(out, chunks_name, H5T_STD_I64LE, 1, shape, &chunks);
     if (st == NATSL_OK) st = st2;
+    if (st == NATSL_OK) st = allocate_wide(cx, kept, &wide);
     for (size_t i = 0; i < kept->n_segments; i++) {
         const int64_t count = kept->segments[i].count[head];
         for (int64_t k = 0; kept->segments[i].rank == cx->rank && k < count && st == NATSL_OK;) {
             const int64_t room = kept->per_slab - mine % kept->per_slab, n = natsl_min64(room, count - k);
-            st = natsl_h5_write_rows(units, out->path, units_name, H5T_NATIVE_FLOAT, at + k, n,
-                                     kept->unit_floats * sizeof(float), natsl_kept_unit(kept, head, mine));
+            st = write_units(cx, units, out, units_name, at + k, n, natsl_kept_unit(kept, head, mine), wide);
             if (st == NATSL_OK)
                 st = natsl_h5_write_rows(chunks, out->path, chunks_name, H5T_NATIVE_INT64, at + k, n, sizeof(int64_t),
                                          kept->lists[head].chunks + mine);
@@ -79,6 +114,7 @@ static natsl_status save_units(natsl_context *cx, natsl_h5_out *out, int layer, 
         }
         at += count;
     }
+    natsl_free(wide);
     if (units >= 0 && H5Dclose(units) < 0 && st == NATSL_OK)
         st = natsl_fail(NATSL_ERR_IO, "%s: writing %s failed", out->path, units_name);
     if (chunks >= 0 && H5Dclose(chunks) < 0 && st == NATSL_OK)
@@ -99,7 +135,7 @@ static natsl_status save_all(natsl_context *cx, natsl_h5_out *out)
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, counts, 2, MPI_INT64_T, MPI_SUM, cx->comm));
     digest_text(digest, natsl_model_digest(cx->model));
     NATSL_TRY(st, attributes, natsl_h5_put_text(out->file, out->path, "format", "natsl-context"));
-    NATSL_TRY(st, attributes, natsl_h5_put_int(out->file, out->path, "format_version", 1));
+    NATSL_TRY(st, attributes, natsl_h5_put_int(out->file, out->path, "format_version", 2));
     NATSL_TRY(st, attributes, natsl_h5_put_text(out->file, out->path, "config", json));
     NATSL_TRY(st, attributes, natsl_h5_put_int(out->file, out->path, "position", cx->position));
     NATSL_TRY(st, attributes, natsl_h5_put_text(out->file, out->path, "model_digest", digest));
@@ -170,6 +206,7 @@ static natsl_status load_units(natsl_context *cx, hid_t file, const char *path, 
     hid_t units = -1, chunks = -1;
     hsize_t dims[1] = {0};
     int64_t *indices = NULL;
+    float *wide = NULL;
     (void)snprintf(units_name, sizeof units_name, "kept/%d/%d/units", layer, head);
     (void)snprintf(chunks_name, sizeof chunks_name, "kept/%d/%d/chunks", layer, head);
     natsl_status st = natsl_h5_dataset(file, path, chunks_name, H5T_INTEGER, 1, NULL, &chunks);
@@ -181,7 +218,7 @@ static natsl_status load_units(natsl_context *cx, hid_t file, const char *path, 
         st = natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s: more kept chunks than the text has", path, chunks_name);
         goto cleanup;
     }
-    const hsize_t shape[2] = {dims[0], kept->unit_floats};
+    const hsize_t shape[2] = {dims[0], natsl_unit_numbers(cx->config)};
     NATSL_TRY(st, cleanup, natsl_h5_dataset(file, path, units_name, H5T_FLOAT, 2, shape, &units));
     *count = (int64_t)dims[0];
     const int64_t first = *count / cx->size * cx->rank + *count % cx->size * cx->rank / cx->size;
@@ -204,11 +241,12 @@ static natsl_status load_units(natsl_context *cx, hid_t file, const char *path, 
         }
         if (i >= first && !natsl_kept_append(kept, head, chunk)) st = NATSL_ERR_NOMEM;
     }
+    if (st == NATSL_OK) st = allocate_wide(cx, kept, &wide);
     for (int64_t i = 0; i < last - first && st == NATSL_OK; i += kept->per_slab) /* a slab at a time */
-        st = natsl_h5_read_rows(units, path, units_name, H5T_NATIVE_FLOAT, first + i,
-                                natsl_min64(kept->per_slab, last - first - i), kept->unit_floats * sizeof(float),
-                                natsl_kept_unit(kept, head, i));
+        st = read_units(cx, units, path, units_name, first + i, natsl_min64(kept->per_slab, last - first - i),
+                        natsl_kept_unit(kept, head, i), wide);
 cleanup:
+    natsl_free(wide);
     natsl_free(indices);
     if (units >= 0) (void)H5Dclose(units);
     if (chunks >= 0) (void)H5Dclose(chunks);
@@ -257,7 +295,7 @@ static natsl_status load_all(natsl_context *cx, const char *path)
     if (!counts) return NATSL_ERR_NOMEM;
     natsl_status st = natsl_h5_open(path, &file);
     if (st != NATSL_OK) goto cleanup;
-    NATSL_TRY(st, cleanup, natsl_h5_format(file, path, "natsl-context", 1));
+    NATSL_TRY(st, cleanup, natsl_h5_format(file, path, "natsl-context", 2));
     NATSL_TRY(st, cleanup, check_model(cx, file, path));
     NATSL_TRY(st, cleanup, natsl_h5_int(file, path, "position", &cx->position));
     NATSL_TRY(st, cleanup, natsl_h5_int(file, path, "kept_chunks", &kept_chunks));

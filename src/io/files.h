@@ -34,9 +34,10 @@ typedef struct natsl_model_info {
 /** Reads and checks attributes and the presence, type and shape of every tensor. Not collective (rank 0 calls). */
 natsl_status natsl_model_file_info(const char *path, natsl_model_info *info);
 
-/** Reads every tensor of `layout` into flat[layout->floats] (converted to float32; float64, float16 files too) and
- * refuses non-finite values, naming the tensor and index. Not collective: one rank per node calls it. */
-natsl_status natsl_model_file_read(const char *path, const natsl_layout *layout, float *flat);
+/** Reads every tensor of `layout` into the store [layout->store_bytes] (float64 and float16 files too) and refuses
+ * non-finite values, naming the tensor and index. Needs memory for the largest tensor. Not collective: one rank per node
+ * calls it. */
+natsl_status natsl_model_file_read(const char *path, const natsl_layout *layout, void *store);
 
 /** Writes a whole model file: temporary name beside `path`, flushed, renamed. `origin` is stored as a root attribute
  * (where the weights came from). Not collective. */

@@ -43,7 +43,7 @@ natsl_status natsl_model_file_info(const char *path, natsl_model_info *info)
         if (st != NATSL_OK) goto cleanup;
         (void)snprintf(info->tokenizer, sizeof info->tokenizer, "byte");
     }
-    NATSL_TRY(st, cleanup, natsl_layout_create(&info->config, &layout));
+    NATSL_TRY(st, cleanup, natsl_layout_create(&info->config, NATSL_F32, &layout));
     for (size_t i = 0; i < layout.count; i++) {
         char name[sizeof layout.tensors[i].name];
         hsize_t shape[3];
@@ -61,9 +61,15 @@ cleanup:
     return st;
 }
 
-natsl_status natsl_model_file_read(const char *path, const natsl_layout *layout, float *flat)
+natsl_status natsl_model_file_read(const char *path, const natsl_layout *layout, void *store)
 {
     hid_t file = -1;
+    size_t most = 0;
+    for (size_t i = 0; i < layout->count; i++) {
+        if (layout->tensors[i].count > most) most = layout->tensors[i].count;
+    }
+    float *to = natsl_alloc(most, sizeof *to, "a tensor");
+    if (!to) return NATSL_ERR_NOMEM;
     natsl_status st = natsl_h5_open(path, &file);
     for (size_t i = 0; st == NATSL_OK && i < layout->count; i++) {
         const natsl_tensor *t = &layout->tensors[i];
@@ -73,7 +79,6 @@ natsl_status natsl_model_file_read(const char *path, const natsl_layout *layout,
         object_name(t, name);
         for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
         if ((st = natsl_h5_dataset(file, path, name, H5T_FLOAT, t->rank, shape, &dataset)) != NATSL_OK) break;
-        float *to = flat + t->offset;
         st = natsl_h5_read_rows(dataset, path, name, H5T_NATIVE_FLOAT, 0, (int64_t)t->shape[0],
                                 t->count / t->shape[0] * sizeof(float), to);
         (void)H5Dclose(dataset);
@@ -82,7 +87,9 @@ natsl_status natsl_model_file_read(const char *path, const natsl_layout *layout,
                 st = natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s: value %zu is %s, expected finite numbers", path,
                                 t->name, k, isnan(to[k]) ? "NaN" : "infinite");
         }
+        if (st == NATSL_OK) natsl_layout_put(layout, t, to, store);
     }
+    natsl_free(to);
     if (file >= 0) (void)H5Fclose(file);
     return st;
 }

@@ -1,17 +1,17 @@
-/* attention.c - softmax attention block by block of keys (online softmax): products by BLAS, the rest in one vectorised
+/* attention.c - softmax attention block by block of keys (online softmax): products by gemm.c, the rest in one vectorised
  * pass over the scores. Owns: nothing. Contract: kernels.h. */
 #include "kernels_impl.h"
 #include "vecmath.h"
 
 #include <assert.h>
 
-/* s[j] <- exp(s[j] - top), and their sum. */
-NATSL_INLINE float row_exp(float *s, size_t n, float top)
+/* s[j] <- exp(scale s[j] - top), and their sum. */
+NATSL_INLINE float row_exp(float *s, size_t n, float scale, float top)
 {
     float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
     for (size_t j = 0; j < n; ++j) {
-        float e = natsl_expf_nonpos(s[j] - top);
+        float e = natsl_expf_nonpos(scale * s[j] - top);
         s[j] = e;
         sum += e;
     }
@@ -24,14 +24,16 @@ NATSL_INLINE void scale_row(float *x, size_t n, float f)
     for (size_t j = 0; j < n; ++j) x[j] *= f;
 }
 
-/* Scores [m,n] become weights; row i sees the first min(n, visible + i * step) of them, the others get weight 0. */
-NATSL_CLONES static void weigh_rows(size_t m, size_t n, size_t dv, size_t visible, size_t step, float *scores,
-                                    float *top, float *sum, size_t lds, float *acc, size_t ldacc)
+/* Products q.k [m,n] become weights; row i sees the first min(n, visible + i * step) of them, the others get weight 0. */
+NATSL_CLONES static void weigh_rows(size_t m, size_t n, size_t dv, float scale, size_t visible, size_t step,
+                                    float *scores, float *top, float *sum, size_t lds, float *acc, size_t ldacc)
 {
     for (size_t i = 0; i < m; ++i) {
         float *s = scores + i * n;
         size_t seen = visible + i * step < n ? visible + i * step : n;
-        float old = top[i * lds], now = natsl_max(s, seen, old);
+        /* scale > 0: the largest score is the scaled largest product; a fused multiply-add in row_exp may leave it a rounding
+         * above `now`, which exp of a tiny positive number bears */
+        float old = top[i * lds], largest = scale * natsl_max(s, seen, -INFINITY), now = largest > old ? largest : old;
         if (now == -INFINITY) { /* nothing but -inf so far: exp(-inf - -inf) would be NaN */
             float bad = 0.0f;   /* ... unless a score is NaN, which must not vanish */
             for (size_t j = 0; j < seen; ++j) bad = s[j] != s[j] ? s[j] : bad;
@@ -45,7 +47,7 @@ NATSL_CLONES static void weigh_rows(size_t m, size_t n, size_t dv, size_t visibl
             scale_row(acc + i * ldacc, dv, f);
             top[i * lds] = now;
         }
-        sum[i * lds] += row_exp(s, seen, now);
+        sum[i * lds] += row_exp(s, seen, scale, now);
         if (seen < n) memset(s + seen, 0, (n - seen) * sizeof *s);
     }
 }
@@ -63,9 +65,10 @@ void natsl_kernel_attn_block(size_t m, size_t n, size_t dk, size_t dv, const flo
         size_t visible = causal < 0 ? n : (size_t)causal + i + 1; /* keys that row i sees */
         size_t step = causal < 0 ? 0 : 1;
         size_t used = visible + (rows - 1) * step < n ? visible + (rows - 1) * step : n; /* the last row sees most */
-        natsl_gemm(NATSL_N, NATSL_T, rows, used, dk, scale, q + i * ldq, ldq, keys, ldk, 0.0f, scratch, used);
-        weigh_rows(rows, used, dv, visible, step, scratch, top + i * lds, sum + i * lds, lds, acc + i * ldacc, ldacc);
-        natsl_gemm(NATSL_N, NATSL_N, rows, dv, used, 1.0f, scratch, used, values, ldv, 1.0f, acc + i * ldacc, ldacc);
+        natsl_gemm(NATSL_N, NATSL_N, rows, used, dk, q + i * ldq, ldq, keys, ldk, 0.0f, scratch, used);
+        weigh_rows(rows, used, dv, scale, visible, step, scratch, top + i * lds, sum + i * lds, lds, acc + i * ldacc,
+                   ldacc);
+        natsl_gemm(NATSL_N, NATSL_N, rows, dv, used, scratch, used, values, ldv, 1.0f, acc + i * ldacc, ldacc);
     }
 }
 

@@ -17,7 +17,7 @@ void natsl_kernel_attn_block_ref(size_t m, size_t n, size_t dk, size_t dv, const
         double p[NATSL_ATTN_KEYS], total = 0.0, old = (double)top[i * lds], now = old;
         for (size_t j = 0; j < seen; ++j) {
             p[j] = 0.0;
-            for (size_t l = 0; l < dk; ++l) p[j] += (double)q[i * ldq + l] * (double)keys[j * ldk + l];
+            for (size_t l = 0; l < dk; ++l) p[j] += (double)q[i * ldq + l] * (double)keys[l * ldk + j];
             /* rounded to float: the maximum is carried as one, and weights above 1 are of no use */
             p[j] = (double)(float)(p[j] * (double)scale);
             if (p[j] > now) now = p[j];

@@ -1,4 +1,4 @@
-/* delta.c - the gated delta rule in blocks of at most 64 tokens (WY form): products by BLAS, the rest vectorised.
+/* delta.c - the gated delta rule in blocks of at most 64 tokens (WY form): products by gemm.c, the rest vectorised.
  * Owns: nothing. Contract: kernels.h. Source: Yang et al., "Gated Delta Networks", 2025, section 3.3.
  * No exponential of a positive number is ever taken: running sums of log decays fall, and only g_i - g_j with j <= i
  * and g_last - g_i occur. So every factor lies in [0,1] and a decay to exactly 0 stays 0, never 0 * inf. */
@@ -82,19 +82,21 @@ void natsl_kernel_delta_prepare(size_t m, size_t dk, const float *q, size_t ldq,
         sum[i] = running;
         g[i] = (float)running;
     }
-    float *l = scratch, *x = scratch + B * B;
-    natsl_gemm(NATSL_N, NATSL_T, m, m, dk, 1.0f, k, ldk, k, ldk, 0.0f, l, B);
-    natsl_gemm(NATSL_N, NATSL_T, m, m, dk, 1.0f, q, ldq, k, ldk, 0.0f, a, m);
+    float *l = scratch, *x = scratch + B * B, *over = x + B * B;
+    natsl_transpose(m, dk, k, ldk, over, B);
+    natsl_gemm(NATSL_N, NATSL_N, m, m, dk, k, ldk, over, B, 0.0f, l, B);
+    natsl_gemm(NATSL_N, NATSL_N, m, m, dk, q, ldq, over, B, 0.0f, a, m);
     weigh_products(m, sum, beta, lds, l, a);
     unit_lower_inverse(m, l, x);
     scale_columns(m, x, beta, lds, t);
 }
 
-/* y [m,n] (contiguous) = rows of x times factor[i]. */
-NATSL_CLONES static void scale_rows(size_t m, size_t n, const float *factor, const float *x, size_t ldx, float *y)
+/* y [m,n] (contiguous) = rows of x times sign * factor[i]. */
+NATSL_CLONES static void scale_rows(size_t m, size_t n, float sign, const float *factor, const float *x, size_t ldx,
+                                    float *y)
 {
     for (size_t i = 0; i < m; ++i) {
-        float f = factor[i];
+        float f = sign * factor[i];
         const float *xi = x + i * ldx;
         float *yi = y + i * n;
 #pragma omp simd
@@ -142,20 +144,20 @@ void natsl_kernel_delta_apply(size_t m, size_t first, size_t dk, size_t dv, cons
     float *err = scaled + B * dk; /* [m,dv]: V - exp(g) K S */
     float *d = err + B * dv;      /* [m,dv] */
     exp_from(m, g, to_start, to_end);
-    scale_rows(m, dk, to_start, k, ldk, scaled);
+    scale_rows(m, dk, -1.0f, to_start, k, ldk, scaled);
     copy_rows(m, dv, v, ldv, err, dv);
-    natsl_gemm(NATSL_N, NATSL_N, m, dv, dk, -1.0f, scaled, dk, s, ld_state, 1.0f, err, dv);
-    natsl_gemm(NATSL_N, NATSL_N, m, dv, m, 1.0f, t, m, err, dv, 0.0f, d, dv);
+    natsl_gemm(NATSL_N, NATSL_N, m, dv, dk, scaled, dk, s, ld_state, 1.0f, err, dv);
+    natsl_gemm(NATSL_N, NATSL_N, m, dv, m, t, m, err, dv, 0.0f, d, dv);
     if (first < m) {
         size_t rows = m - first;
-        scale_rows(rows, dk, to_start + first, q + first * ldq, ldq, scaled);
-        natsl_gemm(NATSL_N, NATSL_N, rows, dv, dk, 1.0f, scaled, dk, s, ld_state, 0.0f, o, ldo);
-        natsl_gemm(NATSL_N, NATSL_N, rows, dv, m, 1.0f, a + first * m, m, d, dv, 1.0f, o, ldo);
+        scale_rows(rows, dk, 1.0f, to_start + first, q + first * ldq, ldq, scaled);
+        natsl_gemm(NATSL_N, NATSL_N, rows, dv, dk, scaled, dk, s, ld_state, 0.0f, o, ldo);
+        natsl_gemm(NATSL_N, NATSL_N, rows, dv, m, a + first * m, m, d, dv, 1.0f, o, ldo);
     }
     if (s_out != NULL) { /* last: s_out may be s */
-        scale_rows(m, dk, to_end, k, ldk, scaled);
+        scale_rows(m, dk, 1.0f, to_end, k, ldk, scaled);
         scale_state(dk, dv, to_start[m - 1], s, s_out, ld_state);
-        natsl_gemm(NATSL_T, NATSL_N, dk, dv, m, 1.0f, scaled, dk, d, dv, 1.0f, s_out, ld_state);
+        natsl_gemm(NATSL_T, NATSL_N, dk, dv, m, scaled, dk, d, dv, 1.0f, s_out, ld_state);
     }
 }
 

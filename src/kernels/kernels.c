@@ -1,10 +1,13 @@
 /* kernels.c - the fast table, and the sizes of scratch that both sets promise to stay within. */
 #include "kernels_impl.h"
 
+size_t natsl_linear_scratch(void) { return (size_t)NATSL_LINEAR_K_BF16 * NATSL_PANEL_MOST; }
+
 size_t natsl_delta_scratch(size_t dk, size_t dv)
 {
-    size_t prepare = 2 * NATSL_DELTA_BLOCK * NATSL_DELTA_BLOCK; /* L and its inverse */
-    size_t apply = NATSL_DELTA_BLOCK * (dk + 2 * dv);           /* scaled rows, V - exp(g) K S, D */
+    size_t prepare =
+        2 * NATSL_DELTA_BLOCK * NATSL_DELTA_BLOCK + NATSL_DELTA_BLOCK * dk; /* L, its inverse, k turned over */
+    size_t apply = NATSL_DELTA_BLOCK * (dk + 2 * dv);                       /* scaled rows, V - exp(g) K S, D */
     return prepare > apply ? prepare : apply;
 }
 

@@ -1,7 +1,7 @@
 /* kernels.h - the arithmetic of natsl: every step of the model on plain float32 arrays.
  * Owns: nothing. No allocation, no I/O, no MPI, no threads of its own: callers spread rows, heads and column blocks
  * over threads. Two sets with one signature each: x_ref.c mirrors the oracle (plain loops, double accumulators), x.c is
- * fast (OpenBLAS on one thread, vectorised loops). Tests: tests/unit/test_kernels*.c run both through the same tables.
+ * fast (libxsmm and OpenBLAS on one thread, vectorised loops). Tests: tests/unit/test_kernels*.c run both through the same tables.
  *
  * Letters: m rows (tokens); d, n, k dimensions; ld* = distance between rows in floats (>= the row's length).
  * Arrays are row-major float32; inputs and outputs do not overlap unless "in place" is said. Every m may be 0.
@@ -9,6 +9,7 @@
 #ifndef NATSL_KERNELS_H
 #define NATSL_KERNELS_H
 
+#include "matrix.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,9 +19,11 @@
 typedef struct natsl_kernels {
     const char *name; /* "fast" or "ref" */
 
-    /** y = x W^T, or y += x W^T when `accumulate`. x [m,k], w [n,k] (contiguous rows, ldw = k), y [m,n]. */
-    void (*linear)(size_t m, size_t n, size_t k, const float *x, size_t ldx, const float *w, float *y, size_t ldy,
-                   int accumulate);
+    /** y = x W^T, or y += x W^T when `accumulate`, for the outputs of panels [p0,p1) of W [n,k] (matrix.h): x [m,k]; y [m, outputs]
+     * starts with the first of them. scratch: natsl_linear_scratch floats. fast: a row's bits depend neither on m nor on
+     * the panels asked for (with libxsmm, or m fixed). \oracle every x @ w.T */
+    void (*linear)(size_t m, const natsl_matrix *w, size_t p0, size_t p1, const float *x, size_t ldx, float *y,
+                   size_t ldy, int accumulate, float *scratch);
 
     /** RMS norm of each head's slice: y = x / sqrt(mean(x^2) + eps) * w. x, y [m, heads*d]; w [d] shared by heads.
      * May run in place (y == x). \oracle rms_norm */
@@ -78,7 +81,8 @@ typedef struct natsl_kernels {
     void (*delta_step)(size_t dk, size_t dv, const float *q, const float *k, const float *v, float log_decay,
                        float beta, float *s, float *o);
 
-    /** Online softmax, one block of keys for one head. q [m,dk], keys [n,dk], values [n,dv].
+    /** Online softmax, one block of keys for one head. q [m,dk], keys [dk,n] (turned over: key j is column j, ldk >= n), values
+     * [n,dv].
      * Row i has running maximum top[i*lds] (of scale*q.k), running sum of exponentials sum[i*lds], and
      * acc [m,dv] = sum of exponentials times values; a fresh row has top = -INFINITY, sum = 0, acc = 0.
      * causal < 0: every row sees all n keys. causal >= 0: row i sees keys 0 .. causal+i (capped at n-1); rows that see
@@ -112,8 +116,8 @@ typedef struct natsl_kernels {
     /** y [m,n] = silu(gu[., 0..n)) * gu[., n..2n). y may be gu (in place, same ld). */
     void (*swiglu)(size_t m, size_t n, const float *gu, size_t ldgu, float *y, size_t ldy);
 
-    /** y [m,d] = table[ids[i]]; ids were checked against the vocabulary by the caller. */
-    void (*embed)(size_t m, size_t d, const int32_t *ids, const float *table, float *y, size_t ldy);
+    /** y [m,k] = rows ids[i] of the table [n,k]; ids were checked against the vocabulary by the caller. */
+    void (*embed)(size_t m, const natsl_matrix *table, const int32_t *ids, float *y, size_t ldy);
 
     /** Running log-sum-exp over vocabulary tiles: logits [m,n] are columns v0 .. v0+n of the vocabulary. top, sum [m]
      * as in attn_block (start -INFINITY, 0; the sum in double); picked[i] receives the target's logit when targets[i]
@@ -125,9 +129,19 @@ typedef struct natsl_kernels {
 /** Most keys in one attn_block call. */
 #define NATSL_ATTN_KEYS 256
 
-/** Floats of scratch for delta_prepare and delta_apply, and for attn_block with at most m rows. */
+/** Floats of scratch for delta_prepare and delta_apply, for attn_block with at most m rows, and for linear. */
 size_t natsl_delta_scratch(size_t dk, size_t dv);
 size_t natsl_attn_scratch(size_t m);
+size_t natsl_linear_scratch(void);
+
+/** Numbers between float32 and bfloat16 (natsl_to_bf16, natsl_from_bf16). */
+void natsl_widen(size_t n, const uint16_t *from, float *to);
+void natsl_narrow(size_t n, const float *from, uint16_t *to);
+/** y [d,m] = x [m,d] turned over. */
+void natsl_transpose(size_t m, size_t d, const float *x, size_t ldx, float *y, size_t ldy);
+
+/** Whose code small matrix products run: "libxsmm 1.17, clx" or "OpenBLAS". Static text. */
+const char *natsl_gemm_name(void);
 
 extern const natsl_kernels natsl_kernels_ref;
 extern const natsl_kernels natsl_kernels_fast;

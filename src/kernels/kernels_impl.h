@@ -1,4 +1,4 @@
-/* kernels_impl.h - the functions behind the two tables of kernels.h, and the one way to call BLAS.
+/* kernels_impl.h - the functions behind the two tables of kernels.h, and the one way to call a matrix library.
  * Private to src/kernels. Owns: nothing. */
 #ifndef NATSL_KERNELS_IMPL_H
 #define NATSL_KERNELS_IMPL_H
@@ -36,11 +36,14 @@ NATSL_KERNEL_DECLARE(lse_add);
  * differences of the tokens after it. */
 #define NATSL_DECAY_FLOOR (-256.0)
 
+/** Inputs of a bfloat16 panel that linear widens at once. */
+#define NATSL_LINEAR_K_BF16 512
+
 enum natsl_trans { NATSL_N = 0, NATSL_T = 1 };
 
-/** c = alpha op(a) op(b) + beta c on the calling thread, row-major; m, n, k as in BLAS; beta is 0 or 1. Nothing is read
- * from c when beta is 0. Dimensions above INT_MAX abort: no caller has such a row. */
-void natsl_gemm(enum natsl_trans ta, enum natsl_trans tb, size_t m, size_t n, size_t k, float alpha, const float *a,
-                size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
+/** c = op(a) op(b) + beta c on the calling thread, row-major; m, n, k as in BLAS; beta is 0 or 1. Nothing is read from c when
+ * beta is 0. Dimensions above INT_MAX abort: no caller has such a row. */
+void natsl_gemm(enum natsl_trans ta, enum natsl_trans tb, size_t m, size_t n, size_t k, const float *a, size_t lda,
+                const float *b, size_t ldb, float beta, float *c, size_t ldc);
 
 #endif

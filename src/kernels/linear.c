@@ -1,58 +1,68 @@
-/* linear.c - matrix products through CBLAS, on the calling thread.
- * Owns: nothing. No threads: callers set OpenBLAS to one thread. Contract: kernels.h. */
+/* linear.c - y = x W^T panel by panel. Owns: nothing. Contract: kernels.h.
+ * A panel's block of inputs is read once per tile of rows and stays in the second-level cache; the sum over inputs goes on in y
+ * from block to block, so every element is one chain of additions in the order of the inputs, whatever the blocks are. */
 #include "kernels_impl.h"
-
-#include <cblas.h>
-#include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-static int blas_int(size_t v)
-{
-    if (v > (size_t)INT_MAX) { /* only a broken promise of the caller gets here: sizes were checked on input */
-        (void)fprintf(stderr, "natsl: matrix dimension %zu does not fit BLAS\n", v);
-        abort();
-    }
-    return (int)v;
-}
-
-/* BLAS wants a leading dimension of at least 1 and of at least the row's length. */
-static int blas_ld(size_t ld, size_t row) { return blas_int(ld > row ? ld : (row > 0 ? row : 1)); }
-
-void natsl_gemm(enum natsl_trans ta, enum natsl_trans tb, size_t m, size_t n, size_t k, float alpha, const float *a,
-                size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc)
-{
-    if (m == 0 || n == 0) return;
-    if (k == 0 && beta == 0.0f) { /* said here: what BLAS does with k = 0 differs between libraries */
-        for (size_t i = 0; i < m; ++i) memset(c + i * ldc, 0, n * sizeof *c);
-        return;
-    }
-    if (k == 0 && beta == 1.0f) return;
-    cblas_sgemm(CblasRowMajor, ta == NATSL_T ? CblasTrans : CblasNoTrans, tb == NATSL_T ? CblasTrans : CblasNoTrans,
-                blas_int(m), blas_int(n), blas_int(k), alpha, a, blas_ld(lda, ta == NATSL_T ? m : k), b,
-                blas_ld(ldb, tb == NATSL_T ? k : n), beta, c, blas_ld(ldc, n));
-}
+#include "vecmath.h"
 
 enum {
-    /* up to here row by row: sgemm first copies all of w into its own layout, which costs as much as about ten rows */
-    FEW_ROWS = 8,
-    W_BLOCK = 64 * 1024, /* floats of w that stay in the cache from row to row */
+    K_F32 = 1024, /* inputs at once: 64 x 1024 floats are 256 KiB */
+    FEW_ROWS = 3  /* up to here a bfloat16 panel is widened on the way, not stored first */
 };
 
-void natsl_kernel_linear(size_t m, size_t n, size_t k, const float *x, size_t ldx, const float *w, float *y, size_t ldy,
-                         int accumulate)
+/* y [count] += or = x [k] times columns of a bfloat16 panel [k][ld], count <= 64; the constant-width call keeps its sums in
+ * registers. */
+NATSL_INLINE void narrow_columns(size_t count, size_t k, const float *x, const uint16_t *w, size_t ld, float *y,
+                                 int accumulate)
 {
-    float beta = accumulate ? 1.0f : 0.0f;
-    if (m > FEW_ROWS || n == 0 || k == 0) {
-        natsl_gemm(NATSL_N, NATSL_T, m, n, k, 1.0f, x, ldx, w, k, beta, y, ldy);
-        return;
+    float s[NATSL_PANEL];
+    for (size_t j = 0; j < count; ++j) s[j] = accumulate ? y[j] : 0.0f;
+    for (size_t l = 0; l < k; ++l) {
+        const uint16_t *row = w + l * ld;
+        float xl = x[l];
+#pragma omp simd
+        for (size_t j = 0; j < count; ++j) {
+            uint32_t bits = (uint32_t)row[j] << 16;
+            float f;
+            memcpy(&f, &bits, sizeof f);
+            s[j] += xl * f;
+        }
     }
-    size_t block = k < W_BLOCK / 8 ? W_BLOCK / k / 8 * 8 : 8; /* the same for one row as for eight: so are the bits */
-    for (size_t j = 0; j < n; j += block) {
-        size_t cols = n - j < block ? n - j : block;
-        for (size_t i = 0; i < m; ++i)
-            cblas_sgemv(CblasRowMajor, CblasNoTrans, blas_int(cols), blas_int(k), 1.0f, w + j * k, blas_int(k),
-                        x + i * ldx, 1, beta, y + i * ldy + j, 1);
+    for (size_t j = 0; j < count; ++j) y[j] = s[j];
+}
+
+NATSL_CLONES static void narrow_row(size_t width, size_t k, const float *x, const uint16_t *w, float *y, int accumulate)
+{
+    size_t j = 0;
+    for (; j + NATSL_PANEL <= width; j += NATSL_PANEL)
+        narrow_columns(NATSL_PANEL, k, x, w + j, width, y + j, accumulate);
+    if (j < width) narrow_columns(width - j, k, x, w + j, width, y + j, accumulate);
+}
+
+void natsl_kernel_linear(size_t m, const natsl_matrix *w, size_t p0, size_t p1, const float *x, size_t ldx, float *y,
+                         size_t ldy, int accumulate, float *scratch)
+{
+    const int narrow = w->type == NATSL_BF16;
+    const size_t block = narrow ? NATSL_LINEAR_K_BF16 : K_F32, first = p0 * NATSL_PANEL;
+    if (m == 0) return;
+    for (size_t l = 0; l < w->k || l == 0; l += block) {
+        const size_t k = w->k - l < block ? w->k - l : block;
+        const int add = accumulate || l > 0;
+        for (size_t p = p0; p < p1; ++p) {
+            const size_t j = p * NATSL_PANEL, width = natsl_panel_end(w->n, p) - j;
+            const void *panel = natsl_panel_data(w, p);
+            float *to = y + (j - first);
+            if (!narrow) {
+                natsl_gemm(NATSL_N, NATSL_N, m, width, k, x + l, ldx, (const float *)panel + l * width, width,
+                           add ? 1.0f : 0.0f, to, ldy);
+                continue;
+            }
+            const uint16_t *half = (const uint16_t *)panel + l * width;
+            if (m <= FEW_ROWS) {
+                for (size_t i = 0; i < m; ++i) narrow_row(width, k, x + i * ldx + l, half, to + i * ldy, add);
+            } else {
+                natsl_widen(k * width, half, scratch);
+                natsl_gemm(NATSL_N, NATSL_N, m, width, k, x + l, ldx, scratch, width, add ? 1.0f : 0.0f, to, ldy);
+            }
+        }
     }
 }

@@ -38,31 +38,33 @@ static int ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-void natsl_init_weights(const natsl_config *config, const natsl_layout *layout, uint64_t seed, float *flat)
+void natsl_init_tensor(const natsl_config *config, const natsl_tensor *t, uint64_t seed, float *values)
 {
     const double bound = 1.0 / sqrt((double)config->conv_size);
+    uint64_t state = stream_of(seed, t->name);
+    const int decay = ends_with(t->name, "A_log"), dt = ends_with(t->name, "dt_bias");
+    const int conv = strstr(t->name, "conv1d") != NULL, norm = strstr(t->name, "norm") && t->rank == 1;
+    for (size_t k = 0; k < t->count; k++) {
+        double v;
+        if (decay) {
+            v = log(16.0 * uniform(&state));
+        } else if (dt) {
+            double step = exp(log(0.001) + uniform(&state) * log(0.1 / 0.001));
+            if (step < 1e-4) step = 1e-4;
+            v = step + log(-expm1(-step));
+        } else if (conv) {
+            v = bound * (2.0 * uniform(&state) - 1.0);
+        } else {
+            v = norm ? 1.0 : 0.02 * normal(&state);
+        }
+        values[k] = (float)v;
+    }
+}
+
+void natsl_init_weights(const natsl_config *config, const natsl_layout *layout, uint64_t seed, float *flat)
+{
     memset(flat, 0, layout->floats * sizeof *flat);
 #pragma omp parallel for schedule(dynamic)
-    for (size_t i = 0; i < layout->count; i++) {
-        const natsl_tensor *t = &layout->tensors[i];
-        uint64_t state = stream_of(seed, t->name);
-        float *w = flat + t->offset;
-        const int decay = ends_with(t->name, "A_log"), dt = ends_with(t->name, "dt_bias");
-        const int conv = strstr(t->name, "conv1d") != NULL, norm = strstr(t->name, "norm") && t->rank == 1;
-        for (size_t k = 0; k < t->count; k++) {
-            double v;
-            if (decay) {
-                v = log(16.0 * uniform(&state));
-            } else if (dt) {
-                double step = exp(log(0.001) + uniform(&state) * log(0.1 / 0.001));
-                if (step < 1e-4) step = 1e-4;
-                v = step + log(-expm1(-step));
-            } else if (conv) {
-                v = bound * (2.0 * uniform(&state) - 1.0);
-            } else {
-                v = norm ? 1.0 : 0.02 * normal(&state);
-            }
-            w[k] = (float)v;
-        }
-    }
+    for (size_t i = 0; i < layout->count; i++)
+        natsl_init_tensor(config, &layout->tensors[i], seed, flat + layout->tensors[i].offset);
 }

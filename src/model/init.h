@@ -12,4 +12,7 @@
  * flash-linear-attention). */
 void natsl_init_weights(const natsl_config *config, const natsl_layout *layout, uint64_t seed, float *flat);
 
+/** One tensor of them: values[tensor->count]. */
+void natsl_init_tensor(const natsl_config *config, const natsl_tensor *tensor, uint64_t seed, float *values);
+
 #endif

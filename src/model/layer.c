@@ -10,10 +10,10 @@
 typedef struct parts {
     float *xn, *out;     /* [TILE, D] */
     float *y, *gate;     /* [TILE, value_dim] */
-    float *wide;         /* [TILE, max(2I, NATSL_VOCAB_TILE)] */
+    float *wide;         /* [TILE, max(2I, NATSL_VOCAB_COLUMNS)] */
     float *top, *picked; /* [TILE] */
     double *sum;         /* [TILE] */
-    float *own;          /* kernels' scratch */
+    float *own, *room;   /* kernels' scratch; a head of a kept unit */
 } parts;
 
 static parts parts_of(const natsl_stage *s)
@@ -21,16 +21,35 @@ static parts parts_of(const natsl_stage *s)
     const natsl_config *c = s->config;
     const size_t d = (size_t)c->hidden_size, vd = (size_t)c->value_dim, wide = 2 * (size_t)c->intermediate_size;
     parts p;
-    p.xn = s->scratch[omp_get_thread_num()];
+    p.own = natsl_stage_scratch(s, omp_get_thread_num());
+    p.room = natsl_stage_room(s, omp_get_thread_num());
+    p.xn = p.room + natsl_room_floats(c);
     p.out = p.xn + NATSL_TILE * d;
     p.y = p.out + NATSL_TILE * d;
     p.gate = p.y + NATSL_TILE * vd;
     p.wide = p.gate + NATSL_TILE * vd;
-    p.top = p.wide + NATSL_TILE * (wide > NATSL_VOCAB_TILE ? wide : NATSL_VOCAB_TILE);
+    p.top = p.wide + NATSL_TILE * (wide > NATSL_VOCAB_COLUMNS ? wide : NATSL_VOCAB_COLUMNS);
     p.picked = p.top + NATSL_TILE;
     p.sum = (double *)(void *)(p.picked + NATSL_TILE);
-    p.own = p.picked + 3 * NATSL_TILE;
     return p;
+}
+
+/* Every item of a parallel region adds its time to its thread's clock: start, then a lap after each part. */
+static void clock_start(natsl_stage *s) { s->clocks[omp_get_thread_num()].mark = natsl_now_s(); }
+
+static void clock_lap(natsl_stage *s, natsl_phase phase)
+{
+    natsl_clock *c = &s->clocks[omp_get_thread_num()];
+    const double now = natsl_now_s();
+    c->s[phase] += now - c->mark;
+    c->mark = now;
+}
+
+/** All of x W^T for a tile. */
+static void product(const natsl_stage *s, const parts *p, size_t rows, const natsl_matrix *w, const float *x,
+                    size_t ldx, float *y, size_t ldy)
+{
+    s->kernels->linear(rows, w, 0, natsl_panels(w->n), x, ldx, y, ldy, 0, p->own);
 }
 
 /** Normed rows of a tile in p->xn, in the tile's product shape: rows of other ranks are zero. Returns the row count. */
@@ -53,11 +72,13 @@ void natsl_stage_project(natsl_stage *s, const natsl_layer *layer, const float *
     for (size_t i = 0; i < s->n_tiles; i++) {
         const natsl_tile *t = &s->tiles[i];
         const parts p = parts_of(s);
+        clock_start(s);
         const size_t rows = norm_tile(s, t, x, layer->attn_norm, p.xn);
-        s->kernels->linear(rows, s->n_in, d, p.xn, d, layer->w_in, s->qkv + (size_t)(t->begin - s->base) * s->n_in,
-                           s->n_in, 0);
+        clock_lap(s, NATSL_PHASE_NORM);
+        product(s, &p, rows, &layer->w_in, p.xn, d, s->qkv + (size_t)(t->begin - s->base) * s->n_in, s->n_in);
+        clock_lap(s, NATSL_PHASE_PROJECT);
     }
-    s->seconds[NATSL_PHASE_PROJECT] += natsl_now_s() - start;
+    s->regions_s += natsl_now_s() - start;
 }
 
 void natsl_stage_gate(natsl_stage *s, const natsl_layer *layer, const float *x, const float *pool_in,
@@ -72,6 +93,7 @@ void natsl_stage_gate(natsl_stage *s, const natsl_layer *layer, const float *x, 
     for (int64_t j = 0; j < s->n_chunks; j++) {
         const parts p = parts_of(s);
         float *sum = p.out;
+        clock_start(s);
         const int64_t begin = natsl_max64((s->chunk0 + j) * chunk, s->first);
         const int64_t end = natsl_min64((s->chunk0 + j + 1) * chunk, s->last);
         if (j == 0 && pool_in) memcpy(sum, pool_in, d * sizeof(float));
@@ -85,12 +107,14 @@ void natsl_stage_gate(natsl_stage *s, const natsl_layer *layer, const float *x, 
         if (end < (s->chunk0 + j + 1) * chunk) { /* still open: no choice yet */
             memcpy(s->pool, sum, d * sizeof(float));
             memset(keep, 0, heads);
+            clock_lap(s, NATSL_PHASE_GATE);
             continue;
         }
         s->kernels->gate_choose(heads, d, sum, (size_t)chunk, layer->nats, p.wide, keep);
         if (route != NATSL_ROUTE_LEARNED) memset(keep, route == NATSL_ROUTE_SOFTMAX, heads);
+        clock_lap(s, NATSL_PHASE_GATE);
     }
-    s->seconds[NATSL_PHASE_GATE] += natsl_now_s() - start;
+    s->regions_s += natsl_now_s() - start;
 }
 
 /** Raw rows before every tile: tails[i] holds the conv_size-1 rows before tile i. */
@@ -111,8 +135,20 @@ static void collect_tails(natsl_stage *s, const float *halo)
     }
 }
 
-/** Queries and keys of attention for rows [row, row+m), from the columns of qkv as they are now. */
-static void attention_rows(natsl_stage *s, const natsl_layer *layer, size_t row, size_t m)
+/** Keys of rows [row, row+m) (from [m, key_dim]) to their places, chunk by chunk turned over. */
+static void place_keys(natsl_stage *s, size_t row, size_t m, const float *from)
+{
+    const size_t kd = (size_t)s->config->key_dim, chunk = (size_t)s->grid.chunk;
+    const size_t lead = (size_t)(s->chunk0 * s->grid.chunk - s->base); /* rows before the run's first chunk */
+    for (size_t i = 0, n; i < m; i += n) {
+        const size_t in = row + i - lead, column = in % chunk;
+        n = chunk - column < m - i ? chunk - column : m - i;
+        natsl_transpose(n, kd, from + i * kd, kd, s->ka + in / chunk * kd * chunk + column, chunk);
+    }
+}
+
+/** Queries, keys and values of attention for rows [row, row+m), from the columns of qkv as they are now. */
+static void attention_rows(natsl_stage *s, const natsl_layer *layer, const parts *p, size_t row, size_t m)
 {
     const natsl_config *c = s->config;
     const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim;
@@ -121,7 +157,7 @@ static void attention_rows(natsl_stage *s, const natsl_layer *layer, size_t row,
         const float *from, *w;
         float *to;
     } both[2] = {{s->qkv + row * s->n_in, layer->q_norm, s->qa + row * kd},
-                 {s->qkv + row * s->n_in + kd, layer->k_norm, s->ka + row * kd}};
+                 {s->qkv + row * s->n_in + kd, layer->k_norm, p->own}};
     for (int i = 0; i < 2; i++) {
         if (both[i].w) {
             s->kernels->rms_norm(m, heads, dk, both[i].from, s->n_in, both[i].w, c->norm_eps, both[i].to, kd);
@@ -131,6 +167,7 @@ static void attention_rows(natsl_stage *s, const natsl_layer *layer, size_t row,
         if (c->attn_apply_pos_encoding)
             s->kernels->rotary(m, heads, dk, both[i].to, kd, s->base + (int64_t)row, c->rope_theta);
     }
+    place_keys(s, row, m, p->own);
     if (c->attn_with_short_conv) return;
     for (size_t r = row; r < row + m; r++) memcpy(s->va + r * vd, s->qkv + r * s->n_in + 2 * kd, vd * sizeof(float));
 }
@@ -143,22 +180,25 @@ static void local_tile(natsl_stage *s, const natsl_layer *layer, size_t index)
     const size_t kd = (size_t)c->key_dim, heads = (size_t)c->num_v_heads, width = (size_t)c->conv_size;
     const size_t row = (size_t)(t->first - s->base), m = (size_t)(t->last - t->first);
     float *rows = s->qkv + row * s->n_in;
+    const parts p = parts_of(s);
+    clock_start(s);
     s->kernels->decay_beta(m, heads, rows + s->conv_channels, s->n_in, layer->a_log, layer->dt_bias,
                            c->allow_neg_eigval, s->log_decay + row * heads, s->beta + row * heads);
-    if (!layer->is_gdn && !c->attn_with_short_conv) attention_rows(s, layer, row, m);
+    if (!layer->is_gdn && !c->attn_with_short_conv) attention_rows(s, layer, &p, row, m);
     s->kernels->short_conv(m, s->conv_channels, width, rows, s->n_in, s->tails + index * (width - 1) * s->conv_channels,
                            layer->conv);
     if (!layer->is_gdn) {
-        if (c->attn_with_short_conv) attention_rows(s, layer, row, m);
+        if (c->attn_with_short_conv) attention_rows(s, layer, &p, row, m);
         if (c->use_gate) {
             const size_t begin = (size_t)(t->begin - s->base), n = 2 * (size_t)c->num_attn_heads;
-            s->kernels->linear((size_t)(t->end - t->begin), n, kd, s->qkv + begin * s->n_in, s->n_in, layer->nats_out,
-                               s->mix + begin * n, n, 0);
+            product(s, &p, (size_t)(t->end - t->begin), &layer->nats_out, s->qkv + begin * s->n_in, s->n_in,
+                    s->mix + begin * n, n);
         }
     }
     const size_t dk = (size_t)c->head_dim, key_heads = (size_t)c->num_heads;
     s->kernels->l2_norm(m, key_heads, dk, rows, s->n_in, 1.0f / sqrtf((float)dk), rows, s->n_in);
     s->kernels->l2_norm(m, key_heads, dk, rows + kd, s->n_in, 1.0f, rows + kd, s->n_in);
+    clock_lap(s, NATSL_PHASE_CONV);
 }
 
 /** Softmax inside one chunk for attention head h: rows of the stage's tokens see their own chunk's rows up to themselves. */
@@ -168,6 +208,7 @@ static void own_chunk(natsl_stage *s, int64_t chunk, size_t h)
     const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, heads = (size_t)c->num_attn_heads;
     const size_t dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim;
     const int64_t begin = (s->chunk0 + chunk) * s->grid.chunk, end = natsl_min64(begin + s->grid.chunk, s->last);
+    const float *keys = s->ka + ((size_t)chunk * kd + h * dk) * (size_t)s->grid.chunk;
     const float *values = c->attn_with_short_conv ? s->qkv + 2 * kd : s->va;
     const size_t ldv = c->attn_with_short_conv ? s->n_in : vd;
     const float scale = 1.0f / sqrtf((float)dk);
@@ -184,9 +225,8 @@ static void own_chunk(natsl_stage *s, int64_t chunk, size_t h)
         }
         for (int64_t k0 = begin; k0 < q1; k0 += NATSL_ATTN_KEYS) {
             const int64_t k1 = natsl_min64(k0 + NATSL_ATTN_KEYS, q1);
-            const size_t key = (size_t)(k0 - s->base);
-            s->kernels->attn_block(m, (size_t)(k1 - k0), dk, dv, s->qa + row * kd + h * dk, kd,
-                                   s->ka + key * kd + h * dk, kd, values + key * ldv + h * dv, ldv, scale,
+            s->kernels->attn_block(m, (size_t)(k1 - k0), dk, dv, s->qa + row * kd + h * dk, kd, keys + (k0 - begin),
+                                   (size_t)s->grid.chunk, values + (size_t)(k0 - s->base) * ldv + h * dv, ldv, scale,
                                    k1 <= q0 ? -1 : (ptrdiff_t)(q0 - k0), top, sum, heads, acc, vd, p.own);
         }
     }
@@ -216,6 +256,8 @@ void natsl_stage_local(natsl_stage *s, const natsl_layer *layer, const float *ha
     const natsl_config *c = s->config;
     const int64_t v_heads = c->num_v_heads, a_heads = layer->is_gdn ? 0 : c->num_attn_heads;
     collect_tails(s, halo);
+    s->seconds[NATSL_PHASE_CONV] += natsl_now_s() - start;
+    const double region = natsl_now_s();
 #pragma omp parallel num_threads(s->threads)
     {
 #pragma omp for schedule(dynamic, 1)
@@ -223,10 +265,13 @@ void natsl_stage_local(natsl_stage *s, const natsl_layer *layer, const float *ha
 #pragma omp for schedule(dynamic, 4)
         for (int64_t i = 0; i < s->n_chunks * (v_heads + a_heads); i++) {
             const int64_t chunk = i / (v_heads + a_heads), h = i % (v_heads + a_heads);
+            clock_start(s);
             if (h < v_heads) prepare_chunk(s, chunk, (size_t)h);
             else own_chunk(s, chunk, (size_t)(h - v_heads));
+            clock_lap(s, h < v_heads ? NATSL_PHASE_LOCAL : NATSL_PHASE_ATTEND);
         }
     }
+    s->regions_s += natsl_now_s() - region;
     if (!layer->is_gdn) { /* rows of other ranks in shared tiles: harmless values for the products */
         const size_t heads = (size_t)c->num_attn_heads, vd = (size_t)c->value_dim;
         for (size_t i = 0; i < s->n_tiles; i++) {
@@ -240,7 +285,6 @@ void natsl_stage_local(natsl_stage *s, const natsl_layer *layer, const float *ha
             }
         }
     }
-    s->seconds[NATSL_PHASE_LOCAL] += natsl_now_s() - start;
 }
 
 /** Carries columns [c0, c0+n) of value head h's state through the run's chunks. */
@@ -295,9 +339,11 @@ void natsl_stage_state(natsl_stage *s, const natsl_layer *layer, size_t h0, size
     for (size_t i = h0 * blocks; i < h1 * blocks; i++) {
         const size_t h = i / blocks, c0 = i % blocks * NATSL_STATE_COLUMNS,
                      n = dv - c0 < NATSL_STATE_COLUMNS ? dv - c0 : NATSL_STATE_COLUMNS;
+        clock_start(s);
         state_columns(s, layer, h, c0, n, state + h * dk * dv + c0, current + h * dk * dv + c0);
+        clock_lap(s, NATSL_PHASE_STATE);
     }
-    s->seconds[NATSL_PHASE_STATE] += natsl_now_s() - start;
+    s->regions_s += natsl_now_s() - start;
 }
 
 /** Kept units of one gate head into the rows of one tile, for attention head `a` of the group. */
@@ -307,7 +353,7 @@ static void attend_tile(natsl_stage *s, const natsl_tile *t, size_t n, size_t a,
     const natsl_config *c = s->config;
     const size_t heads = (size_t)c->num_attn_heads, group = heads / (size_t)c->num_nats_head, h = n * group + a;
     const size_t dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim, chunk = (size_t)c->chunk;
-    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, unit = natsl_unit_floats(c);
+    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, unit = natsl_unit_floats(c, s->kept);
     const float scale = 1.0f / sqrtf((float)dk);
     const parts p = parts_of(s);
     for (int64_t u = 0; u < count; u++) {
@@ -316,11 +362,11 @@ static void attend_tile(natsl_stage *s, const natsl_tile *t, size_t n, size_t a,
         const int64_t q0 = natsl_max64(t->begin, after);
         if (q0 >= t->last) continue;
         const size_t row = (size_t)(q0 - s->base), m = (size_t)(t->end - q0);
-        const float *keys = units + (size_t)u * unit + a * chunk * (dk + dv), *values = keys + chunk * dk;
+        const float *keys = natsl_unit_head(s, units + (size_t)u * unit, a, p.room), *values = keys + chunk * dk;
         for (size_t k0 = 0; k0 < chunk; k0 += NATSL_ATTN_KEYS) {
             const size_t k = chunk - k0 < NATSL_ATTN_KEYS ? chunk - k0 : NATSL_ATTN_KEYS;
-            s->kernels->attn_block(m, k, dk, dv, s->qa + row * kd + h * dk, kd, keys + k0 * dk, dk, values + k0 * dv,
-                                   dv, scale, -1, s->top + row * heads + h, s->sum + row * heads + h, heads,
+            s->kernels->attn_block(m, k, dk, dv, s->qa + row * kd + h * dk, kd, keys + k0, chunk, values + k0 * dv, dv,
+                                   scale, -1, s->top + row * heads + h, s->sum + row * heads + h, heads,
                                    s->oa + row * vd + h * dv, vd, p.own);
         }
     }
@@ -332,9 +378,11 @@ void natsl_stage_attend(natsl_stage *s, size_t n, const float *units, int64_t co
     const size_t group = (size_t)s->config->num_attn_heads / (size_t)s->config->num_nats_head;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
     for (size_t i = 0; i < s->n_tiles * group; i++) {
+        clock_start(s);
         attend_tile(s, &s->tiles[i / group], n, i % group, units, count, chunks);
+        clock_lap(s, NATSL_PHASE_ATTEND);
     }
-    s->seconds[NATSL_PHASE_ATTEND] += natsl_now_s() - start;
+    s->regions_s += natsl_now_s() - start;
 }
 
 /** x[own rows] += rows of `out` (tile shape). */
@@ -357,9 +405,13 @@ static void finish_tile(natsl_stage *s, const natsl_layer *layer, const natsl_ti
     const size_t row = (size_t)(t->first - s->base), rows = (size_t)(t->end - t->begin);
     const parts p = parts_of(s);
     const float *gate = NULL;
+    clock_start(s);
     if (c->use_gate) {
+        /* The rows are normed again: cheaper than keeping value_dim floats a row from the first projection to here. */
         norm_tile(s, t, x, layer->attn_norm, p.xn);
-        k->linear(rows, vd, d, p.xn, d, layer->g_proj, p.gate, vd, 0);
+        clock_lap(s, NATSL_PHASE_NORM);
+        product(s, &p, rows, &layer->g_proj, p.xn, d, p.gate, vd);
+        clock_lap(s, NATSL_PHASE_PROJECT);
         gate = p.gate + before * vd;
     }
     memset(p.y, 0, before * vd * sizeof(float));
@@ -374,13 +426,17 @@ static void finish_tile(natsl_stage *s, const natsl_layer *layer, const natsl_ti
         k->nats_mix(m, heads, dv, a_heads, dva, o, vd, oa, vd, layer->o_norm1, layer->o_norm2, c->norm_eps,
                     gate ? s->mix + row * 2 * a_heads : NULL, 2 * a_heads, gate, vd, y, vd);
     }
-    k->linear(rows, d, vd, p.y, vd, layer->o_proj, p.out, d, 0);
+    clock_lap(s, NATSL_PHASE_MIX);
+    product(s, &p, rows, &layer->o_proj, p.y, vd, p.out, d);
     add_rows(s, t, p.out, x);
+    clock_lap(s, NATSL_PHASE_PROJECT);
     norm_tile(s, t, x, layer->mlp_norm, p.xn);
-    k->linear(rows, 2 * wide, d, p.xn, d, layer->w_gate_up, p.wide, 2 * wide, 0);
+    clock_lap(s, NATSL_PHASE_NORM);
+    product(s, &p, rows, &layer->w_gate_up, p.xn, d, p.wide, 2 * wide);
     k->swiglu(rows, wide, p.wide, 2 * wide, p.wide, 2 * wide);
-    k->linear(rows, d, wide, p.wide, 2 * wide, layer->w_down, p.out, d, 0);
+    product(s, &p, rows, &layer->w_down, p.wide, 2 * wide, p.out, d);
     add_rows(s, t, p.out, x);
+    clock_lap(s, NATSL_PHASE_FEED_FORWARD);
 }
 
 void natsl_stage_finish(natsl_stage *s, const natsl_layer *layer, float *x)
@@ -388,7 +444,7 @@ void natsl_stage_finish(natsl_stage *s, const natsl_layer *layer, float *x)
     const double start = natsl_now_s();
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
     for (size_t i = 0; i < s->n_tiles; i++) finish_tile(s, layer, &s->tiles[i], x);
-    s->seconds[NATSL_PHASE_FINISH] += natsl_now_s() - start;
+    s->regions_s += natsl_now_s() - start;
 }
 
 static void logits_tile(natsl_stage *s, const natsl_tile *t, const float *x, const int32_t *targets, float *logprobs,
@@ -399,19 +455,24 @@ static void logits_tile(natsl_stage *s, const natsl_tile *t, const float *x, con
     const size_t before = (size_t)(t->first - t->begin), m = (size_t)(t->last - t->first);
     const size_t at = (size_t)(t->first - s->first);
     const parts p = parts_of(s);
+    clock_start(s);
     const size_t rows = norm_tile(s, t, x, s->weights->norm, p.xn);
     if (hidden) memcpy(hidden + at * d, p.xn + before * d, m * d * sizeof(float));
+    clock_lap(s, NATSL_PHASE_NORM);
     if (!targets) return;
     for (size_t i = 0; i < m; i++) p.top[i] = -INFINITY, p.sum[i] = 0.0, p.picked[i] = 0.0f;
-    for (size_t v = 0; v < vocab; v += NATSL_VOCAB_TILE) {
-        const size_t n = vocab - v < NATSL_VOCAB_TILE ? vocab - v : NATSL_VOCAB_TILE;
-        k->linear(rows, n, d, p.xn, d, s->weights->head + v * d, p.wide, n, 0);
+    const size_t panels = natsl_panels(vocab), step = NATSL_VOCAB_TILE / NATSL_PANEL;
+    for (size_t p0 = 0; p0 < panels; p0 += step) {
+        const size_t p1 = panels - p0 < step ? panels : p0 + step;
+        const size_t v = p0 * NATSL_PANEL, n = natsl_panel_end(vocab, p1 - 1) - v;
+        k->linear(rows, &s->weights->head, p0, p1, p.xn, d, p.wide, n, 0, p.own);
         k->lse_add(m, n, p.wide + before * n, n, v, targets + at, p.top, p.sum, p.picked);
     }
     for (size_t i = 0; i < m; i++) {
         const double log_p = (double)p.picked[i] - (double)p.top[i] - log(p.sum[i]);
         logprobs[at + i] = targets[at + i] >= 0 ? (float)log_p : 0.0f;
     }
+    clock_lap(s, NATSL_PHASE_LOGITS);
 }
 
 void natsl_stage_logits(natsl_stage *s, const float *x, const int32_t *targets, float *logprobs, float *hidden)
@@ -419,5 +480,5 @@ void natsl_stage_logits(natsl_stage *s, const float *x, const int32_t *targets, 
     const double start = natsl_now_s();
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
     for (size_t i = 0; i < s->n_tiles; i++) logits_tile(s, &s->tiles[i], x, targets, logprobs, hidden);
-    s->seconds[NATSL_PHASE_LOGITS] += natsl_now_s() - start;
+    s->regions_s += natsl_now_s() - start;
 }

@@ -1,4 +1,4 @@
-/* layout.c - the tensor table and the pointers into the flat array. See layout.h. */
+/* layout.c - the tensor and block tables and the pointers into the store. See layout.h. */
 #include "layout.h"
 
 #include "core.h"
@@ -6,44 +6,74 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Tensors (and groups of adjacent tensors) start on a cache line. */
+/* Blocks start on a cache line in both arrays. */
 #define ALIGN_FLOATS 16
+#define ALIGN_BYTES  64
 
-/** A table under construction. Overflow anywhere leaves `ok` false. */
+/** The tables under construction. Overflow anywhere leaves `ok` false. */
 typedef struct builder {
-    natsl_tensor *tensors; /* NULL while only counting */
-    size_t count, floats;
+    natsl_tensor *tensors; /* NULL while only counting, like blocks */
+    natsl_block *blocks;
+    size_t count, n_blocks, floats;
     int ok;
 } builder;
 
-static void align(builder *b)
+static size_t align(builder *b, size_t at)
 {
     size_t up = 0;
-    b->ok &= natsl_size_add(&up, b->floats, ALIGN_FLOATS - 1);
-    b->floats = up - up % ALIGN_FLOATS;
+    b->ok &= natsl_size_add(&up, at, ALIGN_FLOATS - 1);
+    return up - up % ALIGN_FLOATS;
 }
 
-/** The next tensor in the table, at the given place of the array (which grows to hold it). */
-static size_t place(builder *b, size_t offset, const char *prefix, const char *name, int decays, int rank, size_t s0,
-                    size_t s1, size_t s2)
+/** A block under construction: where its next tensor goes. */
+typedef struct open_block {
+    size_t index, offset, at, k, rows;
+} open_block;
+
+/** A new block of rows of k floats at `offset` or behind. */
+static open_block block_open(builder *b, size_t offset, size_t k, int matrix)
+{
+    const open_block o = {.index = b->n_blocks++, .offset = align(b, offset), .at = align(b, offset), .k = k};
+    if (b->blocks) b->blocks[o.index] = (natsl_block){.offset = o.offset, .k = k, .matrix = matrix};
+    return o;
+}
+
+/** The next tensor in the table, with the next s0 rows of the block (s1 * s2 = the block's k). */
+static void add(builder *b, open_block *o, const char *prefix, const char *name, int decays, int rank, size_t s0,
+                size_t s1, size_t s2)
 {
     size_t count = 0, end = 0;
-    b->ok &= natsl_size_mul(&count, s0, s1) && natsl_size_mul(&count, count, s2) && natsl_size_add(&end, offset, count);
+    b->ok &= natsl_size_mul(&count, s0, s1) && natsl_size_mul(&count, count, s2) && natsl_size_add(&end, o->at, count);
     if (b->tensors) {
         natsl_tensor *t = &b->tensors[b->count];
-        *t = (natsl_tensor){.offset = offset, .count = count, .rank = rank, .shape = {s0, s1, s2}, .decays = decays};
+        *t = (natsl_tensor){.offset = o->at,
+                            .count = count,
+                            .rank = rank,
+                            .shape = {s0, s1, s2},
+                            .decays = decays,
+                            .block = o->index,
+                            .row = o->rows};
         (void)snprintf(t->name, sizeof t->name, "%s%s", prefix, name);
     }
     b->count++;
+    o->at = end;
+    o->rows += s0;
+    if (b->blocks) b->blocks[o->index].n = o->rows;
     if (end > b->floats) b->floats = end;
-    return end;
 }
 
-/** A tensor of its own. */
-static void single(builder *b, const char *prefix, const char *name, int decays, int rank, size_t s0, size_t s1)
+/** A matrix of its own. */
+static void matrix(builder *b, const char *prefix, const char *name, int decays, size_t rows, size_t k)
 {
-    align(b);
-    place(b, b->floats, prefix, name, decays, rank, s0, s1, 1);
+    open_block o = block_open(b, b->floats, k, 1);
+    add(b, &o, prefix, name, decays, 2, rows, k, 1);
+}
+
+/** A vector of its own: one row, of a block whose row length is 1 so that rows count its elements. */
+static void vector(builder *b, const char *prefix, const char *name, size_t length)
+{
+    open_block o = block_open(b, b->floats, 1, 0);
+    add(b, &o, prefix, name, 0, 1, length, 1, 1);
 }
 
 static void add_mixer(builder *b, const natsl_config *c, const char *layer, int is_gdn)
@@ -55,61 +85,76 @@ static void add_mixer(builder *b, const natsl_config *c, const char *layer, int 
     char p[56], name[32];
     (void)snprintf(p, sizeof p, "%sattn.", layer);
     /* rows of the joint input projection: q, k, v, a, b; channels of the convolution: q, k, v */
-    align(b);
-    size_t at = b->floats, conv = at, size = 0;
-    b->ok &= natsl_size_mul(&size, channels + 2 * heads, d) && natsl_size_add(&conv, at, size);
-    conv = (conv + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+    size_t size = 0, end = 0;
+    open_block in = block_open(b, b->floats, d, 1), conv = {0};
+    b->ok &= natsl_size_mul(&size, channels + 2 * heads, d) && natsl_size_add(&end, in.at, size);
+    if (c->use_short_conv) conv = block_open(b, end, width, 0);
     for (int i = 0; i < 3; i++) {
         (void)snprintf(name, sizeof name, "%s_proj.weight", names[i]);
-        at = place(b, at, p, name, 1, 2, rows[i], d, 1);
+        add(b, &in, p, name, 1, 2, rows[i], d, 1);
         if (!c->use_short_conv) continue;
         (void)snprintf(name, sizeof name, "%s_conv1d.weight", names[i]);
-        conv = place(b, conv, p, name, 1, 3, rows[i], 1, width);
+        add(b, &conv, p, name, 1, 3, rows[i], 1, width);
     }
-    at = place(b, at, p, "a_proj.weight", 1, 2, heads, d, 1);
-    place(b, at, p, "b_proj.weight", 1, 2, heads, d, 1);
-    single(b, p, "A_log", 0, 1, heads, 1);
-    single(b, p, "dt_bias", 0, 1, heads, 1);
-    if (c->use_gate) single(b, p, "g_proj.weight", 1, 2, vd, d);
-    single(b, p, "o_proj.weight", 1, 2, d, vd);
+    add(b, &in, p, "a_proj.weight", 1, 2, heads, d, 1);
+    add(b, &in, p, "b_proj.weight", 1, 2, heads, d, 1);
+    vector(b, p, "A_log", heads);
+    vector(b, p, "dt_bias", heads);
+    if (c->use_gate) matrix(b, p, "g_proj.weight", 1, vd, d);
+    matrix(b, p, "o_proj.weight", 1, d, vd);
     if (is_gdn) {
-        single(b, p, "o_norm.weight", 0, 1, (size_t)c->head_v_dim, 1);
+        vector(b, p, "o_norm.weight", (size_t)c->head_v_dim);
         return;
     }
-    single(b, p, "nats_layer.weight", 1, 2, 2 * (size_t)c->num_nats_head, d);
-    single(b, p, "nats_out_weights_layer.weight", 1, 2, 2 * (size_t)c->num_attn_heads, kd);
-    if (c->use_gate) {
-        single(b, p, "o_norm.weight1", 0, 1, (size_t)c->attn_v_dim, 1);
-        single(b, p, "o_norm.weight2", 0, 1, (size_t)c->attn_v_dim, 1);
-    } else {
-        single(b, p, "o_norm.0.weight", 0, 1, (size_t)c->head_v_dim, 1);
-        single(b, p, "o_norm.1.weight", 0, 1, (size_t)c->attn_v_dim, 1);
-    }
+    /* the gate's rows stay as they are, and in float32: its choice changes everything after it */
+    open_block gate = block_open(b, b->floats, d, 0);
+    add(b, &gate, p, "nats_layer.weight", 1, 2, 2 * (size_t)c->num_nats_head, d, 1);
+    matrix(b, p, "nats_out_weights_layer.weight", 1, 2 * (size_t)c->num_attn_heads, kd);
+    vector(b, p, c->use_gate ? "o_norm.weight1" : "o_norm.0.weight",
+           (size_t)(c->use_gate ? c->attn_v_dim : c->head_v_dim));
+    vector(b, p, c->use_gate ? "o_norm.weight2" : "o_norm.1.weight", (size_t)c->attn_v_dim);
     if (!c->attn_qk_norm) return;
-    single(b, p, "q_norm.weight", 0, 1, (size_t)c->attn_k_dim, 1);
-    single(b, p, "k_norm.weight", 0, 1, (size_t)c->attn_k_dim, 1);
+    vector(b, p, "q_norm.weight", (size_t)c->attn_k_dim);
+    vector(b, p, "k_norm.weight", (size_t)c->attn_k_dim);
 }
 
 static void add_all(builder *b, const natsl_config *c)
 {
     const size_t d = (size_t)c->hidden_size, wide = (size_t)c->intermediate_size, vocab = (size_t)c->vocab_size;
-    single(b, "", "model.embeddings.weight", 0, 2, vocab, d);
-    single(b, "", "model.norm.weight", 0, 1, d, 1);
-    if (!c->tie_word_embeddings) single(b, "", "lm_head.weight", 1, 2, vocab, d);
+    matrix(b, "", "model.embeddings.weight", 0, vocab, d);
+    vector(b, "", "model.norm.weight", d);
+    if (!c->tie_word_embeddings) matrix(b, "", "lm_head.weight", 1, vocab, d);
     for (int i = 0; i < c->num_hidden_layers; i++) {
         char p[40];
         (void)snprintf(p, sizeof p, "model.layers.%d.", i);
-        single(b, p, "attn_norm.weight", 0, 1, d, 1);
-        single(b, p, "mlp_norm.weight", 0, 1, d, 1);
+        vector(b, p, "attn_norm.weight", d);
+        vector(b, p, "mlp_norm.weight", d);
         add_mixer(b, c, p, c->is_gdn[i]);
-        single(b, p, "mlp.gate_proj.weight", 1, 2, wide, d);
-        place(b, b->floats, p, "mlp.up_proj.weight", 1, 2, wide, d, 1); /* right behind: one product */
-        single(b, p, "mlp.down_proj.weight", 1, 2, d, wide);
+        open_block gate_up = block_open(b, b->floats, d, 1);
+        add(b, &gate_up, p, "mlp.gate_proj.weight", 1, 2, wide, d, 1);
+        add(b, &gate_up, p, "mlp.up_proj.weight", 1, 2, wide, d, 1);
+        matrix(b, p, "mlp.down_proj.weight", 1, d, wide);
     }
-    align(b);
+    b->floats = align(b, b->floats);
 }
 
-natsl_status natsl_layout_create(const natsl_config *config, natsl_layout *out)
+/** Gives every block its place in the store. 0: too large. */
+static int place_blocks(natsl_layout *l)
+{
+    size_t at = 0, bytes = 0;
+    int ok = 1;
+    for (size_t i = 0; i < l->n_blocks; i++) {
+        natsl_block *b = &l->blocks[i];
+        b->store = at;
+        ok &= natsl_size_mul(&bytes, b->n, b->k) &&
+              natsl_size_mul(&bytes, bytes, b->matrix ? natsl_storage_bytes(l->type) : sizeof(float)) &&
+              natsl_size_add(&bytes, bytes, ALIGN_BYTES - 1) && natsl_size_add(&at, at, bytes - bytes % ALIGN_BYTES);
+    }
+    l->store_bytes = at;
+    return ok;
+}
+
+natsl_status natsl_layout_create(const natsl_config *config, natsl_storage type, natsl_layout *out)
 {
     builder b = {.ok = 1};
     memset(out, 0, sizeof *out);
@@ -117,41 +162,93 @@ natsl_status natsl_layout_create(const natsl_config *config, natsl_layout *out)
     size_t bytes = 0;
     if (!b.ok || !natsl_size_mul(&bytes, b.floats, sizeof(float)))
         return natsl_fail(NATSL_ERR_INPUT, "the configuration's tensors exceed the address space");
-    const size_t count = b.count;
-    b = (builder){.ok = 1, .tensors = natsl_calloc(count, sizeof *b.tensors, "tensor table")};
-    if (!b.tensors) return NATSL_ERR_NOMEM;
+    natsl_layout l = {.tensors = natsl_calloc(b.count, sizeof *l.tensors, "tensor table"),
+                      .blocks = natsl_calloc(b.n_blocks, sizeof *l.blocks, "tensor table"),
+                      .type = type};
+    if (!l.tensors || !l.blocks) {
+        natsl_layout_free(&l);
+        return NATSL_ERR_NOMEM;
+    }
+    b = (builder){.ok = 1, .tensors = l.tensors, .blocks = l.blocks};
     add_all(&b, config);
-    *out = (natsl_layout){.tensors = b.tensors, .count = b.count, .floats = b.floats};
+    l.count = b.count;
+    l.n_blocks = b.n_blocks;
+    l.floats = b.floats;
+    if (!place_blocks(&l)) {
+        natsl_layout_free(&l);
+        return natsl_fail(NATSL_ERR_INPUT, "the configuration's tensors exceed the address space");
+    }
+    *out = l;
     return NATSL_OK;
 }
 
 void natsl_layout_free(natsl_layout *layout)
 {
     natsl_free(layout->tensors);
+    natsl_free(layout->blocks);
     memset(layout, 0, sizeof *layout);
 }
 
-/** Address of a tensor, NULL when the model has none of that name. `*hint` is where the search starts (and goes on
- * from). */
-static const float *find(const natsl_layout *layout, const float *flat, size_t *hint, const char *format, ...)
-    NATSL_PRINTF(4, 5);
-static const float *find(const natsl_layout *layout, const float *flat, size_t *hint, const char *format, ...)
+void natsl_layout_put(const natsl_layout *layout, const natsl_tensor *tensor, const float *values, void *store)
+{
+    const natsl_block *b = &layout->blocks[tensor->block];
+    char *to = (char *)store + b->store;
+    if (b->matrix) natsl_matrix_put(b->n, b->k, layout->type, to, tensor->row, tensor->shape[0], values);
+    else memcpy(to + tensor->row * b->k * sizeof(float), values, tensor->count * sizeof(float));
+}
+
+void natsl_layout_get(const natsl_layout *layout, const natsl_tensor *tensor, const void *store, float *values)
+{
+    const natsl_block *b = &layout->blocks[tensor->block];
+    const char *from = (const char *)store + b->store;
+    if (!b->matrix) {
+        memcpy(values, from + tensor->row * b->k * sizeof(float), tensor->count * sizeof(float));
+        return;
+    }
+    const natsl_matrix w = {.n = b->n, .k = b->k, .type = layout->type, .data = from};
+    for (size_t j = 0; j < tensor->shape[0]; j++) {
+        for (size_t l = 0; l < b->k; l++) values[j * b->k + l] = natsl_matrix_get(&w, tensor->row + j, l);
+    }
+}
+
+/** Block of a tensor, NULL when the model has none of that name. `*hint` is where the search starts (and goes on from). */
+static const natsl_block *find(const natsl_layout *layout, size_t *hint, const char *format, va_list arguments)
 {
     char name[64];
-    va_list arguments;
-    va_start(arguments, format);
     (void)vsnprintf(name, sizeof name, format, arguments);
-    va_end(arguments);
     for (size_t i = 0; i < layout->count; i++) {
         const size_t k = (*hint + i) % layout->count;
         if (strcmp(layout->tensors[k].name, name) != 0) continue;
         *hint = k;
-        return flat + layout->tensors[k].offset;
+        return &layout->blocks[layout->tensors[k].block];
     }
     return NULL;
 }
 
-natsl_status natsl_weights_bind(const natsl_config *config, const natsl_layout *layout, const float *flat,
+static natsl_matrix find_matrix(const natsl_layout *layout, const void *store, size_t *hint, const char *format, ...)
+    NATSL_PRINTF(4, 5);
+static natsl_matrix find_matrix(const natsl_layout *layout, const void *store, size_t *hint, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    const natsl_block *b = find(layout, hint, format, arguments);
+    va_end(arguments);
+    if (!b) return (natsl_matrix){0};
+    return (natsl_matrix){.n = b->n, .k = b->k, .type = layout->type, .data = (const char *)store + b->store};
+}
+
+static const float *find_rows(const natsl_layout *layout, const void *store, size_t *hint, const char *format, ...)
+    NATSL_PRINTF(4, 5);
+static const float *find_rows(const natsl_layout *layout, const void *store, size_t *hint, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    const natsl_block *b = find(layout, hint, format, arguments);
+    va_end(arguments);
+    return b ? (const float *)(const void *)((const char *)store + b->store) : NULL;
+}
+
+natsl_status natsl_weights_bind(const natsl_config *config, const natsl_layout *layout, const void *store,
                                 natsl_weights *out)
 {
     size_t at = 0;
@@ -159,34 +256,36 @@ natsl_status natsl_weights_bind(const natsl_config *config, const natsl_layout *
     out->layers = natsl_calloc((size_t)config->num_hidden_layers, sizeof *out->layers, "layers");
     if (!out->layers) return NATSL_ERR_NOMEM;
     out->config = *config;
-    out->embeddings = find(layout, flat, &at, "model.embeddings.weight");
-    out->norm = find(layout, flat, &at, "model.norm.weight");
-    out->head = config->tie_word_embeddings ? out->embeddings : find(layout, flat, &at, "lm_head.weight");
+    out->embeddings = find_matrix(layout, store, &at, "model.embeddings.weight");
+    out->norm = find_rows(layout, store, &at, "model.norm.weight");
+    out->head = config->tie_word_embeddings ? out->embeddings : find_matrix(layout, store, &at, "lm_head.weight");
     for (int i = 0; i < config->num_hidden_layers; i++) {
         natsl_layer *l = &out->layers[i];
-#define FIND(name) find(layout, flat, &at, "model.layers.%d." name, i)
+#define MATRIX(name) find_matrix(layout, store, &at, "model.layers.%d." name, i)
+#define ROWS(name)   find_rows(layout, store, &at, "model.layers.%d." name, i)
         l->is_gdn = config->is_gdn[i];
-        l->attn_norm = FIND("attn_norm.weight");
-        l->mlp_norm = FIND("mlp_norm.weight");
-        l->w_in = FIND("attn.q_proj.weight");
-        l->conv = config->use_short_conv ? FIND("attn.q_conv1d.weight") : NULL;
-        l->a_log = FIND("attn.A_log");
-        l->dt_bias = FIND("attn.dt_bias");
-        l->g_proj = config->use_gate ? FIND("attn.g_proj.weight") : NULL;
-        l->o_proj = FIND("attn.o_proj.weight");
+        l->attn_norm = ROWS("attn_norm.weight");
+        l->mlp_norm = ROWS("mlp_norm.weight");
+        l->w_in = MATRIX("attn.q_proj.weight");
+        l->conv = config->use_short_conv ? ROWS("attn.q_conv1d.weight") : NULL;
+        l->a_log = ROWS("attn.A_log");
+        l->dt_bias = ROWS("attn.dt_bias");
+        if (config->use_gate) l->g_proj = MATRIX("attn.g_proj.weight");
+        l->o_proj = MATRIX("attn.o_proj.weight");
         if (l->is_gdn) {
-            l->o_norm = FIND("attn.o_norm.weight");
+            l->o_norm = ROWS("attn.o_norm.weight");
         } else {
-            l->nats = FIND("attn.nats_layer.weight");
-            l->nats_out = FIND("attn.nats_out_weights_layer.weight");
-            l->o_norm1 = config->use_gate ? FIND("attn.o_norm.weight1") : FIND("attn.o_norm.0.weight");
-            l->o_norm2 = config->use_gate ? FIND("attn.o_norm.weight2") : FIND("attn.o_norm.1.weight");
-            l->q_norm = config->attn_qk_norm ? FIND("attn.q_norm.weight") : NULL;
-            l->k_norm = config->attn_qk_norm ? FIND("attn.k_norm.weight") : NULL;
+            l->nats = ROWS("attn.nats_layer.weight");
+            l->nats_out = MATRIX("attn.nats_out_weights_layer.weight");
+            l->o_norm1 = config->use_gate ? ROWS("attn.o_norm.weight1") : ROWS("attn.o_norm.0.weight");
+            l->o_norm2 = config->use_gate ? ROWS("attn.o_norm.weight2") : ROWS("attn.o_norm.1.weight");
+            l->q_norm = config->attn_qk_norm ? ROWS("attn.q_norm.weight") : NULL;
+            l->k_norm = config->attn_qk_norm ? ROWS("attn.k_norm.weight") : NULL;
         }
-        l->w_gate_up = FIND("mlp.gate_proj.weight");
-        l->w_down = FIND("mlp.down_proj.weight");
-#undef FIND
+        l->w_gate_up = MATRIX("mlp.gate_proj.weight");
+        l->w_down = MATRIX("mlp.down_proj.weight");
+#undef MATRIX
+#undef ROWS
     }
     return NATSL_OK;
 }

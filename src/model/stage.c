@@ -3,8 +3,9 @@
 
 #include <string.h>
 
-const char *const natsl_phase_names[NATSL_PHASES] = {"project", "gate",   "local",    "state", "attend",
-                                                     "finish",  "logits", "exchange", "wait"};
+const char *const natsl_phase_names[NATSL_PHASES] = {"norm",  "projections", "convolution", "gate",         "local",
+                                                     "state", "attention",   "mixing",      "feed-forward", "logits",
+                                                     "idle",  "exchange",    "waiting"};
 
 static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 
@@ -27,16 +28,49 @@ natsl_tail_layout natsl_tail_make(const natsl_config *c)
     return t;
 }
 
-size_t natsl_unit_floats(const natsl_config *c)
+size_t natsl_unit_numbers(const natsl_config *c)
 {
     const size_t per_row =
         (size_t)c->num_attn_heads / (size_t)c->num_nats_head * ((size_t)c->attn_k_dim + (size_t)c->attn_v_dim);
     return per_row * (size_t)c->chunk;
 }
 
+size_t natsl_unit_floats(const natsl_config *c, natsl_storage kept)
+{
+    const size_t numbers = natsl_unit_numbers(c);
+    return kept == NATSL_BF16 ? (numbers + 1) / 2 : numbers;
+}
+
+void natsl_unit_put(natsl_storage kept, float *unit, size_t at, size_t count, const float *from)
+{
+    if (kept == NATSL_BF16) natsl_narrow(count, from, (uint16_t *)(void *)unit + at);
+    else memcpy(unit + at, from, count * sizeof *from);
+}
+
+void natsl_unit_get(natsl_storage kept, const float *unit, size_t at, size_t count, float *to)
+{
+    if (kept == NATSL_BF16) natsl_widen(count, (const uint16_t *)(const void *)unit + at, to);
+    else memcpy(to, unit + at, count * sizeof *to);
+}
+
+size_t natsl_room_floats(const natsl_config *c)
+{
+    return ((size_t)c->chunk * ((size_t)c->attn_k_dim + (size_t)c->attn_v_dim) + 15) / 16 * 16;
+}
+
+const float *natsl_unit_head(const natsl_stage *s, const float *unit, size_t a, float *room)
+{
+    const natsl_config *c = s->config;
+    const size_t one = (size_t)c->chunk * ((size_t)c->attn_k_dim + (size_t)c->attn_v_dim);
+    if (s->kept == NATSL_F32) return unit + a * one;
+    natsl_unit_get(s->kept, unit, a * one, one, room);
+    return room;
+}
+
 /** Sizes of the buffers; one place for create, for the memory plan and for overflow checks. */
 typedef struct stage_sizes {
     size_t rows, tiles, chunks, scratch;
+    size_t own;        /* floats of scratch for a kernel */
     size_t row_floats; /* floats per row of all [capacity, .] buffers */
     size_t bytes;
     int ok;
@@ -53,15 +87,19 @@ static stage_sizes sizes_of(const natsl_config *c, int64_t tokens, int threads)
     s.chunks = s.rows / (size_t)grid.chunk + 2;
     const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, heads = (size_t)c->num_v_heads;
     const size_t n_in = 2 * kd + vd + 2 * heads, ha = (size_t)c->num_attn_heads, d = (size_t)c->hidden_size;
-    s.row_floats = n_in + 2 * kd + (c->attn_with_short_conv ? 0 : vd) + 2 * ha + 2 * heads + 2 * vd + 2 * ha +
+    s.row_floats = n_in + kd + (c->attn_with_short_conv ? 0 : vd) + 2 * ha + 2 * heads + 2 * vd + 2 * ha +
                    heads * (1 + 2 * (size_t)NATSL_DELTA_BLOCK);
-    /* xn, out [TILE, D]; y, gate [TILE, vd]; wide [TILE, max(2I, vocabulary tile)]; kernels' own */
-    const size_t wide = max_size(2 * (size_t)c->intermediate_size, NATSL_VOCAB_TILE);
-    const size_t own =
-        max_size(natsl_delta_scratch((size_t)c->head_dim, (size_t)c->head_v_dim), natsl_attn_scratch(NATSL_TILE));
-    s.scratch = (size_t)NATSL_TILE * (2 * d + 2 * vd + wide + 8) + own + 64;
+    /* kernels' own (keys of a tile before they are turned over, too), a head of a unit; xn, out [TILE, D]; y, gate [TILE, vd];
+     * wide [TILE, max(2I, vocabulary tile)] */
+    const size_t wide = max_size(2 * (size_t)c->intermediate_size, NATSL_VOCAB_COLUMNS);
+    s.own = max_size(natsl_delta_scratch((size_t)c->head_dim, (size_t)c->head_v_dim), natsl_attn_scratch(NATSL_TILE));
+    s.own = max_size(max_size(s.own, natsl_linear_scratch()), NATSL_TILE * kd);
+    s.own = (s.own + 15) / 16 * 16; /* what follows stays on cache lines */
+    s.scratch = s.own + natsl_room_floats(c) + (size_t)NATSL_TILE * (2 * d + 2 * vd + wide + 8) + 64;
     size_t bytes = 0, part = 0;
     s.ok &= natsl_size_mul(&bytes, s.rows, s.row_floats * sizeof(float));
+    s.ok &=
+        natsl_size_mul(&part, s.chunks * (size_t)c->chunk, kd * sizeof(float)) && natsl_size_add(&bytes, bytes, part);
     s.ok &= natsl_size_mul(&part, s.scratch * sizeof(float), (size_t)threads) && natsl_size_add(&bytes, bytes, part);
     s.ok &= natsl_size_mul(&part, (s.tiles + 1) * sizeof(float), (size_t)c->conv_size * (2 * kd + vd)) &&
             natsl_size_add(&bytes, bytes, part);
@@ -75,8 +113,8 @@ size_t natsl_stage_bytes(const natsl_config *config, int64_t tokens, int threads
     return s.ok ? s.bytes : 0;
 }
 
-natsl_status natsl_stage_create(const natsl_weights *weights, const natsl_kernels *kernels, int64_t tokens, int threads,
-                                natsl_stage *stage)
+natsl_status natsl_stage_create(const natsl_weights *weights, const natsl_kernels *kernels, natsl_storage kept,
+                                int64_t tokens, int threads, natsl_stage *stage)
 {
     const natsl_config *c = &weights->config;
     const stage_sizes s = sizes_of(c, tokens, threads);
@@ -85,6 +123,7 @@ natsl_status natsl_stage_create(const natsl_weights *weights, const natsl_kernel
     stage->weights = weights;
     stage->config = c;
     stage->kernels = kernels;
+    stage->kept = kept;
     stage->grid = natsl_grid_make(c->chunk);
     stage->threads = threads;
     stage->capacity = s.rows;
@@ -94,13 +133,12 @@ natsl_status natsl_stage_create(const natsl_weights *weights, const natsl_kernel
     const size_t ha = (size_t)c->num_attn_heads;
     stage->conv_channels = 2 * kd + vd;
     stage->n_in = stage->conv_channels + 2 * heads;
-    stage->scratch_floats = s.scratch;
+    stage->scratch_own = s.own;
     const struct {
         float **where;
         size_t width;
     } rows[] = {{&stage->qkv, stage->n_in},
                 {&stage->qa, kd},
-                {&stage->ka, kd},
                 {&stage->va, c->attn_with_short_conv ? 0 : vd},
                 {&stage->mix, 2 * ha},
                 {&stage->log_decay, heads},
@@ -115,6 +153,8 @@ natsl_status natsl_stage_create(const natsl_weights *weights, const natsl_kernel
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (!(*rows[i].where = natsl_alloc(s.rows, rows[i].width * sizeof(float), "a stage's rows"))) goto nomem;
     }
+    if (!(stage->ka = natsl_alloc(s.chunks * (size_t)c->chunk, kd * sizeof(float), "a stage's keys"))) goto nomem;
+    if (!(stage->clocks = natsl_calloc((size_t)threads, sizeof *stage->clocks, "clocks"))) goto nomem;
     if (!(stage->tiles = natsl_alloc(s.tiles, sizeof(natsl_tile), "tiles"))) goto nomem;
     if (!(stage->tails = natsl_alloc((s.tiles + 1) * (size_t)c->conv_size, stage->conv_channels * sizeof(float),
                                      "convolution halos")))
@@ -141,11 +181,28 @@ void natsl_stage_free(natsl_stage *stage)
         for (int i = 0; i < stage->threads; i++) natsl_free(stage->scratch[i]);
     }
     natsl_free(stage->scratch);
+    natsl_free(stage->clocks);
     natsl_free(stage->tiles);
     natsl_free(stage->keep);
     natsl_free(stage->pool);
     memset(stage, 0, sizeof *stage);
 }
+
+void natsl_stage_seconds(const natsl_stage *s, double *out)
+{
+    double counted = 0.0;
+    for (int p = 0; p < NATSL_PHASES; p++) {
+        double sum = 0.0;
+        for (int i = 0; i < s->threads; i++) sum += s->clocks[i].s[p];
+        counted += sum;
+        out[p] = s->seconds[p] + sum / s->threads;
+    }
+    const double idle = s->regions_s - counted / s->threads;
+    out[NATSL_PHASE_IDLE] += idle > 0.0 ? idle : 0.0;
+}
+
+float *natsl_stage_scratch(const natsl_stage *s, int thread) { return s->scratch[thread]; }
+float *natsl_stage_room(const natsl_stage *s, int thread) { return s->scratch[thread] + s->scratch_own; }
 
 void natsl_stage_set(natsl_stage *s, int64_t window_begin, int64_t window_end, int64_t first, int64_t last)
 {
@@ -196,14 +253,16 @@ void natsl_stage_pack(const natsl_stage *s, int64_t chunk, size_t n, float *unit
     const size_t rows = (size_t)c->chunk, dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim;
     const size_t group = (size_t)c->num_attn_heads / (size_t)c->num_nats_head, kd = (size_t)c->key_dim;
     const size_t row0 = (size_t)((s->chunk0 + chunk) * s->grid.chunk - s->base);
+    const float *keys = s->ka + (size_t)chunk * kd * rows;
+    size_t at = 0;
     const float *values = s->va;
     size_t ldv = (size_t)c->value_dim;
     if (c->attn_with_short_conv) values = s->qkv + 2 * kd, ldv = s->n_in;
     for (size_t h = n * group; h < (n + 1) * group; h++) {
-        for (size_t i = 0; i < rows; i++, unit += dk)
-            memcpy(unit, s->ka + (row0 + i) * kd + h * dk, dk * sizeof(float));
-        for (size_t i = 0; i < rows; i++, unit += dv)
-            memcpy(unit, values + (row0 + i) * ldv + h * dv, dv * sizeof(float));
+        natsl_unit_put(s->kept, unit, at, dk * rows, keys + h * dk * rows);
+        at += dk * rows;
+        for (size_t i = 0; i < rows; i++, at += dv)
+            natsl_unit_put(s->kept, unit, at, dv, values + (row0 + i) * ldv + h * dv);
     }
 }
 
@@ -229,7 +288,8 @@ void natsl_stage_rows_load(natsl_stage *s, const natsl_layer *layer, const float
     copy_rows(s->log_decay + row0 * heads, heads, tail + tl->log_decay, heads, heads, rows);
     copy_rows(s->beta + row0 * heads, heads, tail + tl->beta, heads, heads, rows);
     if (layer->is_gdn) return;
-    copy_rows(s->ka + row0 * kd, kd, tail + tl->ka, kd, kd, rows);
+    const size_t chunk = (size_t)c->chunk; /* the open chunk is the run's first */
+    copy_rows(s->ka, chunk, tail + tl->ka, chunk, rows, kd);
     if (!c->attn_with_short_conv) copy_rows(s->va + row0 * vd, vd, tail + tl->va, vd, vd, rows);
 }
 
@@ -247,7 +307,8 @@ void natsl_stage_rows_save(const natsl_stage *s, const natsl_layer *layer, float
     copy_rows(tail + tl->log_decay, heads, s->log_decay + row0 * heads, heads, heads, rows);
     copy_rows(tail + tl->beta, heads, s->beta + row0 * heads, heads, heads, rows);
     if (layer->is_gdn) return;
-    copy_rows(tail + tl->ka, kd, s->ka + row0 * kd, kd, kd, rows);
+    const size_t chunk = (size_t)c->chunk; /* the open chunk is the run's last */
+    copy_rows(tail + tl->ka, chunk, s->ka + (size_t)(s->n_chunks - 1) * kd * chunk, chunk, rows, kd);
     const float *values = c->attn_with_short_conv ? qkv + 2 * kd : s->va + row0 * vd;
     copy_rows(tail + tl->va, vd, values, c->attn_with_short_conv ? n_in : vd, vd, rows);
 }

@@ -21,7 +21,8 @@
 typedef enum natsl_route_kind { NATSL_ROUTE_LEARNED = 0, NATSL_ROUTE_SOFTMAX, NATSL_ROUTE_LINEAR } natsl_route_kind;
 
 /** Columns of the vocabulary per product when scoring: wide enough for the product, small enough for the cache. */
-#define NATSL_VOCAB_TILE 1024
+#define NATSL_VOCAB_TILE    1024
+#define NATSL_VOCAB_COLUMNS (NATSL_VOCAB_TILE - NATSL_PANEL + NATSL_PANEL_MOST) /* the last tile may be wider */
 
 /** Columns of a value head that one item of the state phase carries through the chunks. */
 #define NATSL_STATE_COLUMNS 128
@@ -31,30 +32,41 @@ typedef struct natsl_tile {
     int64_t begin, end, first, last;
 } natsl_tile;
 
-/** Seconds spent per phase, summed over layers. */
+/** What time is spent on, summed over layers. */
 typedef enum natsl_phase {
-    NATSL_PHASE_PROJECT = 0,
-    NATSL_PHASE_GATE,
-    NATSL_PHASE_LOCAL,
-    NATSL_PHASE_STATE,
-    NATSL_PHASE_ATTEND,
-    NATSL_PHASE_FINISH,
-    NATSL_PHASE_LOGITS,
-    NATSL_PHASE_EXCHANGE,
-    NATSL_PHASE_WAIT,
+    NATSL_PHASE_NORM = 0, /* norms of a layer's input rows */
+    NATSL_PHASE_PROJECT,  /* input, gate and output projections */
+    NATSL_PHASE_CONV,  /* short convolution, head norms, decays: what lies between projections and the two operations */
+    NATSL_PHASE_GATE,  /* which operation a chunk gets */
+    NATSL_PHASE_LOCAL, /* the delta rule inside blocks, before a state is known */
+    NATSL_PHASE_STATE, /* the delta rule's state through the chunks */
+    NATSL_PHASE_ATTEND,       /* softmax attention, own chunk and kept ones */
+    NATSL_PHASE_MIX,          /* norms and weights of the two answers */
+    NATSL_PHASE_FEED_FORWARD, /* the products and the activation of the feed-forward part */
+    NATSL_PHASE_LOGITS,       /* scores over the vocabulary */
+    NATSL_PHASE_IDLE,         /* threads with nothing left to do while others of the rank work */
+    NATSL_PHASE_EXCHANGE,     /* packing and handing over what other ranks need */
+    NATSL_PHASE_WAIT,         /* for other ranks */
     NATSL_PHASES
 } natsl_phase;
 extern const char *const natsl_phase_names[NATSL_PHASES];
 
+/** A thread's seconds by phase, on cache lines of its own. */
+typedef struct natsl_clock {
+    double s[NATSL_PHASES], mark;
+    char apart[64];
+} natsl_clock;
+
 /** What a layer remembers at the end of a window, as offsets (in floats) into one flat buffer, so that it travels in one
  * message. Rows of the open chunk: unit keys, values, log decay, beta; attention keys and values for NAtS-L layers. */
 typedef struct natsl_tail_layout {
-    size_t state;                         /* [Hv, dk, dv] at the start of the open chunk */
-    size_t current;                       /* [Hv, dk, dv] after the last token */
-    size_t halo;                          /* [conv_size-1, 2*key_dim+value_dim] raw rows, oldest first */
-    size_t pool;                          /* [D] sum of the open chunk's normed rows */
-    size_t fixed;                         /* floats up to here: all that a complete chunk leaves behind */
-    size_t k, v, log_decay, beta, ka, va; /* [chunk, .] rows of the open chunk */
+    size_t state;                     /* [Hv, dk, dv] at the start of the open chunk */
+    size_t current;                   /* [Hv, dk, dv] after the last token */
+    size_t halo;                      /* [conv_size-1, 2*key_dim+value_dim] raw rows, oldest first */
+    size_t pool;                      /* [D] sum of the open chunk's normed rows */
+    size_t fixed;                     /* floats up to here: all that a complete chunk leaves behind */
+    size_t k, v, log_decay, beta, va; /* [chunk, .] rows of the open chunk */
+    size_t ka;                        /* [key_dim, chunk] its attention keys, turned over */
     size_t floats;
 } natsl_tail_layout;
 
@@ -76,27 +88,35 @@ typedef struct natsl_stage {
     int64_t n_chunks; /* chunks touched, an open one included */
 
     /* [capacity, .] */
-    float *qkv;          /* n_in: raw projections, then convolved; q and k end as unit rows */
-    float *qa, *ka, *va; /* attention's queries and keys [key_dim]; values [value_dim] only when not shared with qkv */
-    float *mix;          /* [2*Ha] */
-    float *log_decay, *beta; /* [Hv] */
-    float *o, *oa;           /* [value_dim] outputs of the delta rule and of attention */
-    float *top, *sum;        /* [Ha] running softmax */
-    float *g, *t, *a;        /* [Hv, capacity], [Hv, capacity, block] twice */
-    float *tails;            /* [tiles + 1, conv_size-1, conv_channels] raw rows before each tile */
-    uint8_t *keep;           /* [chunks, Hn] */
-    float *pool;             /* [D] of the open chunk */
-    float **scratch;         /* [threads] */
-    size_t scratch_floats;
-    double seconds[NATSL_PHASES];
+    float *qkv;                   /* n_in: raw projections, then convolved; q and k end as unit rows */
+    float *qa, *va;               /* attention's queries [key_dim]; values [value_dim] only when not shared with qkv */
+    float *ka;                    /* attention's keys, chunk by chunk turned over: [chunks, key_dim, chunk] */
+    float *mix;                   /* [2*Ha] */
+    float *log_decay, *beta;      /* [Hv] */
+    float *o, *oa;                /* [value_dim] outputs of the delta rule and of attention */
+    float *top, *sum;             /* [Ha] running softmax */
+    float *g, *t, *a;             /* [Hv, capacity], [Hv, capacity, block] twice */
+    float *tails;                 /* [tiles + 1, conv_size-1, conv_channels] raw rows before each tile */
+    uint8_t *keep;                /* [chunks, Hn] */
+    float *pool;                  /* [D] of the open chunk */
+    float **scratch;              /* [threads] */
+    size_t scratch_own;           /* floats of it for kernels */
+    natsl_storage kept;           /* how units hold keys and values */
+    natsl_clock *clocks;          /* [threads] */
+    double regions_s;             /* spent in parallel regions */
+    double seconds[NATSL_PHASES]; /* of the calling thread, outside of them */
 } natsl_stage;
+
+/** Seconds by phase so far: means over threads, idle included, so that they add up to this rank's time (but for what nobody
+ * counts). out [NATSL_PHASES]. */
+void natsl_stage_seconds(const natsl_stage *stage, double *out);
 
 /** Bytes of a stage's buffers for runs of up to `tokens` new tokens. 0 when it overflows. Not collective. */
 size_t natsl_stage_bytes(const natsl_config *config, int64_t tokens, int threads);
 
 /** Creates the buffers for runs of up to `tokens` new tokens. NATSL_ERR_NOMEM. Release with natsl_stage_free. */
-natsl_status natsl_stage_create(const natsl_weights *weights, const natsl_kernels *kernels, int64_t tokens, int threads,
-                                natsl_stage *stage);
+natsl_status natsl_stage_create(const natsl_weights *weights, const natsl_kernels *kernels, natsl_storage kept,
+                                int64_t tokens, int threads, natsl_stage *stage);
 void natsl_stage_free(natsl_stage *stage);
 
 /** Takes the run [first,last) of the window [window_begin,window_end) in hand. first is a chunk multiple, or the window's
@@ -124,11 +144,25 @@ void natsl_stage_local(natsl_stage *stage, const natsl_layer *layer, const float
 void natsl_stage_state(natsl_stage *stage, const natsl_layer *layer, size_t h0, size_t h1, float *state,
                        float *current);
 
-/** Floats of one kept unit: a chunk's attention keys and values of one gate head: for each of its Ha/Hn attention heads keys
- * [chunk,attn_k_dim], then values [chunk,attn_v_dim]. */
-size_t natsl_unit_floats(const natsl_config *config);
+/** Numbers in one kept unit: a chunk's attention keys and values of one gate head: for each of its Ha/Hn attention heads keys
+ * turned over [attn_k_dim,chunk], then values [chunk,attn_v_dim]; and the floats of memory that they take (bfloat16: half,
+ * rounded up). */
+size_t natsl_unit_numbers(const natsl_config *config);
+size_t natsl_unit_floats(const natsl_config *config, natsl_storage kept);
+/** Numbers of float32 into a unit, from its number `at` on, and back. */
+void natsl_unit_put(natsl_storage kept, float *unit, size_t at, size_t count, const float *from);
+void natsl_unit_get(natsl_storage kept, const float *unit, size_t at, size_t count, float *to);
 /** Copies gate head n's keys and values of complete chunk `chunk` (index within the run) into unit. After local. */
 void natsl_stage_pack(const natsl_stage *stage, int64_t chunk, size_t n, float *unit);
+/** Keys of attention head a (within its gate head) in a unit: float32 [attn_k_dim,chunk], values [chunk,attn_v_dim] right behind.
+ * In place, or widened into room [chunk*(attn_k_dim+attn_v_dim)]. */
+const float *natsl_unit_head(const natsl_stage *stage, const float *unit, size_t a, float *room);
+/** Floats of that room, rounded up to cache lines. */
+size_t natsl_room_floats(const natsl_config *config);
+/** Where natsl_unit_head's room lies in a thread's scratch: behind what a kernel needs. */
+float *natsl_stage_room(const natsl_stage *stage, int thread);
+/** Scratch of a thread for any kernel on up to NATSL_TILE rows. */
+float *natsl_stage_scratch(const natsl_stage *stage, int thread);
 
 /** `count` kept units of gate head n into the softmax of every row after their chunk. chunks [count]: their global chunk
  * indices, or NULL: all lie before the window. */

@@ -12,7 +12,7 @@ int main(int argc, char **argv)
     MPI_Init(&argc, &argv);
     const int64_t n = argc == 3 ? (int64_t)strnlen(argv[2], 4096) : 0;
     for (int64_t i = 0; i < n; i++) tokens[i] = (unsigned char)argv[2][i];
-    natsl_status st = n ? natsl_model_open(MPI_COMM_WORLD, argv[1], &model) : NATSL_ERR_USAGE;
+    natsl_status st = n ? natsl_model_open(MPI_COMM_WORLD, argv[1], NATSL_F32, &model) : NATSL_ERR_USAGE;
     if (st == NATSL_OK) st = natsl_context_create(MPI_COMM_WORLD, model, NULL, &context);
     if (st == NATSL_OK) st = natsl_context_extend_array(context, n, tokens, logprobs);
     double sum = 0.0;

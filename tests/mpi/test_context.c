@@ -56,7 +56,7 @@ static double *dataset(const char *path, const char *name, size_t *count)
 static natsl_model *open_model(MPI_Comm comm, const char *path)
 {
     natsl_model *m = NULL;
-    const natsl_status st = natsl_model_open(comm, path, &m);
+    const natsl_status st = natsl_model_open(comm, path, NATSL_F32, &m);
     if (st != NATSL_OK) {
         fprintf(stderr, "%s\n", natsl_error_text());
         MPI_Abort(MPI_COMM_WORLD, 1);
@@ -93,7 +93,7 @@ static void make_model(const char *json, uint64_t seed, const char *path)
         natsl_config c;
         natsl_layout layout;
         natsl_status st = natsl_config_parse(json, strlen(json), "test", &c);
-        if (st == NATSL_OK) st = natsl_layout_create(&c, &layout);
+        if (st == NATSL_OK) st = natsl_layout_create(&c, NATSL_F32, &layout);
         float *flat = st == NATSL_OK ? must(calloc(layout.floats, sizeof *flat)) : NULL;
         for (size_t i = 0; st == NATSL_OK && i < layout.count; i++) {
             const natsl_tensor *t = &layout.tensors[i];

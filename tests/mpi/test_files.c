@@ -94,7 +94,7 @@ static void write_model(const char *path, const char *json, const char *tokenize
 {
     const natsl_config c = config_of(json);
     natsl_layout l;
-    CU_ASSERT_EQUAL(natsl_layout_create(&c, &l), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_layout_create(&c, NATSL_F32, &l), NATSL_OK);
     float *w = must(malloc(l.floats * sizeof *w));
     natsl_init_weights(&c, &l, 5, w);
     EXPECT(natsl_model_file_write(path, &c, tokenizer, "made by a test", &l, w) == NATSL_OK, "%s", natsl_error_text());
@@ -107,10 +107,13 @@ static natsl_status read_model(const char *path, natsl_model_info *info, float *
     natsl_layout l;
     natsl_status st = natsl_model_file_info(path, info);
     if (st != NATSL_OK) return st;
-    if (natsl_layout_create(&info->config, &l) != NATSL_OK) return NATSL_ERR_INTERNAL;
+    if (natsl_layout_create(&info->config, NATSL_F32, &l) != NATSL_OK) return NATSL_ERR_INTERNAL;
     *count = l.floats;
     *weights = must(calloc(l.floats, sizeof **weights));
-    st = natsl_model_file_read(path, &l, *weights);
+    void *store = must(calloc(l.store_bytes, 1));
+    st = natsl_model_file_read(path, &l, store);
+    for (size_t i = 0; i < l.count; i++) natsl_layout_get(&l, &l.tensors[i], store, *weights + l.tensors[i].offset);
+    free(store);
     natsl_layout_free(&l);
     return st;
 }
@@ -130,7 +133,7 @@ static void test_model_round_trip(void)
         EXPECT(read_model(at("m.h5"), &info, &got, &count) == NATSL_OK, "%s", natsl_error_text());
         CU_ASSERT_EQUAL(memcmp(&info.config, &c, sizeof c), 0);
         CU_ASSERT_STRING_EQUAL(info.tokenizer, kinds[k]);
-        CU_ASSERT_EQUAL(natsl_layout_create(&c, &l), NATSL_OK);
+        CU_ASSERT_EQUAL(natsl_layout_create(&c, NATSL_F32, &l), NATSL_OK);
         CU_ASSERT_EQUAL(count, l.floats);
         float *want = must(malloc(l.floats * sizeof *want));
         natsl_init_weights(&c, &l, 5, want);
@@ -158,7 +161,7 @@ static void test_golden_models(void)
         (void)snprintf(path, sizeof path, "%s/%s-model.h5", NATSL_GOLDEN_DIR, names[k]);
         EXPECT(read_model(path, &info, &got, &count) == NATSL_OK, "%s", natsl_error_text());
         CU_ASSERT_STRING_EQUAL(info.tokenizer, "none");
-        if (!got || natsl_layout_create(&info.config, &l) != NATSL_OK) continue;
+        if (!got || natsl_layout_create(&info.config, NATSL_F32, &l) != NATSL_OK) continue;
         const hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
         for (size_t i = 0; i < l.count; i++) {
             char name[64];
@@ -253,7 +256,7 @@ static void test_model_variants(void)
         replace(file, TENSOR, cases[i].type, 1, shape, cases[i].value, cases[i].layout);
         H5Fclose(file);
         EXPECT(read_model(at("m.h5"), &info, &w, &count) == NATSL_OK, "case %zu: %s", i, natsl_error_text());
-        if (!w || natsl_layout_create(&info.config, &l) != NATSL_OK) continue;
+        if (!w || natsl_layout_create(&info.config, NATSL_F32, &l) != NATSL_OK) continue;
         while (k < l.count && strcmp(l.tensors[k].name, "model.layers.1.attn.q_norm.weight") != 0) k++;
         EXPECT(k < l.count && w[l.tensors[k].offset + 3] == (float)cases[i].value, "case %zu", i);
         natsl_layout_free(&l);
@@ -884,7 +887,7 @@ static void test_disk_full(void)
     if (world_rank == 0) {
         for (rlim_t bytes = 1000; bytes < 60000; bytes += 12000) {
             natsl_layout l;
-            CU_ASSERT_EQUAL(natsl_layout_create(&c, &l), NATSL_OK);
+            CU_ASSERT_EQUAL(natsl_layout_create(&c, NATSL_F32, &l), NATSL_OK);
             float *w = must(calloc(l.floats, sizeof *w));
             limit_files(bytes);
             failed_with(natsl_model_file_write(at("full.h5"), &c, "byte", NULL, &l, w), NATSL_ERR_IO, "full.h5",

@@ -32,7 +32,7 @@ static void test_exp(void)
             keys[3] = -87.5f; /* subnormal result */
             memset(acc, 0, sizeof acc);
             float query = 1.0f, top = 0.0f, sum = 0.0f;
-            kernel_sets[set]->attn_block(1, N, 1, N, &query, 1, keys, 1, unit, N, 1.0f, -1, &top, &sum, 1, acc, N,
+            kernel_sets[set]->attn_block(1, N, 1, N, &query, 1, keys, N, unit, N, 1.0f, -1, &top, &sum, 1, acc, N,
                                          scratch);
             for (size_t j = 0; j < N; ++j) check_value(&c, round, j, (double)acc[j], exp((double)keys[j]));
             check_true(&c, acc[0] == 1.0f && acc[1] == 0.0f && acc[2] == 0.0f, "e^0 = 1, e^-inf = 0 exactly");
@@ -41,33 +41,101 @@ static void test_exp(void)
     }
 }
 
+/** w [n,k] as panels of the type; free with free(). Every element is put in its place by itself. */
+static natsl_matrix matrix_of(const buf *w, natsl_storage type)
+{
+    natsl_matrix m = {.n = w->rows, .k = w->cols, .type = type};
+    void *data = aligned_alloc(64, (w->rows * w->cols * natsl_storage_bytes(type) + 127) / 64 * 64);
+    if (data == NULL) abort();
+    for (size_t j = 0; j < w->rows; ++j) natsl_matrix_put(w->rows, w->cols, type, data, j, 1, w->p + j * w->ld);
+    m.data = data;
+    return m;
+}
+
+static void test_matrix(void)
+{
+    static const struct {
+        float in, out;
+    } cases[] = {{0.0f, 0.0f},
+                 {1.0f, 1.0f},
+                 {1.00390625f, 1.0f},       /* half way between 1 and 1 + 2^-7: to even */
+                 {1.01171875f, 1.015625f},  /* half way between 1 + 2^-7 and 1 + 2^-6: to even */
+                 {1.00390637f, 1.0078125f}, /* just above half way */
+                 {-3.4e38f, -0x1.fep127f},  /* no infinity from a finite number */
+                 {0x1p-130f, 0x1p-130f},    /* subnormal */
+                 {INFINITY, INFINITY}};
+    for (size_t i = 0; i < COUNT(cases); ++i) CU_ASSERT(natsl_from_bf16(natsl_to_bf16(cases[i].in)) == cases[i].out);
+    CU_ASSERT(isnan(natsl_from_bf16(natsl_to_bf16(NAN))));
+    static const size_t rows[] = {1, 16, 63, 64, 65, 127, 128, 200};
+    for (size_t i = 0; i < COUNT(rows) * 2; ++i) { /* all panels together are the matrix, each element once */
+        buf w = buf_random(rows[i / 2], 5, 0, 0, i + 1, 1.0);
+        natsl_matrix m = matrix_of(&w, i % 2 ? NATSL_BF16 : NATSL_F32);
+        size_t covered = 0, wrong = 0;
+        for (size_t p = 0; p < natsl_panels(m.n); ++p) {
+            size_t width = natsl_panel_end(m.n, p) - p * NATSL_PANEL;
+            covered += width;
+            CU_ASSERT(width <= NATSL_PANEL_MOST && (width >= NATSL_PANEL || natsl_panels(m.n) == 1));
+        }
+        for (size_t j = 0; j < m.n; ++j)
+            for (size_t l = 0; l < 5; ++l) {
+                float v = buf_at(&w, j, l);
+                wrong += natsl_matrix_get(&m, j, l) != (i % 2 ? natsl_from_bf16(natsl_to_bf16(v)) : v);
+            }
+        CU_ASSERT_EQUAL(covered, m.n);
+        CU_ASSERT_EQUAL(wrong, 0);
+        free((void *)(uintptr_t)m.data);
+        buf_free(&w);
+    }
+    buf x = buf_random(70, 33, 3, 0, 4, 1.0), y = buf_make(33, 70, 2, 0);
+    natsl_transpose(70, 33, x.p, x.ld, y.p, y.ld);
+    size_t wrong = buf_spoiled(&y);
+    for (size_t i = 0; i < 70; ++i)
+        for (size_t j = 0; j < 33; ++j) wrong += buf_at(&y, j, i) != buf_at(&x, i, j);
+    CU_ASSERT_EQUAL(wrong, 0);
+    buf_free(&x);
+    buf_free(&y);
+}
+
+/* y from all panels at once, and from each panel alone: the same numbers, and in the fast set the same bits. */
 static void test_linear(void)
 {
-    static const size_t shapes[][3] = {{0, 3, 4}, {3, 0, 4},   {3, 4, 0},    {1, 1, 1},      {1, 70, 300},  {2, 3, 5},
-                                       {7, 1, 9}, {17, 33, 1}, {64, 65, 66}, {63, 12, 1024}, {256, 96, 64}, {1, 1, 0}};
-    for (size_t i = 0; i < COUNT(shapes) * 2; ++i) {
-        size_t m = shapes[i / 2][0], n = shapes[i / 2][1], k = shapes[i / 2][2];
+    static const size_t shapes[][3] = {{0, 3, 4},     {3, 0, 4},       {3, 4, 0},     {1, 1, 1},     {1, 70, 300},
+                                       {2, 3, 5},     {7, 1, 9},       {17, 33, 1},   {64, 65, 66},  {63, 12, 1024},
+                                       {256, 96, 64}, {1, 1, 0},       {1, 200, 513}, {3, 130, 700}, {4, 130, 700},
+                                       {5, 64, 1100}, {100, 127, 1030}};
+    for (size_t i = 0; i < COUNT(shapes) * 4; ++i) {
+        size_t m = shapes[i / 4][0], n = shapes[i / 4][1], k = shapes[i / 4][2];
         int accumulate = i % 2 == 1;
         buf x = buf_random(m, k, 3, 0, i + 1, 1.0), w = buf_random(n, k, 0, 0, i + 2, 1.0);
-        buf start = buf_random(m, n, 5, 0, i + 3, 1.0);
+        buf start = buf_random(m, n, 5, 0, i + 3, 1.0), scratch = buf_make(1, natsl_linear_scratch(), 0, 0);
+        natsl_matrix matrix = matrix_of(&w, i / 2 % 2 ? NATSL_BF16 : NATSL_F32);
         double *want = doubles(m * n);
         for (size_t r = 0; r < m; ++r)
             for (size_t c = 0; c < n; ++c) {
                 double s = accumulate ? (double)buf_at(&start, r, c) : 0.0;
-                for (size_t l = 0; l < k; ++l) s += (double)buf_at(&x, r, l) * (double)buf_at(&w, c, l);
+                for (size_t l = 0; l < k; ++l) s += (double)buf_at(&x, r, l) * (double)natsl_matrix_get(&matrix, c, l);
                 want[r * n + c] = s;
             }
         for (size_t set = 0; set < 2; ++set) {
             check c = check_begin(kernel_sets[set]->name, "linear", i, TOL_PRODUCT);
             buf y = accumulate ? buf_copy(&start) : buf_make(m, n, 5, 0); /* NaN: y is not to be read */
-            kernel_sets[set]->linear(m, n, k, x.p, x.ld, w.p, y.p, y.ld, accumulate);
+            buf apart = buf_copy(&y);
+            kernel_sets[set]->linear(m, &matrix, 0, natsl_panels(n), x.p, x.ld, y.p, y.ld, accumulate, scratch.p);
             check_rows(&c, &y, want);
+            for (size_t p = 0; p < natsl_panels(n); ++p)
+                kernel_sets[set]->linear(m, &matrix, p, p + 1, x.p, x.ld, apart.p + p * NATSL_PANEL, apart.ld,
+                                         accumulate, scratch.p);
+            check_true(&c, memcmp(y.base, apart.base, y.total * sizeof(float)) == 0, "bits depend on the panels");
+            check_true(&c, buf_spoiled(&scratch) == 0, "wrote beyond its scratch");
             check_end(&c);
             buf_free(&y);
+            buf_free(&apart);
         }
         buf_free(&x);
         buf_free(&w);
         buf_free(&start);
+        buf_free(&scratch);
+        free((void *)(uintptr_t)matrix.data);
         free(want);
     }
 }
@@ -358,10 +426,11 @@ static void test_swiglu_embed(void)
     }
     static const int32_t ids[6] = {4, 0, 4, 1, 3, 2};
     buf table = buf_random(5, 19, 0, 0, 9, 1.0);
+    natsl_matrix panels = matrix_of(&table, NATSL_F32);
     for (size_t set = 0; set < 2; ++set) {
         check c = check_begin(kernel_sets[set]->name, "embed", 0, TOL_EXACT);
         buf y = buf_make(6, 19, 2, 0);
-        kernel_sets[set]->embed(6, 19, ids, table.p, y.p, y.ld);
+        kernel_sets[set]->embed(6, &panels, ids, y.p, y.ld);
         for (size_t r = 0; r < 6; ++r)
             for (size_t j = 0; j < 19; ++j)
                 check_value(&c, r, j, (double)buf_at(&y, r, j), (double)buf_at(&table, (size_t)ids[r], j));
@@ -370,6 +439,7 @@ static void test_swiglu_embed(void)
         buf_free(&y);
     }
     buf_free(&table);
+    free((void *)(uintptr_t)panels.data);
 }
 
 /* One row-wise kernel on rows i0 .. i0+m of fixed inputs; the rows' results go to y. */
@@ -494,6 +564,7 @@ int main(void)
 {
     static const test_entry tests[] = {
         {"exp over its range", test_exp},
+        {"matrix", test_matrix},
         {"linear", test_linear},
         {"rms_norm, l2_norm", test_norms},
         {"short_conv", test_conv},

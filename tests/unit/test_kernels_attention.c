@@ -18,14 +18,14 @@ static problem problem_make(size_t m, size_t n, size_t dk, size_t dv, ptrdiff_t 
 {
     problem p = {.m = m, .n = n, .dk = dk, .dv = dv, .edge = edge, .scale = (float)(1.0 / sqrt((double)dk))};
     p.q = buf_random(m, dk, 3, 0, seed, 3.0);
-    p.k = buf_random(n, dk, 5, 0, seed + 1, 3.0);
+    p.k = buf_random(dk, n, 5, 0, seed + 1, 3.0); /* key j is column j */
     p.v = buf_random(n, dv, 7, 0, seed + 2, 1.0);
     if (kind != SCORES_SMALL) { /* integers: scores of +-1e4 without a rounding, so that the tolerance stays the same */
         p.scale = 2.0f;
         for (size_t i = 0; i < m * p.q.ld; ++i)
             if (i % p.q.ld < dk) p.q.p[i] = kind == SCORES_EQUAL ? 0.0f : roundf(p.q.p[i] * 5.0f);
-        for (size_t i = 0; i < n * p.k.ld; ++i)
-            if (i % p.k.ld < dk) p.k.p[i] = roundf(p.k.p[i] * 10.0f);
+        for (size_t i = 0; i < dk * p.k.ld; ++i)
+            if (i % p.k.ld < n) p.k.p[i] = roundf(p.k.p[i] * 10.0f);
     }
     p.o = doubles(m * dv);
     double *w = doubles(n);
@@ -34,7 +34,7 @@ static problem problem_make(size_t m, size_t n, size_t dk, size_t dv, ptrdiff_t 
         double top = -INFINITY, sum = 0.0;
         for (size_t j = 0; j < seen; ++j) {
             w[j] = 0.0;
-            for (size_t l = 0; l < dk; ++l) w[j] += (double)buf_at(&p.q, i, l) * (double)buf_at(&p.k, j, l);
+            for (size_t l = 0; l < dk; ++l) w[j] += (double)buf_at(&p.q, i, l) * (double)buf_at(&p.k, l, j);
             w[j] *= (double)p.scale;
             top = fmax(top, w[j]);
         }
@@ -89,7 +89,7 @@ static void add_keys(const natsl_kernels *set, const problem *p, size_t from, si
         size_t skip = p->edge >= 0 && (size_t)p->edge < j ? j - (size_t)p->edge : 0; /* rows that see nothing of it */
         if (skip >= p->m && p->m > 0) break;
         ptrdiff_t causal = p->edge < 0 ? -1 : (ptrdiff_t)((size_t)p->edge + skip - j);
-        set->attn_block(p->m - skip, n, p->dk, p->dv, p->q.p + skip * p->q.ld, p->q.ld, p->k.p + j * p->k.ld, p->k.ld,
+        set->attn_block(p->m - skip, n, p->dk, p->dv, p->q.p + skip * p->q.ld, p->q.ld, p->k.p + j, p->k.ld,
                         p->v.p + j * p->v.ld, p->v.ld, p->scale, causal, r->top.p + skip * r->top.ld,
                         r->sum.p + skip * r->sum.ld, r->top.ld, r->acc.p + skip * r->acc.ld, r->acc.ld, scratch.p);
     }
@@ -149,7 +149,7 @@ static void test_mask(void)
         buf k = buf_copy(&p.k), v = buf_copy(&p.v);
         for (size_t j = 0; j < 64; ++j) /* row 20 sees keys 0..23; row 39, the last, 0..42 */
             for (size_t l = 0; l < 32; ++l) {
-                if (j > 23 && l < 16) p.k.p[j * p.k.ld + l] = j > 42 ? NAN : -1e18f;
+                if (j > 23 && l < 16) p.k.p[l * p.k.ld + j] = j > 42 ? NAN : -1e18f;
                 if (j > 23) p.v.p[j * p.v.ld + l] = j > 42 ? NAN : 1e30f;
             }
         add_keys(kernel_sets[set], &p, 0, 64, 64, &b);
@@ -207,7 +207,7 @@ static void test_empty_and_nan(void)
             for (size_t j = 0; j < 20; ++j) check_value(&c, i, j, (double)buf_at(&a.acc, i, j), 0.0);
         float q[3] = {1.0f, NAN, -INFINITY}, key[2] = {1.0f, 2.0f}, value[2] = {3.0f, 3.0f}, scratch[3 * 256];
         float top[3] = {-INFINITY, -INFINITY, -INFINITY}, sum[3] = {0}, acc[3] = {0};
-        kernels->attn_block(3, 2, 1, 1, q, 1, key, 1, value, 1, 1.0f, -1, top, sum, 1, acc, 1, scratch);
+        kernels->attn_block(3, 2, 1, 1, q, 1, key, 2, value, 1, 1.0f, -1, top, sum, 1, acc, 1, scratch);
         kernels->attn_finish(3, 1, sum, 1, acc, 1);
         check_true(&c, fabsf(acc[0] - 3.0f) < 1e-6f, "the good row beside a NaN row changed");
         check_true(&c, isnan(acc[1]), "NaN scores vanished");

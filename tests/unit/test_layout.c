@@ -82,7 +82,7 @@ static void test_table(void)
     };
     const natsl_config c = config_of(cases[1]);
     natsl_layout l;
-    CU_ASSERT_EQUAL(natsl_layout_create(&c, &l), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_layout_create(&c, NATSL_F32, &l), NATSL_OK);
     EXPECT(l.count == COUNT(want), "%zu tensors, not %zu", l.count, COUNT(want));
     for (size_t i = 0; i < COUNT(want) && i < l.count; i++) {
         const natsl_tensor *t = &l.tensors[i];
@@ -113,7 +113,7 @@ static void test_places(void)
     for (size_t n = 0; n < COUNT(cases); n++) {
         const natsl_config c = config_of(cases[n]);
         natsl_layout l;
-        CU_ASSERT_EQUAL(natsl_layout_create(&c, &l), NATSL_OK);
+        CU_ASSERT_EQUAL(natsl_layout_create(&c, NATSL_F32, &l), NATSL_OK);
         unsigned char *used = calloc(l.floats, 1);
         if (!used) {
             CU_FAIL("no memory");
@@ -163,7 +163,7 @@ static void test_overflow(void)
     natsl_layout l;
     natsl_config c = config_of("{\"hidden_size\": 16777216, \"intermediate_size\": 16777216, \"vocab_size\": 16777216,"
                                "\"num_hidden_layers\": 512, \"gdn_layers\": []}");
-    const natsl_status st = natsl_layout_create(&c, &l);
+    const natsl_status st = natsl_layout_create(&c, NATSL_F32, &l);
     if (st == NATSL_OK) { /* 2^48 floats a matrix: three per layer, and the embeddings twice */
         EXPECT(l.floats > ((size_t)3 * 512 + 2) << 48, "%zu", l.floats);
         EXPECT(l.floats < ((size_t)3 * 512 + 3) << 48, "%zu", l.floats);
@@ -173,71 +173,108 @@ static void test_overflow(void)
     }
     c.hidden_size = INT32_MAX; /* beyond what parse lets through: still no wrap-around */
     c.intermediate_size = INT32_MAX;
-    CU_ASSERT_EQUAL(natsl_layout_create(&c, &l), NATSL_ERR_INPUT);
+    CU_ASSERT_EQUAL(natsl_layout_create(&c, NATSL_F32, &l), NATSL_ERR_INPUT);
     CU_ASSERT_PTR_NULL(l.tensors);
 }
 
+/** Every pointer of the weights is where its tensor's block lies in the store, and no two blocks overlap; numbers put into the
+ * store come out of it, exactly or rounded to bfloat16 (matrices), and other tensors' stay as they are. */
 static void test_bind(void)
 {
-    for (size_t n = 0; n < COUNT(cases); n++) {
-        const natsl_config c = config_of(cases[n]);
+    for (size_t n = 0; n < COUNT(cases) * 2; n++) {
+        const natsl_config c = config_of(cases[n / 2]);
+        const natsl_storage type = n % 2 ? NATSL_BF16 : NATSL_F32;
         natsl_layout l;
         natsl_weights w;
         char name[80];
-        CU_ASSERT_EQUAL(natsl_layout_create(&c, &l), NATSL_OK);
-        float *flat = calloc(l.floats, sizeof *flat);
-        CU_ASSERT_EQUAL(natsl_weights_bind(&c, &l, flat, &w), NATSL_OK);
-#define IS(pointer, ...)                                                                                               \
-    do {                                                                                                               \
-        (void)snprintf(name, sizeof name, __VA_ARGS__);                                                                \
-        const natsl_tensor *t_ = named(&l, name);                                                                      \
-        EXPECT((pointer) == (t_ ? flat + t_->offset : NULL), "case %zu: %s", n, name);                                 \
-    } while (0)
-        IS(w.embeddings, "model.embeddings.weight");
-        IS(w.norm, "model.norm.weight");
-        if (c.tie_word_embeddings) {
-            CU_ASSERT_PTR_EQUAL(w.head, w.embeddings);
-        } else {
-            IS(w.head, "lm_head.weight");
+        CU_ASSERT_EQUAL(natsl_layout_create(&c, type, &l), NATSL_OK);
+        char *store = calloc(l.store_bytes, 1);
+        float *values = calloc(l.floats, sizeof *values), *back = calloc(l.floats, sizeof *back);
+        if (!store || !values || !back) {
+            CU_FAIL("no memory");
+            return;
         }
-        CU_ASSERT_PTR_NOT_NULL(w.head);
+        for (size_t i = 0; i < l.floats; i++) values[i] = sinf((float)i);
+        for (size_t i = 0; i < l.count; i++) natsl_layout_put(&l, &l.tensors[i], values + l.tensors[i].offset, store);
+        size_t end = 0;
+        for (size_t i = 0; i < l.n_blocks; i++) {
+            const natsl_block *b = &l.blocks[i];
+            EXPECT(b->store % 64 == 0 && b->store >= end, "case %zu: block %zu at %zu, expected behind %zu", n, i,
+                   b->store, end);
+            end = b->store + b->n * b->k * (b->matrix ? natsl_storage_bytes(type) : sizeof(float));
+        }
+        EXPECT(end <= l.store_bytes && l.store_bytes - end < 64, "case %zu: store of %zu bytes, used %zu", n,
+               l.store_bytes, end);
+        for (size_t i = 0; i < l.count; i++) {
+            const natsl_tensor *t = &l.tensors[i];
+            const int rounds = type == NATSL_BF16 && l.blocks[t->block].matrix;
+            natsl_layout_get(&l, t, store, back + t->offset);
+            size_t wrong = 0;
+            for (size_t k = t->offset; k < t->offset + t->count; k++)
+                wrong += back[k] != (rounds ? natsl_from_bf16(natsl_to_bf16(values[k])) : values[k]);
+            EXPECT(wrong == 0, "case %zu: %zu values of %s changed in the store", n, wrong, t->name);
+        }
+        CU_ASSERT_EQUAL(natsl_weights_bind(&c, &l, store, &w), NATSL_OK);
+#define PLACE(...)                                                                                                     \
+    ((void)snprintf(name, sizeof name, __VA_ARGS__), named(&l, name) ? &l.blocks[named(&l, name)->block] : NULL)
+#define ROWS(pointer, ...)                                                                                             \
+    do {                                                                                                               \
+        const natsl_block *b_ = PLACE(__VA_ARGS__);                                                                    \
+        EXPECT((const void *)(pointer) == (b_ ? store + b_->store : NULL) && (!b_ || !b_->matrix), "case %zu: %s", n,  \
+               name);                                                                                                  \
+    } while (0)
+#define MATRIX(m, rows, inputs, ...)                                                                                   \
+    do {                                                                                                               \
+        const natsl_block *b_ = PLACE(__VA_ARGS__);                                                                    \
+        EXPECT((m).data == (b_ ? store + b_->store : NULL) && (!b_ || b_->matrix), "case %zu: %s", n, name);           \
+        EXPECT(!b_ || ((m).n == (size_t)(rows) && (m).k == (size_t)(inputs) && (m).type == type),                      \
+               "case %zu: %s is %zu x %zu", n, name, (m).n, (m).k);                                                    \
+    } while (0)
+        MATRIX(w.embeddings, c.vocab_size, c.hidden_size, "model.embeddings.weight");
+        ROWS(w.norm, "model.norm.weight");
+        if (c.tie_word_embeddings) CU_ASSERT_PTR_EQUAL(w.head.data, w.embeddings.data);
+        if (!c.tie_word_embeddings) MATRIX(w.head, c.vocab_size, c.hidden_size, "lm_head.weight");
+        CU_ASSERT_PTR_NOT_NULL(w.head.data);
         CU_ASSERT_EQUAL(memcmp(&w.config, &c, sizeof c), 0);
         for (int i = 0; i < c.num_hidden_layers; i++) {
             const natsl_layer *a = &w.layers[i];
-            const int nats = !c.is_gdn[i];
+            const int nats = !c.is_gdn[i], n_in = 2 * c.key_dim + c.value_dim + 2 * c.num_v_heads;
             CU_ASSERT_EQUAL(a->is_gdn, c.is_gdn[i]);
-            IS(a->attn_norm, "model.layers.%d.attn_norm.weight", i);
-            IS(a->mlp_norm, "model.layers.%d.mlp_norm.weight", i);
-            IS(a->w_in, "model.layers.%d.attn.q_proj.weight", i);
-            IS(a->conv, "model.layers.%d.attn.q_conv1d.weight", i);
-            IS(a->a_log, "model.layers.%d.attn.A_log", i);
-            IS(a->dt_bias, "model.layers.%d.attn.dt_bias", i);
-            IS(a->g_proj, "model.layers.%d.attn.g_proj.weight", i);
-            IS(a->o_proj, "model.layers.%d.attn.o_proj.weight", i);
-            IS(a->o_norm, "model.layers.%d.attn.o_norm.weight", i);
-            IS(a->o_norm1, "model.layers.%d.attn.o_norm.%s", i, c.use_gate ? "weight1" : "0.weight");
-            IS(a->o_norm2, "model.layers.%d.attn.o_norm.%s", i, c.use_gate ? "weight2" : "1.weight");
-            IS(a->nats, "model.layers.%d.attn.nats_layer.weight", i);
-            IS(a->nats_out, "model.layers.%d.attn.nats_out_weights_layer.weight", i);
-            IS(a->q_norm, "model.layers.%d.attn.q_norm.weight", i);
-            IS(a->k_norm, "model.layers.%d.attn.k_norm.weight", i);
-            IS(a->w_gate_up, "model.layers.%d.mlp.gate_proj.weight", i);
-            IS(a->w_down, "model.layers.%d.mlp.down_proj.weight", i);
+            ROWS(a->attn_norm, "model.layers.%d.attn_norm.weight", i);
+            ROWS(a->mlp_norm, "model.layers.%d.mlp_norm.weight", i);
+            MATRIX(a->w_in, n_in, c.hidden_size, "model.layers.%d.attn.q_proj.weight", i);
+            ROWS(a->conv, "model.layers.%d.attn.q_conv1d.weight", i);
+            ROWS(a->a_log, "model.layers.%d.attn.A_log", i);
+            ROWS(a->dt_bias, "model.layers.%d.attn.dt_bias", i);
+            MATRIX(a->g_proj, c.value_dim, c.hidden_size, "model.layers.%d.attn.g_proj.weight", i);
+            MATRIX(a->o_proj, c.hidden_size, c.value_dim, "model.layers.%d.attn.o_proj.weight", i);
+            ROWS(a->o_norm, "model.layers.%d.attn.o_norm.weight", i);
+            ROWS(a->o_norm1, "model.layers.%d.attn.o_norm.%s", i, c.use_gate ? "weight1" : "0.weight");
+            ROWS(a->o_norm2, "model.layers.%d.attn.o_norm.%s", i, c.use_gate ? "weight2" : "1.weight");
+            ROWS(a->nats, "model.layers.%d.attn.nats_layer.weight", i);
+            MATRIX(a->nats_out, 2 * c.num_attn_heads, c.key_dim, "model.layers.%d.attn.nats_out_weights_layer.weight",
+                   i);
+            ROWS(a->q_norm, "model.layers.%d.attn.q_norm.weight", i);
+            ROWS(a->k_norm, "model.layers.%d.attn.k_norm.weight", i);
+            MATRIX(a->w_gate_up, 2 * c.intermediate_size, c.hidden_size, "model.layers.%d.mlp.gate_proj.weight", i);
+            MATRIX(a->w_down, c.hidden_size, c.intermediate_size, "model.layers.%d.mlp.down_proj.weight", i);
             /* what the layer code relies on to be there, or not */
-            CU_ASSERT_EQUAL(a->w_in != NULL && a->o_proj != NULL && a->w_gate_up != NULL && a->w_down != NULL, 1);
+            CU_ASSERT(a->w_in.data && a->o_proj.data && a->w_gate_up.data && a->w_down.data);
             CU_ASSERT_EQUAL(a->o_norm != NULL, !nats);
             CU_ASSERT_EQUAL(a->o_norm1 != NULL, nats);
             CU_ASSERT_EQUAL(a->o_norm2 != NULL, nats);
             CU_ASSERT_EQUAL(a->nats != NULL, nats);
-            CU_ASSERT_EQUAL(a->nats_out != NULL, nats);
+            CU_ASSERT_EQUAL(a->nats_out.data != NULL, nats);
             CU_ASSERT_EQUAL(a->q_norm != NULL, nats && c.attn_qk_norm);
             CU_ASSERT_EQUAL(a->k_norm != NULL, nats && c.attn_qk_norm);
             CU_ASSERT_EQUAL(a->conv != NULL, c.use_short_conv);
-            CU_ASSERT_EQUAL(a->g_proj != NULL, c.use_gate);
+            CU_ASSERT_EQUAL(a->g_proj.data != NULL, c.use_gate);
         }
         natsl_weights_free(&w);
         natsl_weights_free(&w);
-        free(flat);
+        free(store);
+        free(values);
+        free(back);
         natsl_layout_free(&l);
     }
 }
@@ -272,7 +309,7 @@ static void test_init_distributions(void)
         config_of("{\"hidden_size\": 256, \"num_hidden_layers\": 2, \"vocab_size\": 400, \"head_dim\": 8,"
                   "\"num_heads\": 512, \"num_attn_heads\": 512, \"gdn_layers\": [0]}");
     natsl_layout l;
-    CU_ASSERT_EQUAL(natsl_layout_create(&c, &l), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_layout_create(&c, NATSL_F32, &l), NATSL_OK);
     float *w = malloc(l.floats * sizeof *w);
     if (!w) {
         CU_FAIL("no memory");
@@ -324,8 +361,8 @@ static void test_init_streams(void)
 {
     const natsl_config c = config_of(cases[1]), tied = config_of(OPTIONS ", \"tie_word_embeddings\": true}");
     natsl_layout l, m;
-    CU_ASSERT_EQUAL(natsl_layout_create(&c, &l), NATSL_OK);
-    CU_ASSERT_EQUAL(natsl_layout_create(&tied, &m), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_layout_create(&c, NATSL_F32, &l), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_layout_create(&tied, NATSL_F32, &m), NATSL_OK);
     float *a = malloc(l.floats * sizeof *a), *b = malloc(l.floats * sizeof *b), *d = malloc(m.floats * sizeof *d);
     if (!a || !b || !d) {
         CU_FAIL("no memory");

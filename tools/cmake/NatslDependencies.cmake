@@ -1,5 +1,5 @@
 # NatslDependencies.cmake - finds what natsl links: MPI::MPI_C, HDF5::HDF5 (parallel), BLAS::BLAS (OpenBLAS),
-# OpenMP::OpenMP_C, PkgConfig::JANSSON. Included by natsl's own build and, installed beside natslConfig.cmake, by
+# OpenMP::OpenMP_C, PkgConfig::JANSSON, and PkgConfig::NATSL_XSMM where NATSL_XSMM_FOUND. Included by natsl's own build and, installed beside natslConfig.cmake, by
 # consumers of the static library: it therefore defines targets only where they are missing.
 # Out: NATSL_LIBS_PRIVATE, the link words a static consumer adds (natsl.pc).
 
@@ -117,6 +117,31 @@ if(NOT NATSL_OPENBLAS_WORKS)
     message(FATAL_ERROR "The BLAS found is not OpenBLAS with its cblas.h (cblas_sgemm, openblas_get_corename).")
 endif()
 
+# --- libxsmm: small matrix products -----------------------------------------------------------------------------------
+# Optional: without it the same products go to OpenBLAS, which is slower for shapes as small as a chunk's.
+option(NATSL_XSMM "Use libxsmm for small matrix products where it is installed" ON)
+if(NATSL_XSMM AND NOT TARGET PkgConfig::NATSL_XSMM)
+    pkg_check_modules(NATSL_XSMM_PC QUIET libxsmm>=1.16)
+    if(NATSL_XSMM_PC_FOUND)
+        pkg_check_modules(NATSL_XSMM QUIET IMPORTED_TARGET GLOBAL libxsmm>=1.16)
+        # its own hook for large products is never reached (natsl calls generated code only), but the symbol must be there
+        natsl_try_link(NATSL_XSMM_WORKS LIBRARIES PkgConfig::NATSL_XSMM BLAS::BLAS SOURCE "
+            #include <libxsmm.h>
+            int main(void)
+            {
+                const float one = 1.0f;
+                return libxsmm_smmdispatch(64, 64, 64, 0, 0, 0, &one, &one, 0, 0) == 0;
+            }")
+        if(NOT NATSL_XSMM_WORKS)
+            set(NATSL_XSMM_FOUND FALSE)
+        endif()
+    endif()
+endif()
+if(NOT NATSL_XSMM_FOUND)
+    message(STATUS "natsl: no libxsmm; small matrix products go to OpenBLAS, which is slower "
+                   "(on Debian, tools/setup installs libxsmm-dev)")
+endif()
+
 # --- what a consumer of libnatsl.a adds to its link line --------------------------------------------------------------
 if(NATSL_HDF5_FOUND)
     set(natsl_private ${NATSL_HDF5_LDFLAGS})
@@ -127,6 +152,9 @@ if(NATSL_OPENBLAS_FOUND)
     list(APPEND natsl_private ${NATSL_OPENBLAS_LDFLAGS})
 else()
     list(APPEND natsl_private ${NATSL_OPENBLAS_LIBRARY})
+endif()
+if(NATSL_XSMM_FOUND)
+    list(APPEND natsl_private ${NATSL_XSMM_LDFLAGS})
 endif()
 list(APPEND natsl_private ${JANSSON_LDFLAGS} ${OpenMP_C_FLAGS} -lm)
 list(JOIN natsl_private " " NATSL_LIBS_PRIVATE)
@@ -139,4 +167,7 @@ else()
 endif()
 message(STATUS "natsl: MPI ${MPI_C_LIBRARIES}")
 message(STATUS "natsl: HDF5 ${HDF5_VERSION}, parallel (${natsl_link_hdf5})")
+if(NATSL_XSMM_FOUND)
+    message(STATUS "natsl: libxsmm ${NATSL_XSMM_VERSION}")
+endif()
 message(STATUS "natsl: OpenBLAS ${NATSL_OPENBLAS_VERSION}, ${natsl_flavour} threads (${NATSL_OPENBLAS_LIBDIR})")
