@@ -1,6 +1,7 @@
 /* help.c - natsl help, --version. */
 #include "app.h"
 #include "core.h"
+#include "kernels.h"
 
 #include <cblas.h>
 #include <hdf5.h>
@@ -45,6 +46,7 @@ void natsl_version_print(void)
     printf("HDF5        %u.%u.%u\n", major, minor, release);
     printf("BLAS        %s\n", blas);
     printf("BLAS core   %s\n", openblas_get_corename());
+    printf("products    %s\n", natsl_gemm_name());
 }
 
 static natsl_status run(natsl_app *app)
