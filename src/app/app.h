@@ -18,7 +18,8 @@ typedef struct natsl_app {
     int rank, size;
     const natsl_command *command; /* NULL until it is known */
     natsl_args args;
-    const char *warning; /* about OpenBLAS; NULL: none */
+    const char *warning;         /* about OpenBLAS; NULL: none */
+    const char *threads_warning; /* about more threads than cores; NULL: none */
     double start_s;
     json_t *summary; /* rank 0: what the log's last line says beside the status; NULL elsewhere */
 } natsl_app;

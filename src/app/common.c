@@ -26,16 +26,45 @@ natsl_status natsl_stdout_flush(void)
 
 natsl_status natsl_app_agree(natsl_app *app, natsl_status mine) { return natsl_agree(app->comm, mine); }
 
+/** A line about more threads than cores, or NULL: on the node (all ranks' threads against the cores that any of them may use), or in
+ * a rank that is bound to fewer cores than it has threads. Collective. */
+static void warn_of_threads(natsl_app *app, int threads, int own_cores, int node_ranks, int node_cores)
+{
+    static char text[512];
+    /* how far a rank is beyond its cores, then how far a node is beyond its own; the worst of all ranks counts */
+    struct {
+        double excess;
+        int rank;
+    } mine[2] = {{(double)threads / own_cores, app->rank}, {(double)threads * node_ranks / node_cores, app->rank}},
+      worst[2];
+    int about[3] = {own_cores, node_ranks, node_cores};
+    NATSL_MPI(MPI_Allreduce(mine, worst, 2, MPI_DOUBLE_INT, MPI_MAXLOC, app->comm));
+    const int node = worst[1].excess > worst[0].excess;
+    if (worst[node].excess <= 1.0) return;
+    NATSL_MPI(MPI_Bcast(about, 3, MPI_INT, worst[node].rank, app->comm));
+    if (node)
+        (void)snprintf(
+            text, sizeof text,
+            "%d rank%s with %d thread%s each share %d core%s and will wait for one another; use fewer, or at least "
+            "OMPI_MCA_mpi_yield_when_idle=1 and OMP_WAIT_POLICY=passive",
+            about[1], about[1] == 1 ? "" : "s", threads, threads == 1 ? "" : "s", about[2], about[2] == 1 ? "" : "s");
+    else
+        (void)snprintf(text, sizeof text,
+                       "rank %d may use %d core%s but has %d threads; give each rank its cores, as with mpirun "
+                       "--map-by slot:PE=%d or srun --cpus-per-task=%d",
+                       worst[0].rank, about[0], about[0] == 1 ? "" : "s", threads, threads, threads);
+    app->threads_warning = text;
+}
+
 void natsl_app_choose_threads(natsl_app *app)
 {
     int threads = app->args.threads > 0 ? (int)app->args.threads : omp_get_max_threads();
     cpu_set_t mine;
     CPU_ZERO(&mine);
-    if (app->args.threads == 0 && !getenv("OMP_NUM_THREADS") && sched_getaffinity(0, sizeof mine, &mine) == 0) {
-        threads = CPU_COUNT(&mine);
-    }
+    const int known = sched_getaffinity(0, sizeof mine, &mine) == 0;
+    if (app->args.threads == 0 && !getenv("OMP_NUM_THREADS") && known) threads = CPU_COUNT(&mine);
     MPI_Comm node;
-    int node_size = 1, sharing = 0;
+    int node_size = 1, sharing = 0, own_cores = 0, node_cores = 0;
     NATSL_MPI(MPI_Comm_split_type(app->comm, MPI_COMM_TYPE_SHARED, app->rank, MPI_INFO_NULL, &node));
     NATSL_MPI(MPI_Comm_size(node, &node_size));
     cpu_set_t *all = natsl_calloc((size_t)node_size, sizeof *all, "affinity masks");
@@ -44,6 +73,9 @@ void natsl_app_choose_threads(natsl_app *app)
     if (have) {
         NATSL_MPI(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, node));
         for (int r = 0; r < node_size; r++) sharing += CPU_EQUAL(&all[r], &mine) != 0;
+        for (int r = 1; r < node_size; r++) CPU_OR(&all[0], &all[0], &all[r]);
+        own_cores = CPU_COUNT(&mine);
+        node_cores = CPU_COUNT(&all[0]);
         if (app->args.threads == 0 && !getenv("OMP_NUM_THREADS")) threads /= sharing;
     }
     natsl_free(all);
@@ -52,6 +84,9 @@ void natsl_app_choose_threads(natsl_app *app)
     if (threads > 4096) threads = 4096;
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &threads, 1, MPI_INT, MPI_MIN, app->comm));
     app->args.threads = threads;
+    have = known && own_cores > 0;
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &have, 1, MPI_INT, MPI_MIN, app->comm));
+    if (have) warn_of_threads(app, threads, own_cores, node_size, node_cores);
 }
 
 /** The file's directory, in `text` [size]. */

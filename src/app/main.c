@@ -62,6 +62,8 @@ static natsl_status run(natsl_app *app)
     }
     natsl_app_choose_threads(app);
     if (app->warning && app->rank == 0) fprintf(stderr, "warning: %s\n", app->warning);
+    if (app->threads_warning && app->rank == 0 && !app->args.quiet)
+        fprintf(stderr, "warning: %s\n", app->threads_warning);
     if ((st = natsl_journal_open(app)) != NATSL_OK) return st;
     return app->command->run(app);
 }

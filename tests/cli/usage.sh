@@ -100,6 +100,14 @@ else
     skip "OpenBLAS's core: not an x86-64 CPU with AVX2"
 fi
 
+# more threads than cores
+accepted 0 score --model "$model" "$tokens" --dry-run --threads 4096
+[ "$(grep -c '^warning: rank 0 may use .* but has 4096 threads' .err)" -eq 1 ] || complain "expected one line of warning"
+accepted 3 score --model "$model" "$tokens" --dry-run --threads 2048
+[ "$(grep -c '^warning: .* threads' .err)" -eq 1 ] || complain "expected one line of warning"
+accepted 0 score --model "$model" "$tokens" --dry-run --threads 4096 --quiet
+silent
+
 # standard output that cannot be written
 if [ -e /dev/full ]; then
     cases=$((cases + 1)) case_name="standard output is full"
