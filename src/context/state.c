@@ -46,8 +46,8 @@ natsl_status natsl_state_plan(const natsl_config *c, const natsl_options *o, int
     const double pair = (double)natsl_scan_pair_floats(&shape) * sizeof(float);
     const double state = (double)shape.heads * (double)shape.dk * (double)shape.dv * sizeof(float);
     const int64_t whole = tokens / o->pass_tokens, rest = tokens % o->pass_tokens;
-    double bytes = (double)natsl_max64(whole + (rest > 0) - 1, 0) * state; /* from pass to pass */
-    int slots = 0, wants = 0, me = 0;
+    double bytes = 0.0;
+    int slots = 0, wants = 0, me = 0, owner = 0;
     int64_t *first = natsl_alloc((size_t)ranks + 1, sizeof *first, "ranges");
     if (!first) return NATSL_ERR_NOMEM;
     plan->scan_passes = 0;
@@ -55,8 +55,12 @@ natsl_status natsl_state_plan(const natsl_config *c, const natsl_options *o, int
         const int64_t passes = last ? rest > 0 : whole;
         if (passes == 0) continue;
         const int64_t begin = last ? tokens - rest : 0;
-        natsl_part_make(&grid, begin, last ? tokens : o->pass_tokens, ranks, 0, first);
+        natsl_part_make(&grid, begin, last ? tokens : o->pass_tokens, ranks, owner, first);
         const int n = readers_of(first, ranks, 0, &me);
+        /* from the last reader of a pass to the first of the next */
+        if (last && whole > 0) bytes += natsl_part_next(first, ranks, -1) != owner ? state : 0.0;
+        owner = natsl_part_prev(first, ranks);
+        if (!last) bytes += n > 1 ? (double)(whole - 1) * state : 0.0;
         if (!last || whole == 0) wants = wants_scan(c, o, ranks, first, (double)(whole + (rest > 0)));
         if (!wants || !natsl_state_scan_possible(&grid, o->stage_tokens, first, ranks)) {
             bytes += (double)passes * (double)(n - 1) * state;
