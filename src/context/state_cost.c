@@ -37,10 +37,13 @@ int natsl_state_group(const natsl_config *c, int threads)
 natsl_state_costs natsl_state_costs_count(const natsl_config *c, int threads, int ranks, int64_t tokens, double passes)
 {
     const double heads = c->num_v_heads, dk = c->head_dim, dv = c->head_v_dim, block = NATSL_DELTA_BLOCK;
-    const double rate = NATSL_STATE_FLOPS_PER_S * threads;
+    /* No more threads work than there are items (layer.c, span.c). */
+    const int64_t columns = (c->head_v_dim + NATSL_STATE_COLUMNS - 1) / NATSL_STATE_COLUMNS;
+    const int64_t more = (c->head_dim + NATSL_STATE_COLUMNS - 1) / NATSL_STATE_COLUMNS;
+    const double rate = NATSL_STATE_FLOPS_PER_S * (double)natsl_min64(threads, c->num_v_heads * columns);
+    const double all_rate = NATSL_STATE_FLOPS_PER_S * (double)natsl_min64(threads, c->num_v_heads * (columns + more));
     const int group = natsl_state_group(c, threads);
-    /* Per token and column: K S and K^T D 2 dk each, t (..) 2 block; for outputs Q S 2 dk and a D 2 block more. The number of
-     * items limits threads in one group of the relay, not over all heads. */
+    /* Per token and column: K S and K^T D 2 dk each, t (..) 2 block; for outputs Q S 2 dk and a D 2 block more. */
     const double through = 4.0 * dk + 2.0 * block, outputs = 2.0 * dk + 2.0 * block;
     natsl_state_costs costs = {.ranks = ranks,
                                .layers = c->num_hidden_layers,
@@ -49,8 +52,8 @@ natsl_state_costs natsl_state_costs_count(const natsl_config *c, int threads, in
                                .latency_s = NATSL_STATE_LATENCY_S,
                                .bytes_per_s = NATSL_STATE_BYTES_PER_S};
     costs.state_s = heads * dv * (double)tokens * (through + outputs) / rate;
-    costs.summary_s = heads * (dk + dv) * (double)tokens * through / rate;
-    costs.compose_s = heads * 2.0 * dk * dk * (2.0 * (dk + dv)) / rate; /* of what is before and of what goes on */
+    costs.summary_s = heads * (dk + dv) * (double)tokens * through / all_rate;
+    costs.compose_s = heads * 2.0 * dk * dk * (2.0 * (dk + dv)) / all_rate; /* of what is before and of what goes on */
     costs.state_bytes = heads * dk * dv * sizeof(float);
     costs.pair_bytes = heads * dk * (dk + dv) * sizeof(float);
     return costs;
