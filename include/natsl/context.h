@@ -17,13 +17,20 @@ typedef enum natsl_route { NATSL_LEARNED = 0, NATSL_ALL_SOFTMAX, NATSL_ALL_LINEA
 /** How kept keys and values reach other ranks: in place through shared memory where ranks share a node, else by messages. */
 typedef enum natsl_exchange { NATSL_EXCHANGE_AUTO = 0, NATSL_EXCHANGE_MESSAGES } natsl_exchange;
 
+/** How the delta rule's states reach the next ranks. Relay: from range to range, exact: answers have the same bits for any number of
+ * ranks. Scan: ranges are summarised as maps of the state, all at once, and composed in log2(ranks) steps: more arithmetic,
+ * less waiting, equal to rounding. Auto: relay below 32 ranks, else by counted costs, so that a scan is taken where it costs
+ * less time. */
+typedef enum natsl_state_pass { NATSL_STATE_AUTO = 0, NATSL_STATE_RELAY, NATSL_STATE_SCAN } natsl_state_pass;
+
 /** How to compute. Zero means default for every member. */
 typedef struct natsl_options {
     int threads;              /**< OpenMP threads per rank; 0: OMP_NUM_THREADS, or the cores of this rank's binding */
     natsl_kernel_set kernels; /**< fast, or the plain reference kernels (slow, for checks) */
     natsl_route route;        /**< force every chunk's choice, to measure what the gate buys */
     natsl_storage kept;       /**< how kept keys and values are held */
-    natsl_exchange exchange;  /**< read kept keys of ranks on the node in place, or force messages */
+    natsl_state_pass state_pass; /**< how states go from rank to rank */
+    natsl_exchange exchange;     /**< read kept keys of ranks on the node in place, or force messages */
     int64_t
         pass_tokens; /**< most tokens read at once by all ranks together; bounds the residual rows in memory. 0: automatic */
     int64_t
@@ -104,6 +111,8 @@ typedef struct natsl_plan {
     int64_t pass_tokens, stage_tokens, passes;
     size_t weight_bytes, stage_bytes, residual_bytes, context_bytes; /**< per rank; weights per node */
     size_t kept_bytes_all;                                           /**< per rank, if every chunk were kept */
+    int64_t scan_passes;                                  /**< passes that pass states by scan; the others relay */
+    size_t scan_bytes;                                    /**< per rank, for them: summaries under way */
     int64_t halo_bytes, state_bytes, kept_bytes_all_sent; /**< all ranks together; kept: if every chunk were kept */
 } natsl_plan;
 natsl_status natsl_plan_make(const natsl_config *config, natsl_storage weights, int ranks, const natsl_options *options,

@@ -16,6 +16,7 @@ static void begin(natsl_job *s, natsl_app *app)
                                  .kernels = (natsl_kernel_set)a->kernels,
                                  .route = (natsl_route)a->route,
                                  .kept = (natsl_storage)a->kept,
+                                 .state_pass = (natsl_state_pass)a->state_pass,
                                  .pass_tokens = a->pass_tokens,
                                  .stage_tokens = a->stage_tokens};
 }

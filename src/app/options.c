@@ -11,7 +11,7 @@
 
 #define MAX_OPTIONS 48
 
-static const char *const state_pass_words[] = {"auto", "relay", "scan", NULL};
+static const char *const state_pass_words[] = {"auto", "relay", "scan", NULL};   /* order of natsl_state_pass */
 static const char *const route_words[] = {"learned", "softmax", "linear", NULL}; /* order of natsl_route */
 static const char *const storage_words[] = {"f32", "bf16", NULL};                /* order of natsl_storage */
 static const char *const kernels_words[] = {"fast", "ref", NULL};                /* order of natsl_kernel_set */
@@ -45,7 +45,7 @@ const natsl_option natsl_common_options[] = {
      .value = "HOW",
      .offset = AT(state_pass),
      .words = state_pass_words,
-     .help = "how states go from rank to rank: auto or relay"},
+     .help = "how states go from rank to rank: relay (exact), scan (for many ranks) or auto: the cheaper"},
     {.kind = NATSL_OPT_WORD,
      .name = "route",
      .value = "HOW",
@@ -224,9 +224,6 @@ natsl_status natsl_options_parse(const char *command, const natsl_option *own, c
     }
     if (out->n_operands < least)
         return natsl_fail(NATSL_ERR_USAGE, "%s: %s is missing; see natsl help %s", command, operand, command);
-    if (out->state_pass == 2)
-        return natsl_fail(NATSL_ERR_USAGE,
-                          "--state-pass: scan is not available in this version, expected auto or relay");
     return NATSL_OK;
 }
 

@@ -31,6 +31,20 @@ static void print_ranges(const natsl_plan *plan, const int64_t *first)
     printf("\n");
 }
 
+/** How states go from rank to rank. */
+static void print_state_pass(const natsl_plan *plan, natsl_state_pass asked)
+{
+    if (plan->scan_passes == 0 && asked == NATSL_STATE_SCAN)
+        printf("state pass  relay: a scan wants three ranks that read, and no range of several stages\n");
+    else if (plan->scan_passes == 0) printf("state pass  relay\n");
+    else if (plan->scan_passes == plan->passes) printf("state pass  scan\n");
+    else
+        printf(
+            "state pass  scan in %lld of %lld passes, relay where fewer than three ranks read or a range takes several "
+            "stages\n",
+            (long long)plan->scan_passes, (long long)plan->passes);
+}
+
 natsl_status natsl_job_print_plan(natsl_job *s, int64_t tokens)
 {
     natsl_plan plan;
@@ -48,12 +62,15 @@ natsl_status natsl_job_print_plan(natsl_job *s, int64_t tokens)
                    (long long)plan.stage_tokens);
             printf("ranks       %d, %d thread%s each\n", plan.ranks, plan.threads, plan.threads == 1 ? "" : "s");
             print_ranges(&plan, first);
-            const double per_rank = (double)plan.stage_bytes + (double)plan.residual_bytes + (double)plan.context_bytes;
-            printf("memory      weights %s per node; per rank %s (buffers %s, rows %s, context %s)",
+            print_state_pass(&plan, s->options.state_pass);
+            const double per_rank = (double)plan.stage_bytes + (double)plan.residual_bytes +
+                                    (double)plan.context_bytes + (double)plan.scan_bytes;
+            printf("memory      weights %s per node; per rank %s (buffers %s, rows %s, context %s",
                    natsl_format_bytes((double)plan.weight_bytes, a), natsl_format_bytes(per_rank, b),
                    natsl_format_bytes((double)plan.stage_bytes, c), natsl_format_bytes((double)plan.residual_bytes, d),
                    natsl_format_bytes((double)plan.context_bytes, e));
-            printf("\n            kept keys and values, if every chunk were kept: %s per rank\n",
+            if (plan.scan_passes > 0) printf(", summaries %s", natsl_format_bytes((double)plan.scan_bytes, a));
+            printf(")\n            kept keys and values, if every chunk were kept: %s per rank\n",
                    natsl_format_bytes((double)plan.kept_bytes_all, a));
             printf("exchange    halo %s, states %s, kept keys and values at most %s\n",
                    natsl_format_bytes((double)plan.halo_bytes, a), natsl_format_bytes((double)plan.state_bytes, b),

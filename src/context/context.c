@@ -23,6 +23,9 @@ natsl_status natsl_options_complete(const natsl_config *config, int ranks, const
     if (o.pass_tokens < 0 || o.pass_tokens > MAX_PASS_TOKENS)
         return natsl_fail(NATSL_ERR_USAGE, "pass tokens: %lld is out of range, expected 0 (automatic) to 2^40",
                           (long long)o.pass_tokens);
+    if (o.state_pass > NATSL_STATE_SCAN)
+        return natsl_fail(NATSL_ERR_USAGE, "state pass: %d is unknown, expected 0 (auto), 1 (relay) or 2 (scan)",
+                          (int)o.state_pass);
     if (o.threads == 0) o.threads = omp_get_max_threads();
     if (o.stage_tokens == 0) {
         /* What a unit costs does not depend on threads: ranks with different bindings choose the same stages. */

@@ -49,6 +49,10 @@ void natsl_context_move(natsl_context *cx, int to);
 /** Floats of next_rows. */
 size_t natsl_next_floats(const natsl_config *config);
 
+/** The plan's part about states: scan_passes, scan_bytes, and state_bytes where passes scan. `options` are complete. */
+natsl_status natsl_state_plan(const natsl_config *config, const natsl_options *options, int ranks, int64_t tokens,
+                              natsl_plan *plan);
+
 /** Largest pass and stage from the options, rounded to the grid. */
 natsl_status natsl_options_complete(const natsl_config *config, int ranks, const natsl_options *in, natsl_options *out);
 

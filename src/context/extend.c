@@ -1,8 +1,8 @@
 /* extend.c - reads a window of tokens into a context, spread over ranks.
  *
  * A window is read in passes; in a pass each rank reads one contiguous range, in stages of bounded length. The ranges of all
- * passes form one chain (pass 0 rank 0, pass 0 rank 1, ..., pass 1 rank 0, ...): halo and state go from each to the next, so
- * that early ranks run ahead. Nothing inside a pass is a collective call.
+ * passes form one chain (pass 0 rank 0, pass 0 rank 1, ..., pass 1 rank 0, ...): halo and state go from each to the next (the
+ * state inside a pass also by a scan: state.c), so that early ranks run ahead. Nothing inside a pass is a collective call.
  *
  * Errors are local until the end of a pass; a rank in trouble keeps its part of the conversation, and all ranks learn of it
  * by a nonblocking reduction one pass later. They then leave through one pass without arithmetic (`drain`), because messages
@@ -26,7 +26,7 @@ static void pass_set(natsl_run *r, int64_t pass_begin)
     natsl_part_make(g, r->pass_end, next_end, cx->size, last_rank < 0 ? 0 : last_rank, r->first_next);
 }
 
-/* ---- halo and state along the chain --------------------------------------------------------------------------------- */
+/* ---- halo along the chain ------------------------------------------------------------------------------------------- */
 
 /** Incoming halo of the range; the previous range's rank sends it, or this rank has it from before. */
 static void halo_receive(natsl_run *r, int layer)
@@ -53,36 +53,6 @@ static void halo_pass(natsl_run *r, int layer, int last_stage)
     if (!last_stage || r->next < 0) return;
     NATSL_MPI(MPI_Isend(out, (int)floats, MPI_FLOAT, r->next, NATSL_TAG_HALO, cx->comm, &r->halo_sent[layer]));
     cx->halo_bytes += (int64_t)(floats * sizeof(float));
-}
-
-/** State through the stage, one group of heads after the other, so that the next rank can start on the first. */
-static void state_pass(natsl_run *r, int layer, int first_stage, int last_stage)
-{
-    natsl_context *cx = r->cx;
-    const natsl_config *c = cx->config;
-    const size_t heads = (size_t)c->num_v_heads, one = (size_t)c->head_dim * (size_t)c->head_v_dim;
-    const size_t columns = ((size_t)c->head_v_dim + NATSL_STATE_COLUMNS - 1) / NATSL_STATE_COLUMNS;
-    const int alone = r->prev < 0 && r->next < 0;
-    const size_t group = alone ? heads : ((size_t)cx->options.threads + columns - 1) / columns;
-    float *state = cx->tails[layer] + cx->stage.tail.state, *current = cx->tails[layer] + cx->stage.tail.current;
-    for (size_t h = 0; h < heads; h += group) {
-        const size_t end = h + group < heads ? h + group : heads;
-        MPI_Request *sent = &r->state_sent[(size_t)layer * heads];
-        for (size_t i = h; i < end; i++) NATSL_MPI(MPI_Wait(&sent[i], MPI_STATUS_IGNORE));
-        if (first_stage && r->prev >= 0) {
-            const double start = natsl_now_s();
-            for (size_t i = h; i < end; i++)
-                NATSL_MPI(MPI_Recv(state + i * one, (int)one, MPI_FLOAT, r->prev, NATSL_TAG_STATE, cx->comm,
-                                   MPI_STATUS_IGNORE));
-            cx->stage.seconds[NATSL_PHASE_WAIT] += natsl_now_s() - start;
-        }
-        if (!r->drain) natsl_stage_state(&cx->stage, &cx->model->weights.layers[layer], h, end, state, current);
-        if (!last_stage || r->next < 0) continue;
-        for (size_t i = h; i < end; i++) {
-            NATSL_MPI(MPI_Isend(state + i * one, (int)one, MPI_FLOAT, r->next, NATSL_TAG_STATE, cx->comm, &sent[i]));
-            cx->state_bytes += (int64_t)(one * sizeof(float));
-        }
-    }
 }
 
 /* ---- one layer ------------------------------------------------------------------------------------------------------- */
@@ -144,7 +114,7 @@ static void layer_pass(natsl_run *r, int l)
             natsl_run_counts_tell(r, l);
             natsl_run_new_send(r, l);
         }
-        state_pass(r, l, first_stage, last_stage);
+        natsl_run_state(r, l, first_stage, last_stage);
         if (keeps) {
             if (first_stage) natsl_run_counts_hear(r, l, &all, chunks);
             natsl_run_attend(r, l, chunks);
@@ -256,6 +226,7 @@ static void run_free(natsl_run *r)
         natsl_sends_free(&r->counts_sent[i]);
     }
     natsl_sends_free(&r->sends);
+    natsl_scan_free(&r->scan);
     void *const all[] = {r->first,      r->first_before, r->first_next,   r->from_unit, r->known,      r->x,
                          r->ids,        r->logprobs,     r->hidden,       r->halo,      r->state_sent, r->halo_sent,
                          r->old_counts, r->heard,        r->heard_chunks, r->runs.runs, r->tags};
@@ -270,6 +241,7 @@ static natsl_status run_allocate(natsl_run *r)
     const size_t layers = (size_t)c->num_hidden_layers, heads = (size_t)c->num_nats_head, size = (size_t)cx->size;
     const size_t d = (size_t)c->hidden_size, stage_rows = (size_t)cx->options.stage_tokens;
     int64_t most = 0, chunks = 0;
+    int scans = 0, slots = 0;
     r->first = natsl_alloc(size + 1, sizeof *r->first, "ranges");
     r->first_before = natsl_calloc(size + 1, sizeof *r->first_before, "ranges");
     r->first_next = natsl_alloc(size + 1, sizeof *r->first_next, "ranges");
@@ -281,6 +253,7 @@ static natsl_status run_allocate(natsl_run *r)
     most = natsl_min64(cx->stage.grid.chunk, r->end - r->begin);
     for (int64_t at = r->begin; at < r->end; at = r->pass_end) { /* the largest range this rank will hold */
         pass_set(r, at);
+        natsl_run_state_size(r, &scans, &slots);
         most = natsl_max64(most, r->first[cx->rank + 1] - r->first[cx->rank]);
         for (int i = 0; i < cx->size; i++)
             chunks = natsl_max64(chunks, (r->first[i + 1] - r->first[i]) / cx->stage.grid.chunk + 2);
@@ -318,6 +291,7 @@ static natsl_status run_allocate(natsl_run *r)
         }
         if (!r->counts[i]) return NATSL_ERR_NOMEM;
     }
+    if (scans && natsl_run_state_allocate(r, slots) != NATSL_OK) return NATSL_ERR_NOMEM;
     const size_t bytes = (size_t)most * (d + 1) * sizeof(float);
     if (bytes > cx->residual_bytes) cx->residual_bytes = bytes;
     return NATSL_OK;
@@ -368,6 +342,7 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
     for (int64_t at = r.begin; at < r.end; at = r.pass_end, r.pass++) {
         pass_set(&r, at);
         chain_set(&r, prev_last);
+        natsl_run_state_pass(&r);
         pass_run(&r);
         prev_last = natsl_part_prev(r.first, cx->size);
         cx->owner = prev_last;
@@ -384,12 +359,8 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
     natsl_sends_wait(&r.sends);
     natsl_sends_wait(&r.counts_sent[0]);
     natsl_sends_wait(&r.counts_sent[1]);
-    for (int l = 0; l < cx->config->num_hidden_layers; l++) {
-        NATSL_MPI(MPI_Wait(&r.halo_sent[l], MPI_STATUS_IGNORE));
-        for (int h = 0; h < cx->config->num_v_heads; h++)
-            NATSL_MPI(
-                MPI_Wait(&r.state_sent[(size_t)l * (size_t)cx->config->num_v_heads + (size_t)h], MPI_STATUS_IGNORE));
-    }
+    for (int l = 0; l < cx->config->num_hidden_layers; l++) NATSL_MPI(MPI_Wait(&r.halo_sent[l], MPI_STATUS_IGNORE));
+    natsl_run_state_finish(&r);
     st = natsl_agree(cx->comm, r.st);
     if (st == NATSL_OK) cx->position = r.end;
 cleanup:

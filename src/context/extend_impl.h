@@ -1,9 +1,12 @@
-/* extend_impl.h - one extension under way: shared by extend.c (chain, layers, passes) and exchange.c (kept units).
+/* extend_impl.h - one extension under way: shared by extend.c (chain, layers, passes), state.c (states) and
+ * exchange.c (kept units).
  * Private to src/context. */
 #ifndef NATSL_EXTEND_IMPL_H
 #define NATSL_EXTEND_IMPL_H
 
 #include "context_impl.h"
+#include "scan.h"
+#include "state_cost.h"
 
 /** One extension under way. */
 typedef struct natsl_run {
@@ -22,6 +25,8 @@ typedef struct natsl_run {
     float *logprobs, *hidden; /* [stage_tokens], [stage_tokens, D] */
     float *halo;              /* incoming */
     MPI_Request *state_sent;  /* [layers, Hv] head groups under way */
+    natsl_scan scan;          /* zero when no pass of the window scans */
+    int wants_scan, scans;    /* in this window; in this pass */
     MPI_Request *halo_sent;   /* [layers] */
     int64_t *old_counts;      /* [layers, Hn]: own units before this pass */
     int64_t **counts[2];      /* [layers] own count messages of this and the last pass (they alternate) */
@@ -40,7 +45,7 @@ typedef struct natsl_run {
 /** One past the last token of the stage that starts at `first` in a range that ends at `last`. */
 static inline int64_t natsl_run_stage_end(const natsl_context *cx, int64_t first, int64_t last)
 {
-    return natsl_min64(first - first % cx->stage.grid.unit + cx->options.stage_tokens, last);
+    return natsl_stage_end(&cx->stage.grid, cx->options.stage_tokens, first, last);
 }
 
 static inline int natsl_run_stage_count(const natsl_context *cx, int64_t first, int64_t last)
@@ -49,6 +54,17 @@ static inline int natsl_run_stage_count(const natsl_context *cx, int64_t first, 
     for (; first < last; n++) first = natsl_run_stage_end(cx, first, last);
     return n;
 }
+
+/** Sizes over the passes of a window: of the pass in hand. Sets wants_scan with the first one. *scans: some pass scans; *slots: the
+ * most pairs that this rank has under way. Then the buffers. */
+void natsl_run_state_size(natsl_run *r, int *scans, int *slots);
+natsl_status natsl_run_state_allocate(natsl_run *r, int slots);
+/** Takes the pass in hand: relay or scan. */
+void natsl_run_state_pass(natsl_run *r);
+/** The state before the stage, from wherever it comes; the state phase; and on to whoever needs it. */
+void natsl_run_state(natsl_run *r, int layer, int first_stage, int last_stage);
+/** Waits for all states sent and adds up the account. */
+void natsl_run_state_finish(natsl_run *r);
 
 /** Posts this rank's units of `layer` that the readers of pass `pass` (ranges `first`) need from before that pass. */
 void natsl_run_old_send(natsl_run *r, int layer, const int64_t *first, int64_t pass);

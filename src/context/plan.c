@@ -39,7 +39,7 @@ natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int r
     const double sent = stages * (before + now) / (double)grid.chunk * (double)(unit_bytes * keeping);
     plan->kept_bytes_all_sent = sent < 9e18 ? (int64_t)sent : INT64_MAX;
     natsl_layout_free(&layout);
-    return NATSL_OK;
+    return natsl_state_plan(c, &o, ranks, tokens, plan);
 }
 
 void natsl_plan_ranges(const natsl_config *c, const natsl_plan *plan, int64_t tokens, int64_t pass, int64_t *first)

@@ -25,6 +25,7 @@ natsl_status natsl_agree(MPI_Comm comm, natsl_status mine);
 enum natsl_tag {
     NATSL_TAG_HALO = 1,         /* raw rows for the short convolution, to the next range */
     NATSL_TAG_STATE,            /* delta-rule state of one value head, to the next range */
+    NATSL_TAG_SCAN,             /* a map of the state or a state, all heads of a layer, to a later range of the pass */
     NATSL_TAG_TAIL,             /* a context's tail, from its owner to the first rank of the next window */
     NATSL_TAG_KEPT_COUNT = 100, /* + layer: how many chunks a rank kept in this layer and pass, and which */
     NATSL_TAG_KEPT_DATA = 1000  /* + 2 * (parity of the pass * layers + layer) + is_new: kept keys and values */

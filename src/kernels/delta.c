@@ -125,9 +125,13 @@ NATSL_CLONES static void exp_from(size_t m, const float *g, float *to_start, flo
     }
 }
 
+/* y [m,n] = x; x NULL: zero. */
 static void copy_rows(size_t m, size_t n, const float *x, size_t ldx, float *y, size_t ldy)
 {
-    for (size_t i = 0; i < m; ++i) memcpy(y + i * ldy, x + i * ldx, n * sizeof *y);
+    for (size_t i = 0; i < m; ++i) {
+        if (x != NULL) memcpy(y + i * ldy, x + i * ldx, n * sizeof *y);
+        else memset(y + i * ldy, 0, n * sizeof *y);
+    }
 }
 
 void natsl_kernel_delta_apply(size_t m, size_t first, size_t dk, size_t dv, const float *q, size_t ldq, const float *k,

@@ -57,7 +57,7 @@ void natsl_kernel_delta_apply_ref(size_t m, size_t first, size_t dk, size_t dv, 
         for (size_t i = 0; i < m; ++i) {
             double ks = 0.0;
             for (size_t l = 0; l < dk; ++l) ks += (double)k[i * ldk + l] * (double)s[l * ld_state + c];
-            error[i] = (double)v[i * ldv + c] - exp((double)g[i]) * ks;
+            error[i] = (v != NULL ? (double)v[i * ldv + c] : 0.0) - exp((double)g[i]) * ks;
         }
         for (size_t i = 0; i < m; ++i) {
             d[i] = 0.0;

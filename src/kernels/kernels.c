@@ -25,6 +25,7 @@ const natsl_kernels natsl_kernels_fast = {
     .gate_choose = natsl_kernel_gate_choose,
     .delta_prepare = natsl_kernel_delta_prepare,
     .delta_apply = natsl_kernel_delta_apply,
+    .affine = natsl_kernel_affine,
     .delta_step = natsl_kernel_delta_step,
     .attn_block = natsl_kernel_attn_block,
     .attn_finish = natsl_kernel_attn_finish,

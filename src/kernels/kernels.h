@@ -70,11 +70,17 @@ typedef struct natsl_kernels {
     /** The rest, once the state is known, on dv columns (all of a head's or a block of them; columns are independent).
      *   D = t (V - exp(g) K S);  o = exp(g) Q S + a D;  S' = exp(g_last) S + K^T diag(exp(g_last - g)) D.
      * v, o [m,dv]; only rows first.. of o are written (rows before belong to an earlier window; o points at row
-     * `first`). s [dk,dv] with row distance lds_state. s_out (same distance) receives S'; it may be s (in place) or
+     * `first`; first = m: q, a and o are not touched). v NULL: V = 0, the linear part of the map alone. s [dk,dv] with
+     * row distance ld_state. s_out (same distance) receives S'; it may be s (in place) or
      * NULL (not wanted). m = 0: s_out = s. scratch: natsl_delta_scratch floats. \oracle gated_delta_rule */
     void (*delta_apply)(size_t m, size_t first, size_t dk, size_t dv, const float *q, size_t ldq, const float *k,
                         size_t ldk, const float *v, size_t ldv, const float *g, const float *t, const float *a,
                         const float *s, float *s_out, size_t ld_state, float *o, size_t ldo, float *scratch);
+
+    /** y = a x + b: how a span of tokens moves a state. a [dk,dk] contiguous; x [dk,n], b [dk,n] (NULL: zero), y [dk,n].
+     * y may be b (same distance). \oracle none: a product */
+    void (*affine)(size_t dk, size_t n, const float *a, const float *x, size_t ldx, const float *b, size_t ldb,
+                   float *y, size_t ldy);
 
     /** One token of one value head: S <- exp(log_decay) S; S += k (beta (v - S^T k))^T; o = S^T q.
      * q, k [dk] as in delta_prepare; v, o [dv]; s [dk,dv] in place. \oracle gated_delta_rule, one step */

@@ -13,6 +13,7 @@ const natsl_kernels natsl_kernels_ref = {
     .gate_choose = natsl_kernel_gate_choose_ref,
     .delta_prepare = natsl_kernel_delta_prepare_ref,
     .delta_apply = natsl_kernel_delta_apply_ref,
+    .affine = natsl_kernel_affine_ref,
     .delta_step = natsl_kernel_delta_step_ref,
     .attn_block = natsl_kernel_attn_block_ref,
     .attn_finish = natsl_kernel_attn_finish_ref,

@@ -3,9 +3,9 @@
 
 #include <string.h>
 
-const char *const natsl_phase_names[NATSL_PHASES] = {"norm",  "projections", "convolution", "gate",         "local",
-                                                     "state", "attention",   "mixing",      "feed-forward", "logits",
-                                                     "idle",  "exchange",    "waiting"};
+const char *const natsl_phase_names[NATSL_PHASES] = {"norm",   "projections", "convolution", "gate",   "local",
+                                                     "state",  "summary",     "attention",   "mixing", "feed-forward",
+                                                     "logits", "idle",        "exchange",    "waiting"};
 
 static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 

@@ -5,6 +5,7 @@
  *   gate       pooled scores per chunk, the choice of operation         (needs nothing)
  *   local      convolution, head norms, delta-rule blocks, own-chunk attention  (needs the halo)
  *   state      the delta rule's state through the chunks, head by head  (needs the state)
+ *   summarise  instead, or before: the affine map of the run, S -> A S + B  (needs nothing more)
  *   attend     one run of kept chunks into the online softmax           (needs their keys and values)
  *   finish     mixing, output projection, feed-forward                  (needs all of the above)
  * Owns: its buffers. MPI: none. Threads: every phase spreads its items over stage->threads.
@@ -40,6 +41,7 @@ typedef enum natsl_phase {
     NATSL_PHASE_GATE,  /* which operation a chunk gets */
     NATSL_PHASE_LOCAL, /* the delta rule inside blocks, before a state is known */
     NATSL_PHASE_STATE, /* the delta rule's state through the chunks */
+    NATSL_PHASE_SUMMARY,      /* ranges as maps of the state, and their composition: state passing by scan */
     NATSL_PHASE_ATTEND,       /* softmax attention, own chunk and kept ones */
     NATSL_PHASE_MIX,          /* norms and weights of the two answers */
     NATSL_PHASE_FEED_FORWARD, /* the products and the activation of the feed-forward part */
@@ -143,6 +145,11 @@ void natsl_stage_local(natsl_stage *stage, const natsl_layer *layer, const float
  * end. current: the state after the run's last token (also used on the way). */
 void natsl_stage_state(natsl_stage *stage, const natsl_layer *layer, size_t h0, size_t h1, float *state,
                        float *current);
+
+/** The run as a map of the state, S -> A S + B, for value heads [h0,h1): what natsl_stage_state would make of any incoming
+ * `state`, without outputs. a [Hv,dk,dk] and b [Hv,dk,dv]: only heads [h0,h1) are written. A chunk open at the run's end
+ * contributes nothing. A past that has shrunk below 2^-96 counts as forgotten: A is then 0. After local. */
+void natsl_stage_summarise(natsl_stage *stage, const natsl_layer *layer, size_t h0, size_t h1, float *a, float *b);
 
 /** Numbers in one kept unit: a chunk's attention keys and values of one gate head: for each of its Ha/Hn attention heads keys
  * turned over [attn_k_dim,chunk], then values [chunk,attn_v_dim]; and the floats of memory that they take (bfloat16: half,

@@ -52,7 +52,6 @@ done
 refused 2 '--pass-tokens' score --model "$model" "$tokens" --out r.h5 --pass-tokens 1025G
 refused 2 '--stage-tokens' score --model "$model" "$tokens" --out r.h5 --stage-tokens many
 refused 2 "--state-pass: 'ring'.*auto, relay or scan" score --model "$model" "$tokens" --out r.h5 --state-pass ring
-refused 2 '--state-pass: scan is not available in this version' score --model "$model" "$tokens" --out r.h5 --state-pass scan
 refused 2 "--route: 'both'.*learned, softmax or linear" score --model "$model" "$tokens" --out r.h5 --route both
 refused 2 "--kernels: 'slow'.*fast or ref" score --model "$model" "$tokens" --out r.h5 --kernels slow
 refused 2 "--write: 'all'" score --model "$model" "$tokens" --out r.h5 --write all

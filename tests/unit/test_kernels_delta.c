@@ -276,6 +276,67 @@ static void test_no_state_wanted(void)
     problem_free(&p);
 }
 
+/* Blocks as maps of the state: A from the identity without values, B from zero with them, no outputs (q, a, o NULL). The
+ * recurrence is linear in the state and the values, so A S0 + B is its answer, by block and after composing all blocks with
+ * affine. m = 0: the identity and zero. */
+static void test_span(void)
+{
+    static const struct {
+        size_t length, dk, dv;
+        enum decay_kind decay;
+        enum beta_kind beta;
+    } cases[] = {{0, 16, 32, DECAY_TYPICAL, BETA_ANY},   {1, 16, 32, DECAY_TYPICAL, BETA_ANY},
+                 {63, 32, 24, DECAY_TYPICAL, BETA_TWO},  {64, 128, 256, DECAY_TYPICAL, BETA_ANY},
+                 {64, 32, 24, DECAY_ZERO, BETA_ANY},     {200, 64, 40, DECAY_TINY, BETA_TWO},
+                 {200, 64, 40, DECAY_TYPICAL, BETA_ANY}, {200, 24, 8, DECAY_50, BETA_ANY},
+                 {200, 5, 3, DECAY_1000, BETA_ANY},      {150, 1, 1, DECAY_TYPICAL, BETA_TWO}};
+    for (size_t n = 0; n < COUNT(cases); ++n) {
+        const size_t dk = cases[n].dk, dv = cases[n].dv;
+        problem p = problem_make(cases[n].length, dk, dv, cases[n].decay, cases[n].beta, 900 + n);
+        for (size_t set = 0; set < 2; ++set) {
+            const natsl_kernels *kernels = kernel_sets[set];
+            check c = check_begin(kernels->name, "span", n, TOL_DELTA);
+            buf g = buf_make(1, 64, 0, 0), t = buf_make(1, 64 * 64, 0, 0), a = buf_make(1, 64 * 64, 0, 0);
+            const size_t most = natsl_delta_scratch(dk, dk), own = natsl_delta_scratch(dk, dv);
+            buf scratch = buf_make(1, most > own ? most : own, 0, 0);
+            /* all: the map of the blocks so far; one: of the block in hand; next: their composition */
+            buf all_a = buf_make(dk, dk, 0, 0), all_b = buf_make(dk, dv, 9, 0), one_a = buf_make(dk, dk, 0, 0);
+            buf one_b = buf_make(dk, dv, 5, 0), next = buf_make(dk, dk, 0, 0), s = buf_make(dk, dv, 4, 0);
+            buf_set(&all_a, 0.0f);
+            for (size_t i = 0; i < dk; ++i) all_a.p[i * dk + i] = 1.0f;
+            buf_set(&all_b, 0.0f);
+            size_t done = 0;
+            do {
+                const size_t m = p.length - done < 64 ? p.length - done : 64;
+                const float *q = p.q.p + done * p.q.ld, *k = p.k.p + done * p.k.ld, *v = p.v.p + done * p.v.ld;
+                kernels->delta_prepare(m, dk, q, p.q.ld, k, p.k.ld, p.ld.p + done * p.ld.ld,
+                                       p.beta.p + done * p.beta.ld, p.ld.ld, g.p, t.p, a.p, scratch.p);
+                buf_set(&one_a, 0.0f);
+                for (size_t i = 0; i < dk; ++i) one_a.p[i * dk + i] = 1.0f;
+                buf_set(&one_b, 0.0f);
+                kernels->delta_apply(m, m, dk, dk, NULL, 0, k, p.k.ld, NULL, 0, g.p, t.p, NULL, one_a.p, one_a.p, dk,
+                                     NULL, 0, scratch.p);
+                kernels->delta_apply(m, m, dk, dv, NULL, 0, k, p.k.ld, v, p.v.ld, g.p, t.p, NULL, one_b.p, one_b.p,
+                                     one_b.ld, NULL, 0, scratch.p);
+                kernels->affine(dk, dv, one_a.p, all_b.p, all_b.ld, one_b.p, one_b.ld, s.p, s.ld);
+                for (size_t i = 0; i < dk; ++i) memcpy(all_b.p + i * all_b.ld, s.p + i * s.ld, dv * sizeof(float));
+                kernels->affine(dk, dk, one_a.p, all_a.p, dk, NULL, 0, next.p, dk);
+                memcpy(all_a.p, next.p, dk * dk * sizeof(float));
+                done += m;
+            } while (done < p.length);
+            kernels->affine(dk, dv, all_a.p, p.s0.p, p.s0.ld, all_b.p, all_b.ld, all_b.p, all_b.ld);
+            check_rows(&c, &all_b, p.s);
+            check_true(&c, buf_spoiled(&all_a) + buf_spoiled(&all_b) + buf_spoiled(&one_a) + buf_spoiled(&one_b) == 0,
+                       "wrote outside");
+            check_true(&c, buf_spoiled(&s) + buf_spoiled(&next) + buf_spoiled(&scratch) == 0, "wrote outside");
+            check_end(&c);
+            buf *const bufs[] = {&g, &t, &a, &scratch, &all_a, &all_b, &one_a, &one_b, &next, &s};
+            for (size_t i = 0; i < COUNT(bufs); ++i) buf_free(bufs[i]);
+        }
+        problem_free(&p);
+    }
+}
+
 static void test_steps(void)
 {
     static const size_t shapes[][2] = {{1, 1}, {16, 32}, {7, 63}, {32, 64}, {32, 65}, {128, 256}};
@@ -305,6 +366,7 @@ int main(void)
         {"delta rule: block sizes, column blocks, first", test_cuts},
         {"delta_prepare: t, a, g by definition", test_prepare},
         {"delta_apply: no state wanted", test_no_state_wanted},
+        {"delta_apply, affine: a span's map of the state", test_span},
         {"delta_step: token by token", test_steps},
     };
     return run_suite("kernels: delta rule", tests, COUNT(tests));
