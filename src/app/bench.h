@@ -19,7 +19,9 @@ typedef struct natsl_machine {
     double one_rank_gflops;   /* one call with `threads` OpenBLAS threads on rank 0 while all else rests */
     double all_blas_gflops;   /* such a call on every rank at the same time: the sum */
     double all_openmp_gflops; /* `threads` independent one-thread calls on every rank at the same time: the sum */
-    double peak_gflops;       /* the largest of these: what shares refer to */
+    /* natsl's own product of 256 x 1024 x 1024, which beats OpenBLAS on some CPUs: one thread of rank 0; all threads of all ranks */
+    double one_thread_linear_gflops, all_linear_gflops;
+    double peak_one_thread_gflops, peak_gflops; /* the largest of these: what shares refer to */
     /* far beyond the caches, bytes read + written: [0] one thread of rank 0 alone, [1] all threads of all ranks */
     double copy_gbytes_per_s[2];                   /* memcpy */
     double update_gbytes_per_s[2];                 /* x = c x in place */

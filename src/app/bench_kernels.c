@@ -501,7 +501,7 @@ static void report(natsl_bench *b, json_t *list, const bench_case *k, const doub
     const double all = (double)b->app->args.threads * b->app->size;
     const int memory = k->bytes > 0.0;
     const double work = 1e-9 * (memory ? k->bytes : k->flop), one = work / seconds[0], sum = all * work / seconds[1];
-    const double share = one / (memory ? m->memory_gbytes_per_s[0] : m->one_thread_gflops);
+    const double share = one / (memory ? m->memory_gbytes_per_s[0] : m->peak_one_thread_gflops);
     const double share_all = sum / (memory ? m->memory_gbytes_per_s[1] : m->peak_gflops);
     char a[32], c[32];
     natsl_bench_say(b, "  %-16s %-32s %10s %8.1f %4.0f %% %10s %8.1f %4.0f %%  %s\n", k->name, k->shape,

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* CPU sets */
 #include "agree.h"
 #include "bench.h"
+#include "grid.h"
 #include "kernels.h"
 #include "layout.h"
 #include "vecmath.h"
@@ -17,6 +18,8 @@
 
 #define GEMM_SIZE    ((size_t)2048)
 #define NO_CACHE     ((uint64_t)32 << 20) /* taken for the last cache where the system does not tell */
+#define LINEAR_SIZE  ((size_t)1024)       /* its rows and scratch fit a square of GEMM_SIZE */
+#define LINEAR_TIMES 8
 #define LEAST_RING   ((uint64_t)1 << 20)
 #define LONG_MESSAGE ((size_t)4 << 20)
 
@@ -126,6 +129,20 @@ static void gemm_run_blas(void *user)
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, n, n, 1.0f, g->a, n, g->b, n, 0.0f, g->c, n);
 }
 
+/** natsl's product, as a tile of a layer asks for it: every thread has its own x and y. */
+static void linear_run(void *user)
+{
+    const gemm *g = user;
+    const natsl_matrix w = {.n = LINEAR_SIZE, .k = LINEAR_SIZE, .type = NATSL_F32, .data = g->b};
+#pragma omp parallel num_threads(g->threads)
+    {
+        float *own = g->c + (size_t)omp_get_thread_num() * GEMM_SIZE * GEMM_SIZE;
+        float *y = own + NATSL_TILE * LINEAR_SIZE, *scratch = y + NATSL_TILE * LINEAR_SIZE;
+        for (int i = 0; i < LINEAR_TIMES; i++)
+            natsl_kernels_fast.linear(NATSL_TILE, &w, 0, natsl_panels(w.n), own, w.k, y, w.n, 0, scratch);
+    }
+}
+
 static natsl_status measure_products(natsl_bench *b)
 {
     natsl_machine *m = &b->machine;
@@ -142,16 +159,20 @@ static natsl_status measure_products(natsl_bench *b)
         g.a[i] = (float)(i % 251) * 0.008f - 1.0f;
         g.b[i] = (float)(i % 241) * 0.008f - 1.0f;
     }
-    double alone[2] = {0.0, 0.0};
+    double alone[3] = {0.0, 0.0, 0.0};
+    const double linear = LINEAR_TIMES * 2e-9 * NATSL_TILE * (double)LINEAR_SIZE * (double)LINEAR_SIZE;
     if (b->app->rank == 0) {
         openblas_set_num_threads(1);
         alone[0] = alone[1] = gflop / natsl_bench_best(MPI_COMM_SELF, b->budget_s, gemm_run_blas, NULL, &g);
+        memset(g.c, 0, square * sizeof(float));
+        alone[2] = linear / natsl_bench_best(MPI_COMM_SELF, b->budget_s, linear_run, NULL, &g);
         openblas_set_num_threads(threads);
         if (threads > 1) alone[1] = gflop / natsl_bench_best(MPI_COMM_SELF, b->budget_s, gemm_run_blas, NULL, &g);
     }
     natsl_bench_rest(b);
-    natsl_bench_share(b, alone, 2);
+    natsl_bench_share(b, alone, 3);
     m->one_thread_gflops = alone[0];
+    m->one_thread_linear_gflops = alone[2];
     m->one_rank_gflops = m->all_blas_gflops = alone[1];
     openblas_set_num_threads(threads);
     if (ranks > 1)
@@ -162,8 +183,12 @@ static natsl_status measure_products(natsl_bench *b)
     if (threads > 1)
         m->all_openmp_gflops =
             ranks * threads * gflop / natsl_bench_best(b->app->comm, b->budget_s, gemm_run, NULL, &g);
-    m->peak_gflops =
-        fmax(m->one_thread_gflops, fmax(m->one_rank_gflops, fmax(m->all_blas_gflops, m->all_openmp_gflops)));
+    memset(g.c, 0, square * (size_t)threads * sizeof(float));
+    m->all_linear_gflops = ranks * threads * linear / natsl_bench_best(b->app->comm, b->budget_s, linear_run, NULL, &g);
+    m->peak_one_thread_gflops = fmax(m->one_thread_gflops, m->one_thread_linear_gflops);
+    const double all[] = {m->one_rank_gflops, m->all_blas_gflops, m->all_openmp_gflops, m->all_linear_gflops};
+    m->peak_gflops = m->peak_one_thread_gflops;
+    for (int i = 0; i < 4; i++) m->peak_gflops = fmax(m->peak_gflops, all[i]);
     openblas_set_num_threads(before);
 cleanup:
     natsl_free(g.a);
@@ -400,7 +425,17 @@ static void report(natsl_bench *b, const char *cpu)
         natsl_bench_say(b, "               one rank, %4d BLAS threads%9.1f\n", threads, m->one_rank_gflops);
         natsl_bench_say(b, "               all ranks, BLAS threads   %9.1f\n", m->all_blas_gflops);
         natsl_bench_say(b, "               all ranks, OpenMP threads %9.1f\n", m->all_openmp_gflops);
-        natsl_bench_say(b, "  peak         (the largest of these)    %9.1f GFLOP/s\n", m->peak_gflops);
+        natsl_bench_say(b, "  natsl's own  one thread alone          %9.1f, 256 x 1024 x 1024\n",
+                        m->one_thread_linear_gflops);
+        natsl_bench_say(b, "               all ranks, OpenMP threads %9.1f\n", m->all_linear_gflops);
+        const double whole = ranks * threads * m->peak_one_thread_gflops;
+        if (ranks * threads <= m->cores && m->peak_gflops < 0.75 * whole)
+            natsl_bench_say(b,
+                            "  note         together %d threads reach %.0f %% of %d times one thread: is the machine "
+                            "busy with other work?\n",
+                            ranks * threads, 100.0 * m->peak_gflops / whole, ranks * threads);
+        natsl_bench_say(b, "  peak         (the largest of these)    %9.1f GFLOP/s, of one thread %.1f\n",
+                        m->peak_gflops, m->peak_one_thread_gflops);
     }
     if (isfinite(m->copy_gbytes_per_s[1])) {
         natsl_bench_say(b, "  copy         one thread alone          %9.1f GB/s read + written; all threads %.1f\n",
@@ -433,10 +468,13 @@ static void machine_json(natsl_bench *b, const char *cpu)
     natsl_bench_count(b, j, "threads", b->app->args.threads);
     natsl_bench_count(b, j, "cache_bytes", (int64_t)m->cache_bytes);
     natsl_bench_real(b, j, "peak_gflops", m->peak_gflops);
-    natsl_bench_real(b, j, "peak_one_thread_gflops", m->one_thread_gflops);
-    natsl_bench_real(b, j, "one_rank_blas_gflops", m->one_rank_gflops);
-    natsl_bench_real(b, j, "all_ranks_blas_gflops", m->all_blas_gflops);
-    natsl_bench_real(b, j, "all_ranks_openmp_gflops", m->all_openmp_gflops);
+    natsl_bench_real(b, j, "peak_one_thread_gflops", m->peak_one_thread_gflops);
+    natsl_bench_real(b, j, "sgemm_one_thread_gflops", m->one_thread_gflops);
+    natsl_bench_real(b, j, "sgemm_one_rank_blas_gflops", m->one_rank_gflops);
+    natsl_bench_real(b, j, "sgemm_all_ranks_blas_gflops", m->all_blas_gflops);
+    natsl_bench_real(b, j, "sgemm_all_ranks_openmp_gflops", m->all_openmp_gflops);
+    natsl_bench_real(b, j, "linear_one_thread_gflops", m->one_thread_linear_gflops);
+    natsl_bench_real(b, j, "linear_all_ranks_gflops", m->all_linear_gflops);
     natsl_bench_real(b, j, "copy_gbytes_per_s", m->copy_gbytes_per_s[1]);
     natsl_bench_real(b, j, "copy_one_thread_gbytes_per_s", m->copy_gbytes_per_s[0]);
     natsl_bench_real(b, j, "update_gbytes_per_s", m->update_gbytes_per_s[1]);
@@ -461,6 +499,9 @@ natsl_status natsl_bench_machine(natsl_bench *b)
                          .one_rank_gflops = NAN,
                          .all_blas_gflops = NAN,
                          .all_openmp_gflops = NAN,
+                         .one_thread_linear_gflops = NAN,
+                         .all_linear_gflops = NAN,
+                         .peak_one_thread_gflops = NAN,
                          .peak_gflops = NAN,
                          .copy_gbytes_per_s = {NAN, NAN},
                          .update_gbytes_per_s = {NAN, NAN},

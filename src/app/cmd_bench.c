@@ -296,24 +296,21 @@ const natsl_command natsl_command_bench = {
     .name = "bench",
     .usage = "bench [--parts LIST] [--config C.json | --model M.h5] [--json FILE]",
     .summary = "measure this machine, and how much of its speed natsl gets",
-    .details = "machine: products of 2048 x 2048 matrices by OpenBLAS on one thread and on all threads of all ranks "
-               "(the largest "
-               "is the\n"
-               "peak that shares refer to), copying and reading memory, and messages between ranks. kernels: every "
-               "kernel at the "
-               "shapes\n"
-               "that the configuration gives it. prefill: reading random texts, by a model with random weights unless "
-               "--model is "
-               "given:\n"
-               "tokens/s, GFLOP/s by the textbook's count (printed), time by phase, bytes between ranks against the "
-               "least that "
-               "must\n"
-               "travel. decode: one token after the other, against the bytes that each must read.\n"
-               "Run it on a machine that does nothing else, with the ranks and threads of your jobs. A short --seconds "
-               "makes quick, "
-               "coarse\n"
-               "numbers; it also shortens the memory gone over, so that caches help. --dry-run prints the plan of each "
-               "length.\n",
+    .details =
+        "machine: products of 2048 x 2048 matrices by OpenBLAS, and natsl's own, on one thread and on all threads of "
+        "all\n"
+        "ranks (the largest is the peak that shares refer to), copying and reading memory, messages between ranks.\n"
+        "kernels: every kernel at the shapes that the configuration gives it. prefill: reading random texts, by a "
+        "model with\n"
+        "random weights unless --model is given: tokens/s, GFLOP/s by the textbook's count (printed), time by phase, "
+        "bytes\n"
+        "between ranks against the least that must travel. decode: one token after the other, against the bytes that "
+        "each\n"
+        "must read. Run it on a machine that does nothing else, with the ranks and threads of your jobs. A short "
+        "--seconds\n"
+        "makes quick, coarse numbers; it also shortens the memory gone over, so that caches help. --dry-run prints the "
+        "plan\n"
+        "of each length. tools/plot-bench draws the JSON.\n",
     .options = options,
     .run = run,
 };
