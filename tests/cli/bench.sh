@@ -88,15 +88,19 @@ done
 # single parts: what they need of the machine is measured, the rest is not there
 accepted 0 bench "${tiny[@]}" --parts machine --json m.json --quiet
 [ ! -s .out ] || complain "--quiet, but something on standard output"
-accepted 3 bench "${tiny[@]}" --parts decode,machine --decode-tokens 2 --context-tokens 17 --json d.json --log-json log.json
+accepted 3 bench "${tiny[@]}" --parts decode,machine --weights bf16 --kept bf16 --decode-tokens 2 --context-tokens 17 \
+    --json d.json --log-json log.json
+accepted 0 bench "${tiny[@]}" --parts kernels --weights bf16
 accepted 0 bench "${tiny[@]}" --parts kernels --kernels ref --threads 1
 says 'kernels \(ref\)'
 ! grep -q '^prefill' .out || complain "more than what was asked for"
 if [ -n "$PYTHON" ]; then
     expect "single parts" "$PYTHON" -c '
 import json
-m, d = (json.load(open(f)) for f in ("m.json", "d.json"))
+m, d, b = (json.load(open(f)) for f in ("m.json", "d.json", "b0.json"))
 assert "kernels" not in m and "prefill" not in m and "decode" not in m and m["machine"]["peak_gflops"] > 0, m
+assert d["weights"] == "bf16" and b["weights"] == "f32", d
+assert 0.5 <= d["decode"]["weight_bytes"] / b["decode"]["weight_bytes"] < 0.6, d["decode"]
 assert d["decode"]["context_tokens"] == 19 and "prefill" not in d, d
 end = [json.loads(line) for line in open("log.json")][-1]
 assert end["status"] == 0 and end["decode_tokens_per_s"] > 0, end'
