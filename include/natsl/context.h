@@ -98,8 +98,9 @@ typedef struct natsl_stats {
     int64_t kept_chunks, chunks; /**< (chunk, head, NAtS-L layer) triples: kept, and complete in all */
     size_t peak_bytes;           /**< largest resident memory of a rank so far */
     size_t weight_bytes, stage_bytes, residual_bytes, kept_store_bytes; /**< of the rank with most */
-    double wait_s;      /**< largest time a rank spent waiting for others */
-    double phase_s[16]; /**< by natsl_stats_phase_name; largest of all ranks */
+    double wait_s;           /**< largest time a rank spent waiting for others */
+    double phase_s[16];      /**< by natsl_stats_phase_name; largest of all ranks */
+    double phase_mean_s[16]; /**< the same, mean of all ranks: their sum is no more than the time that reading took */
 } natsl_stats;
 natsl_status natsl_context_stats(natsl_context *context, natsl_stats *stats);
 /** Name of phase i, NULL past the last. Not collective. */

@@ -20,6 +20,12 @@ typedef struct natsl_model natsl_model;
  * after the contexts that use it. */
 natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_storage weights, natsl_model **out);
 
+/** A model with random weights, never in a file: those that `natsl init` with this configuration and seed writes, so the digest is the
+ * same, too. The ranks of a node fill one copy together. Collective on comm; config and seed equal on all ranks.
+ * NATSL_ERR_NOMEM. Close with natsl_model_close. */
+natsl_status natsl_model_random(MPI_Comm comm, const natsl_config *config, uint64_t seed, natsl_storage weights,
+                                natsl_model **out);
+
 /** Frees the model and sets *model to NULL. Collective on the communicator it was opened with. Accepts NULL. */
 void natsl_model_close(natsl_model **model);
 

@@ -7,6 +7,7 @@
 #include "options.h"
 #include <jansson.h>
 #include <mpi.h>
+#include <natsl/config.h>
 #include <natsl/status.h>
 
 typedef struct natsl_command natsl_command;
@@ -37,7 +38,7 @@ struct natsl_command {
 };
 
 extern const natsl_command natsl_command_init, natsl_command_info, natsl_command_score, natsl_command_read,
-    natsl_command_generate, natsl_command_help;
+    natsl_command_generate, natsl_command_bench, natsl_command_help;
 /** All commands in the order of help, ended by NULL. */
 extern const natsl_command *const natsl_commands[];
 
@@ -63,6 +64,9 @@ void natsl_app_choose_threads(natsl_app *app);
 /** Whether `out` may be written: its directory exists and can be written, it is a regular file or does not exist yet, and it is
  * none of `inputs` (NULL entries are skipped). Found out before hours of work, not after. Collective. */
 natsl_status natsl_app_check_out(natsl_app *app, const char *out, const char *const *inputs, int n_inputs);
+
+/** Reads and checks a configuration file (JSON). NATSL_ERR_INPUT, NATSL_ERR_IO, NATSL_ERR_NOMEM. Not collective. */
+natsl_status natsl_app_read_config(const char *path, natsl_config *config);
 
 /** "12.3 MiB". `text` has room for 32 bytes; returned. */
 const char *natsl_format_bytes(double bytes, char text[32]);

@@ -4,13 +4,10 @@
 #include "files.h"
 #include "init.h"
 
-#include <errno.h>
 #include <natsl/config.h>
 #include <natsl/version.h>
 #include <stdio.h>
 #include <string.h>
-
-#define MAX_CONFIG_BYTES ((size_t)1 << 20)
 
 static const char *const tokenizer_words[] = {"auto", "byte", "none", NULL};
 enum { TOKENIZER_AUTO, TOKENIZER_BYTE, TOKENIZER_NONE };
@@ -45,33 +42,6 @@ static const natsl_option options[] = {
     {.kind = NATSL_OPT_END},
 };
 
-static natsl_status read_config(const char *path, natsl_config *config)
-{
-    natsl_status st = NATSL_OK;
-    char *text = NULL;
-    size_t length = 0;
-    FILE *file = fopen(path, "rb");
-    if (!file) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
-    text = natsl_alloc(MAX_CONFIG_BYTES + 1, 1, "configuration");
-    if (!text) {
-        st = NATSL_ERR_NOMEM;
-        goto cleanup;
-    }
-    errno = 0;
-    length = fread(text, 1, MAX_CONFIG_BYTES + 1, file);
-    if (ferror(file)) {
-        st = natsl_fail(errno == EISDIR ? NATSL_ERR_INPUT : NATSL_ERR_IO, "%s: %s", path, strerror(errno));
-    } else if (length > MAX_CONFIG_BYTES) {
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: more than %zu bytes, expected a configuration", path, MAX_CONFIG_BYTES);
-    } else {
-        st = natsl_config_parse(text, length, path, config);
-    }
-cleanup:
-    natsl_free(text);
-    (void)fclose(file);
-    return st;
-}
-
 static natsl_status create(natsl_app *app)
 {
     const natsl_args *a = &app->args;
@@ -79,7 +49,7 @@ static natsl_status create(natsl_app *app)
     natsl_layout layout = {0};
     float *flat = NULL;
     char origin[128];
-    natsl_status st = read_config(a->config, &config);
+    natsl_status st = natsl_app_read_config(a->config, &config);
     if (st != NATSL_OK) return st;
     const int byte = a->tokenizer == TOKENIZER_BYTE || (a->tokenizer == TOKENIZER_AUTO && config.vocab_size >= 256);
     if (byte && config.vocab_size < 256)

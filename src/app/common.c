@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MAX_CONFIG_BYTES ((size_t)1 << 20)
+
 natsl_status natsl_stdout_flush(void)
 {
     errno = 0;
@@ -131,6 +133,33 @@ static natsl_status check_out(const char *out, const char *const *inputs, int n_
 natsl_status natsl_app_check_out(natsl_app *app, const char *out, const char *const *inputs, int n_inputs)
 {
     return natsl_app_agree(app, app->rank == 0 ? check_out(out, inputs, n_inputs) : NATSL_OK);
+}
+
+natsl_status natsl_app_read_config(const char *path, natsl_config *config)
+{
+    natsl_status st = NATSL_OK;
+    char *text = NULL;
+    size_t length = 0;
+    FILE *file = fopen(path, "rb");
+    if (!file) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
+    text = natsl_alloc(MAX_CONFIG_BYTES + 1, 1, "configuration");
+    if (!text) {
+        st = NATSL_ERR_NOMEM;
+        goto cleanup;
+    }
+    errno = 0;
+    length = fread(text, 1, MAX_CONFIG_BYTES + 1, file);
+    if (ferror(file)) {
+        st = natsl_fail(errno == EISDIR ? NATSL_ERR_INPUT : NATSL_ERR_IO, "%s: %s", path, strerror(errno));
+    } else if (length > MAX_CONFIG_BYTES) {
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: more than %zu bytes, expected a configuration", path, MAX_CONFIG_BYTES);
+    } else {
+        st = natsl_config_parse(text, length, path, config);
+    }
+cleanup:
+    natsl_free(text);
+    (void)fclose(file);
+    return st;
 }
 
 const char *natsl_format_bytes(double bytes, char text[32])

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-static void begin(natsl_job *s, natsl_app *app)
+void natsl_job_begin(natsl_job *s, natsl_app *app)
 {
     const natsl_args *a = &app->args;
     memset(s, 0, sizeof *s);
@@ -23,7 +23,7 @@ static void begin(natsl_job *s, natsl_app *app)
 
 natsl_status natsl_job_look(natsl_job *s, natsl_app *app)
 {
-    begin(s, app);
+    natsl_job_begin(s, app);
     natsl_status st = app->rank == 0 ? natsl_model_file_info(app->args.model, &s->info) : NATSL_OK;
     if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
     NATSL_MPI(MPI_Bcast(&s->info, sizeof s->info, MPI_BYTE, 0, app->comm));
@@ -33,7 +33,7 @@ natsl_status natsl_job_look(natsl_job *s, natsl_app *app)
 natsl_status natsl_job_open(natsl_job *s, natsl_app *app, const char *context)
 {
     const double start = natsl_now_s();
-    begin(s, app);
+    natsl_job_begin(s, app);
     natsl_status st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &s->model);
     if (st != NATSL_OK) return st;
     s->load_s = natsl_now_s() - start;

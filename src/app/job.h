@@ -33,6 +33,9 @@ typedef struct natsl_job {
     int write_hidden;
 } natsl_job;
 
+/** An empty job: s->options from the command line, nothing opened. Not collective. */
+void natsl_job_begin(natsl_job *s, natsl_app *app);
+
 /** Configuration and tokenizer only, for --dry-run. */
 natsl_status natsl_job_look(natsl_job *s, natsl_app *app);
 

@@ -27,6 +27,10 @@ typedef struct natsl_args {
     int64_t seed, max_new, top_k;
     double temperature, top_p;
     int json;
+    const char *parts, *lengths, *json_file; /* bench */
+    int64_t repeat, context_tokens, decode_tokens;
+    double seconds;
+    int no_logits;
     const char *stops[NATSL_MAX_STOPS];
     size_t n_stops;
     const char *operands[NATSL_MAX_OPERANDS];

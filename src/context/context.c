@@ -247,10 +247,14 @@ natsl_status natsl_context_stats(natsl_context *cx, natsl_stats *stats)
     double most[4 + NATSL_PHASES] = {
         (double)natsl_peak_bytes(), (double)store, (double)cx->residual_bytes,
         (double)natsl_stage_bytes(cx->config, cx->options.stage_tokens, cx->options.threads)};
+    double mean[NATSL_PHASES];
     natsl_stage_seconds(&cx->stage, most + 4);
+    memcpy(mean, most + 4, sizeof mean);
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, sums, 6, MPI_INT64_T, MPI_SUM, cx->comm));
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, most, 4 + NATSL_PHASES, MPI_DOUBLE, MPI_MAX, cx->comm));
     memset(stats, 0, sizeof *stats);
+    NATSL_MPI(MPI_Allreduce(mean, stats->phase_mean_s, NATSL_PHASES, MPI_DOUBLE, MPI_SUM, cx->comm));
+    for (int i = 0; i < NATSL_PHASES; i++) stats->phase_mean_s[i] /= cx->size;
     stats->halo_bytes = sums[0];
     stats->state_bytes = sums[1];
     stats->kept_bytes = sums[2];

@@ -1,7 +1,9 @@
 /* model.c - a model's weights in memory, one copy per node. */
 #include "context_impl.h"
 #include "files.h"
+#include "init.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /** A digest of the store, to tell models apart (not against forgery): four interleaved multiply-xor lanes, so that memory
@@ -68,7 +70,38 @@ static natsl_status allocate_weights(natsl_model *m, int *reader)
     return m->store ? NATSL_OK : NATSL_ERR_NOMEM;
 }
 
-natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_storage weights, natsl_model **out)
+/** Random weights by all ranks of the node together, tensor by tensor (each all of them where it has a private copy).
+ * Collective on m->node. */
+static natsl_status fill_random(natsl_model *m, const natsl_config *config, uint64_t seed, int reader)
+{
+    const natsl_layout *layout = &m->layout;
+    int part = 0, parts = 1, failed = 0;
+    if (m->window != MPI_WIN_NULL) {
+        NATSL_MPI(MPI_Comm_rank(m->node, &part));
+        NATSL_MPI(MPI_Comm_size(m->node, &parts));
+    }
+    if (reader) memset(m->store, 0, layout->store_bytes); /* gaps between blocks */
+    if (m->window != MPI_WIN_NULL) NATSL_MPI(MPI_Win_fence(0, m->window));
+#pragma omp parallel for schedule(dynamic, 1) reduction(| : failed)
+    for (size_t i = (size_t)part; i < layout->count; i += (size_t)parts) {
+        const natsl_tensor *t = &layout->tensors[i];
+        float *values;
+#pragma omp critical(natsl_model_random) /* of the error text */
+        values = natsl_alloc(t->count, sizeof *values, "random weights");
+        failed |= values == NULL;
+        if (!values) continue;
+        natsl_init_tensor(config, t, seed, values);
+        natsl_layout_put(layout, t, values, m->store);
+        natsl_free(values);
+    }
+    if (m->window != MPI_WIN_NULL)
+        NATSL_MPI(MPI_Win_fence(0, m->window)); /* the reader digests what all have written */
+    return failed ? NATSL_ERR_NOMEM : NATSL_OK;
+}
+
+/** From the file `path`, or with random weights where it is NULL (`config` and `seed` count only then). */
+static natsl_status make_model(MPI_Comm comm, const char *path, const natsl_config *config, uint64_t seed,
+                               natsl_storage weights, natsl_model **out)
 {
     natsl_model_info info;
     natsl_status st = NATSL_OK;
@@ -78,10 +111,14 @@ natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_storage wei
     memset(&info, 0, sizeof info);
     NATSL_MPI(MPI_Comm_rank(comm, &rank));
     if (!m) st = NATSL_ERR_NOMEM;
-    else if (rank == 0) st = natsl_model_file_info(path, &info);
+    else if (rank == 0 && path) st = natsl_model_file_info(path, &info);
     if ((st = natsl_agree(comm, st)) != NATSL_OK) {
         natsl_free(m);
         return st;
+    }
+    if (!path) {
+        memcpy(&info.config, config, sizeof info.config); /* gaps included, for the digest */
+        (void)snprintf(info.tokenizer, sizeof info.tokenizer, "%s", config->vocab_size >= 256 ? "byte" : "none");
     }
     NATSL_MPI(MPI_Bcast(&info, sizeof info, MPI_BYTE, 0, comm));
     m->window = MPI_WIN_NULL;
@@ -94,7 +131,8 @@ natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_storage wei
     st = natsl_agree(m->comm, natsl_layout_create(&info.config, weights, &m->layout));
     if (st == NATSL_OK) st = natsl_agree(m->comm, allocate_weights(m, &reader));
     if (st == NATSL_OK) {
-        if (reader) {
+        if (!path) st = fill_random(m, &info.config, seed, reader);
+        if (path && reader) {
             memset(m->store, 0, m->layout.store_bytes); /* gaps between blocks */
             st = natsl_model_file_read(path, &m->layout, m->store);
         }
@@ -103,7 +141,7 @@ natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_storage wei
             m->digest = digest_of(m->store, m->layout.store_bytes) ^ digest_config(&info.config);
         if (m->window != MPI_WIN_NULL) NATSL_MPI(MPI_Win_fence(0, m->window));
         st = natsl_agree(m->comm, st);
-        if (st == NATSL_OK) st = agree_digest(m, reader, path);
+        if (st == NATSL_OK) st = agree_digest(m, reader, path ? path : "random weights");
     }
     if (st != NATSL_OK) {
         natsl_model_close(&m);
@@ -111,6 +149,17 @@ natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_storage wei
     }
     *out = m;
     return NATSL_OK;
+}
+
+natsl_status natsl_model_open(MPI_Comm comm, const char *path, natsl_storage weights, natsl_model **out)
+{
+    return make_model(comm, path, NULL, 0, weights, out);
+}
+
+natsl_status natsl_model_random(MPI_Comm comm, const natsl_config *config, uint64_t seed, natsl_storage weights,
+                                natsl_model **out)
+{
+    return make_model(comm, NULL, config, seed, weights, out);
 }
 
 void natsl_model_close(natsl_model **model)
