@@ -263,6 +263,16 @@ static void bytes_json(natsl_bench *b, json_t *all, const char *kind, double sen
     natsl_bench_put(b, all, kind, j);
 }
 
+/** What --state-pass has come to for a text of this length; "mixed": some passes scan. Not collective. */
+static const char *state_pass_name(const natsl_bench *b, int64_t tokens)
+{
+    natsl_plan plan;
+    if (natsl_plan_make(&b->config, (natsl_storage)b->app->args.weights, b->app->size, &b->job.options, tokens,
+                        &plan) != NATSL_OK)
+        return NULL; /* out of memory: null in the JSON */
+    return plan.scan_passes == 0 ? "relay" : plan.scan_passes == plan.passes ? "scan" : "mixed";
+}
+
 static void prefill_json(natsl_bench *b, json_t *list, const prefill *p)
 {
     const double gflop = 1e-9 * p->work.sum;
@@ -272,7 +282,7 @@ static void prefill_json(natsl_bench *b, json_t *list, const prefill *p)
     natsl_bench_count(b, j, "ranks", b->app->size);
     natsl_bench_count(b, j, "threads", b->app->args.threads);
     natsl_bench_text(b, j, "route", route_name(b));
-    natsl_bench_text(b, j, "state_pass", b->app->args.state_pass == 2 ? "scan" : "relay"); /* auto: relay so far */
+    natsl_bench_text(b, j, "state_pass", state_pass_name(b, p->tokens));
     natsl_bench_put(b, j, "logits", list ? json_boolean(!b->app->args.no_logits) : NULL);
     natsl_bench_real(b, j, "seconds", p->seconds);
     natsl_bench_real(b, j, "tokens_per_s", (double)p->tokens / p->seconds);

@@ -13,7 +13,7 @@ TEXT
 tiny=(--config tiny.json --seconds 0.01)
 
 # all parts, alone and on 3 ranks; $PYTHON checks the numbers. Other work on the machine can spoil one measurement against
-# another, so a run whose shares are out of range is made again, twice at most.
+# another, so a run whose shares are out of range is made again with more time, twice at most; where much else runs even then, that is said.
 cat >check.py <<'TEXT'
 import json, sys
 
@@ -70,8 +70,8 @@ if bad:
     sys.exit(3)
 TEXT
 for ranks in 0 3; do
-    for attempt in 1 2 3; do
-        accepted "$ranks" bench "${tiny[@]}" --threads 2 --lengths 100,1K --repeat 2 --context-tokens 50 --decode-tokens 4 \
+    for attempt in 0.01 0.1 0.4; do
+        accepted "$ranks" bench --config tiny.json --seconds "$attempt" --threads 2 --lengths 100,1K --repeat 2 --context-tokens 50 --decode-tokens 4 \
             --json "b$ranks.json" || break
         for words in '^machine' '^kernels' '^prefill' '^decode' 'delta_apply +16 rows' 'counted'; do says "$words"; done
         [ "$(grep -c '^machine' .out)" -eq 1 ] || complain "every rank printed"
@@ -79,7 +79,11 @@ for ranks in 0 3; do
         case_name="the numbers of b$ranks.json" code=0
         cases=$((cases + 1))
         "$PYTHON" check.py "b$ranks.json" $((ranks > 0 ? ranks : 1)) >.out 2>.err || code=$?
-        [ "$code" -eq 3 ] && [ "$attempt" -lt 3 ] && continue
+        [ "$code" -eq 3 ] && [ "$attempt" != 0.4 ] && continue
+        if [ "$code" -eq 3 ] && awk -v cores="$(nproc)" '{ exit !($1 > 2 * cores) }' /proc/loadavg; then
+            skip "shares within (0, 2): $(cat .out), load $(cut -d ' ' -f 1 /proc/loadavg)"
+            break
+        fi
         [ "$code" -eq 0 ] || complain "exit code $code"
         break
     done
