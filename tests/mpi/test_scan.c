@@ -309,6 +309,48 @@ static void test_golden(void)
     }
 }
 
+/** Ranks one after the other: each gets its tokens only when the one before it is through all layers. */
+typedef struct turns {
+    const int32_t *tokens;
+    MPI_Comm comm;
+    int waited;
+} turns;
+
+static natsl_status turn_tokens(void *user, int64_t first, int64_t count, int32_t *ids)
+{
+    turns *t = user;
+    if (world_rank > 0 && !t->waited++) MPI_Recv(NULL, 0, MPI_BYTE, world_rank - 1, 0, t->comm, MPI_STATUS_IGNORE);
+    memcpy(ids, t->tokens + first, (size_t)count * sizeof *ids);
+    return NATSL_OK;
+}
+
+static void turn_progress(void *user, int64_t done, int64_t total)
+{
+    turns *t = user;
+    if (done == total && world_rank + 1 < world_size) MPI_Send(NULL, 0, MPI_BYTE, world_rank + 1, 0, t->comm);
+}
+
+/** Inside a pass nobody needs anything from a later rank: reading in turns comes to an end (else this test hangs). */
+static void test_turns(void)
+{
+    natsl_model *m = kind_model(0, MPI_COMM_WORLD);
+    int32_t tokens[TEXT];
+    make_text(m, tokens, TEXT);
+    for (int i = 0; i < 4; i++) {
+        const natsl_options o = {.threads = 1,
+                                 .state_pass = i & 1 ? NATSL_STATE_SCAN : NATSL_STATE_RELAY,
+                                 .exchange = i & 2 ? NATSL_EXCHANGE_MESSAGES : NATSL_EXCHANGE_AUTO};
+        turns t = {.tokens = tokens, .comm = MPI_COMM_NULL};
+        MPI_Comm_dup(MPI_COMM_WORLD, &t.comm);
+        natsl_context *cx = new_context(MPI_COMM_WORLD, m, &o);
+        const natsl_stream stream = {.user = &t, .tokens = turn_tokens, .progress = turn_progress};
+        CU_ASSERT_EQUAL(natsl_context_extend(cx, TEXT, &stream), NATSL_OK);
+        natsl_context_destroy(&cx);
+        MPI_Comm_free(&t.comm);
+    }
+    natsl_model_close(&m);
+}
+
 /** A source that fails for one rank in any of several passes ends the extension on all ranks with its status. */
 static void test_trouble(void)
 {
@@ -342,6 +384,7 @@ int main(int argc, char **argv)
         {"windows", test_windows},
         {"ranges of several stages", test_falls_back},
         {"golden models", test_golden},
+        {"nobody waits for a later rank", test_turns},
         {"trouble", test_trouble},
     };
     return run_suite_context(argc, argv, "scan", tests, COUNT(tests));
