@@ -123,11 +123,11 @@ typedef struct natsl_plan {
     size_t kept_bytes_all;                                           /**< per rank, if every chunk were kept */
     int64_t scan_passes;                                  /**< passes that pass states by scan; the others relay */
     size_t scan_bytes;                                    /**< per rank, for them: summaries under way */
-    size_t kept_bytes;                     /**< per rank, at the expected share of kept chunks */
-    size_t other_bytes;                    /**< per rank: messages under way, directory of kept chunks, counts */
-    size_t baseline_bytes;                 /**< this process before it opens a model: libraries, MPI */
-    double kept_share;                     /**< that share */
-    int balanced;                          /**< ranges have equal cost: natsl_plan_ranges needs the weights below */
+    size_t kept_bytes;     /**< per rank, at the expected share of kept chunks */
+    size_t other_bytes;    /**< per rank: messages under way, directory of kept chunks, counts */
+    size_t baseline_bytes; /**< of a process before it opens a model: libraries, MPI. natsl_plan_make leaves it 0 */
+    double kept_share;     /**< that share */
+    int balanced;          /**< ranges have equal cost: natsl_plan_ranges needs the weights below */
     int64_t weight_each, weight_per_chunk; /**< of a chunk: what it costs is each + per_chunk * its index */
     int64_t halo_bytes, state_bytes, kept_bytes_all_sent; /**< all ranks together; kept: if every chunk were kept */
 } natsl_plan;

@@ -99,6 +99,7 @@ natsl_status natsl_job_print_plan(natsl_job *s, int64_t tokens)
     natsl_status st = natsl_plan_make(&s->info.config, weights, app->size, &s->options, tokens, &plan);
     if (st == NATSL_OK) st = natsl_options_complete(&s->info.config, app->size, &s->options, &complete);
     if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
+    plan.baseline_bytes = natsl_plan_baseline();
     if ((st = natsl_machine_find(app->comm, &s->info.config, &complete, weights, &machine)) != NATSL_OK) return st;
     if (app->rank == 0) {
         st = natsl_plan_predict(&s->info.config, &s->options, &machine, 0, tokens, s->info.kept_share, 1, &plan,

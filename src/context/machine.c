@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define PROBE_ROUNDS     2  /* at least */
 #define PROBE_MOST       50 /* ... and until PROBE_S are over: short rounds are easily disturbed */
@@ -193,6 +194,20 @@ natsl_status natsl_machine_probe(const natsl_config *config, const natsl_options
 
 /* ---- the machine of a job --------------------------------------------------------------------------------------------- */
 
+/** All ranks wait for the last, without using a core: one of them is measuring. Collective. */
+static void rest(MPI_Comm comm)
+{
+    MPI_Request all;
+    int there = 0;
+    NATSL_MPI(MPI_Ibarrier(comm, &all));
+    for (;;) {
+        NATSL_MPI(MPI_Test(&all, &there, MPI_STATUS_IGNORE));
+        if (there) return;
+        const struct timespec pause = {.tv_nsec = 1000000};
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
 /** Ranks of the fullest node, and cores that its ranks may use together. Collective. */
 static void look_around(MPI_Comm comm, int *ranks, int *cores)
 {
@@ -224,6 +239,7 @@ natsl_status natsl_machine_find(MPI_Comm comm, const natsl_config *config, const
     if (alone && rank > 0) *machine = natsl_cost_machine_guess(1.0, o->threads);
     else if (path && *path) st = natsl_machine_read(path, machine, &share);
     else st = natsl_machine_probe(config, o, weights, machine);
+    if (alone) rest(comm);
     if ((st = natsl_agree(comm, st)) != NATSL_OK) return st;
     if (!alone) NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, machine->per_s, NATSL_WORK_KINDS, MPI_DOUBLE, MPI_MIN, comm));
     machine->threads = o->threads;

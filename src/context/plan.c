@@ -63,7 +63,6 @@ natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int r
     const double before = passes * (passes - 1.0) / 2.0 * (double)in_pass * (ranks - 1),
                  now = (double)tokens * (ranks - 1) / 2.0;
     const double sent = stages * (before + now) / (double)grid.chunk * (double)(unit_bytes * keeping);
-    plan->baseline_bytes = natsl_resident_bytes();
     plan->kept_share = natsl_expected_share(&o, 0.0);
     size_memory(c, &o, tokens, natsl_min64(per_rank, in_pass), plan);
     plan->kept_bytes_all_sent = sent < 9e18 ? (int64_t)sent : INT64_MAX;
@@ -90,6 +89,17 @@ natsl_status natsl_plan_predict(const natsl_config *c, const natsl_options *opti
     if ((st = natsl_cost_predict(&run, machine, prediction, NULL)) != NATSL_OK) return st;
     size_memory(c, &o, tokens, prediction->longest, plan);
     return NATSL_OK;
+}
+
+size_t natsl_plan_baseline(void)
+{
+    enum { N = 64 };
+    static float weights[N * N], x[N], y[N];
+    float *scratch = natsl_alloc(natsl_linear_scratch(), sizeof *scratch, "a product");
+    const natsl_matrix w = {.n = N, .k = N, .type = NATSL_F32, .data = weights};
+    if (scratch) natsl_kernels_fast.linear(1, &w, 0, natsl_panels(N), x, N, y, N, 0, scratch);
+    natsl_free(scratch);
+    return natsl_resident_bytes();
 }
 
 double natsl_plan_rank_bytes(const natsl_plan *plan, int ranks_per_node)
