@@ -35,7 +35,7 @@ typedef struct natsl_options {
     natsl_storage kept;       /**< how kept keys and values are held */
     natsl_state_pass state_pass; /**< how states go from rank to rank */
     natsl_exchange exchange;     /**< read kept keys of ranks on the node in place, or force messages */
-    natsl_balance balance;    /**< ranges of equal cost or of equal length */
+    natsl_balance balance;       /**< ranges of equal cost or of equal length */
     double
         kept_share; /**< share of chunks that the gate is expected to keep, (0,1]; 0: what the model's file says, else half */
     int64_t
@@ -107,7 +107,7 @@ typedef struct natsl_stats {
     size_t weight_bytes, stage_bytes, residual_bytes, kept_store_bytes; /**< of the rank with most */
     size_t
         resident_bytes; /**< mean over ranks, after the last extension: private pages, and shared ones divided by sharers */
-    double wait_s;           /**< largest time a rank spent waiting for others */
+    double wait_s;      /**< largest time a rank spent waiting for others */
     double phase_s[16];      /**< by natsl_stats_phase_name; largest of all ranks */
     double phase_mean_s[16]; /**< the same, mean of all ranks: their sum is no more than the time that reading took */
 } natsl_stats;
@@ -121,8 +121,8 @@ typedef struct natsl_plan {
     int64_t pass_tokens, stage_tokens, passes;
     size_t weight_bytes, stage_bytes, residual_bytes, context_bytes; /**< per rank; weights per node */
     size_t kept_bytes_all;                                           /**< per rank, if every chunk were kept */
-    int64_t scan_passes;                                  /**< passes that pass states by scan; the others relay */
-    size_t scan_bytes;                                    /**< per rank, for them: summaries under way */
+    int64_t scan_passes;   /**< passes that pass states by scan; the others relay */
+    size_t scan_bytes;     /**< per rank, for them: summaries under way */
     size_t kept_bytes;     /**< per rank, at the expected share of kept chunks */
     size_t other_bytes;    /**< per rank: messages under way, directory of kept chunks, counts */
     size_t baseline_bytes; /**< of a process before it opens a model: libraries, MPI. natsl_plan_make leaves it 0 */

@@ -73,6 +73,7 @@ static void print_memory(const natsl_plan *plan, const natsl_cost_machine *m)
            natsl_format_bytes(all, a), natsl_format_bytes((double)plan->weight_bytes, b),
            natsl_format_bytes((double)plan->stage_bytes, c), natsl_format_bytes((double)plan->residual_bytes, d),
            natsl_format_bytes((double)plan->context_bytes, e));
+    if (plan->scan_passes > 0) printf(" summaries %s,", natsl_format_bytes((double)plan->scan_bytes, f));
     printf("\n            kept keys and values %s (%s if every chunk were kept), lists %s, libraries %s\n",
            natsl_format_bytes((double)plan->kept_bytes, a), natsl_format_bytes((double)plan->kept_bytes_all, b),
            natsl_format_bytes((double)plan->other_bytes, c), natsl_format_bytes((double)plan->baseline_bytes, f));

@@ -34,6 +34,9 @@ double natsl_expected_share(const natsl_options *o, double known)
 natsl_cost_run natsl_cost_run_of(const natsl_config *config, const natsl_options *o, int ranks, int64_t begin,
                                  int64_t tokens, double kept_share, int scores)
 {
+    const double passes = ceil((double)tokens / (double)o->pass_tokens);
+    const int64_t range = (natsl_min64(o->pass_tokens, tokens) + ranks - 1) / ranks;
+    const natsl_state_costs costs = natsl_state_costs_count(config, o->threads, ranks, range, passes);
     return (natsl_cost_run){.config = config,
                             .ranks = ranks,
                             .begin = begin,
@@ -42,7 +45,9 @@ natsl_cost_run natsl_cost_run_of(const natsl_config *config, const natsl_options
                             .stage_tokens = o->stage_tokens,
                             .kept_share = kept_share,
                             .kept = o->kept,
-                            .scores = scores};
+                            .scores = scores,
+                            .scan = o->state_pass == NATSL_STATE_AUTO ? natsl_state_pass_choose(&costs)
+                                                                      : o->state_pass == NATSL_STATE_SCAN};
 }
 
 int natsl_balance_matters(const natsl_cost_run *run, const natsl_options *o)

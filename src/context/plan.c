@@ -106,6 +106,7 @@ double natsl_plan_rank_bytes(const natsl_plan *plan, int ranks_per_node)
 {
     return (double)plan->baseline_bytes + (double)plan->stage_bytes + (double)plan->residual_bytes +
            (double)plan->context_bytes + (double)plan->kept_bytes + (double)plan->other_bytes +
+           (double)plan->scan_bytes +
            (double)plan->weight_bytes / (double)(plan->ranks < ranks_per_node ? plan->ranks : ranks_per_node);
 }
 
