@@ -23,6 +23,10 @@ typedef enum natsl_exchange { NATSL_EXCHANGE_AUTO = 0, NATSL_EXCHANGE_MESSAGES }
  * less time. */
 typedef enum natsl_state_pass { NATSL_STATE_AUTO = 0, NATSL_STATE_RELAY, NATSL_STATE_SCAN } natsl_state_pass;
 
+/** Which rank reads how much: later tokens attend to more kept chunks and cost more. On: ranges of equal predicted cost; off: of equal
+ * length; auto: of equal cost where the prediction says that it helps. Results have the same bits. */
+typedef enum natsl_balance { NATSL_BALANCE_AUTO = 0, NATSL_BALANCE_ON, NATSL_BALANCE_OFF } natsl_balance;
+
 /** How to compute. Zero means default for every member. */
 typedef struct natsl_options {
     int threads;              /**< OpenMP threads per rank; 0: OMP_NUM_THREADS, or the cores of this rank's binding */
@@ -31,6 +35,9 @@ typedef struct natsl_options {
     natsl_storage kept;       /**< how kept keys and values are held */
     natsl_state_pass state_pass; /**< how states go from rank to rank */
     natsl_exchange exchange;     /**< read kept keys of ranks on the node in place, or force messages */
+    natsl_balance balance;       /**< ranges of equal cost or of equal length */
+    double
+        kept_share; /**< share of chunks that the gate is expected to keep, (0,1]; 0: what the model's file says, else half */
     int64_t
         pass_tokens; /**< most tokens read at once by all ranks together; bounds the residual rows in memory. 0: automatic */
     int64_t
@@ -98,7 +105,9 @@ typedef struct natsl_stats {
     int64_t kept_chunks, chunks; /**< (chunk, head, NAtS-L layer) triples: kept, and complete in all */
     size_t peak_bytes;           /**< largest resident memory of a rank so far */
     size_t weight_bytes, stage_bytes, residual_bytes, kept_store_bytes; /**< of the rank with most */
-    double wait_s;           /**< largest time a rank spent waiting for others */
+    size_t
+        resident_bytes; /**< mean over ranks, after the last extension: private pages, and shared ones divided by sharers */
+    double wait_s;      /**< largest time a rank spent waiting for others */
     double phase_s[16];      /**< by natsl_stats_phase_name; largest of all ranks */
     double phase_mean_s[16]; /**< the same, mean of all ranks: their sum is no more than the time that reading took */
 } natsl_stats;
@@ -112,8 +121,14 @@ typedef struct natsl_plan {
     int64_t pass_tokens, stage_tokens, passes;
     size_t weight_bytes, stage_bytes, residual_bytes, context_bytes; /**< per rank; weights per node */
     size_t kept_bytes_all;                                           /**< per rank, if every chunk were kept */
-    int64_t scan_passes;                                  /**< passes that pass states by scan; the others relay */
-    size_t scan_bytes;                                    /**< per rank, for them: summaries under way */
+    int64_t scan_passes;   /**< passes that pass states by scan; the others relay */
+    size_t scan_bytes;     /**< per rank, for them: summaries under way */
+    size_t kept_bytes;     /**< per rank, at the expected share of kept chunks */
+    size_t other_bytes;    /**< per rank: messages under way, directory of kept chunks, counts */
+    size_t baseline_bytes; /**< of a process before it opens a model: libraries, MPI. natsl_plan_make leaves it 0 */
+    double kept_share;     /**< that share */
+    int balanced;          /**< ranges have equal cost: natsl_plan_ranges needs the weights below */
+    int64_t weight_each, weight_per_chunk; /**< of a chunk: what it costs is each + per_chunk * its index */
     int64_t halo_bytes, state_bytes, kept_bytes_all_sent; /**< all ranks together; kept: if every chunk were kept */
 } natsl_plan;
 natsl_status natsl_plan_make(const natsl_config *config, natsl_storage weights, int ranks, const natsl_options *options,

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <sys/resource.h>
 
 void natsl_job_begin(natsl_job *s, natsl_app *app)
 {
@@ -17,6 +18,7 @@ void natsl_job_begin(natsl_job *s, natsl_app *app)
                                  .route = (natsl_route)a->route,
                                  .kept = (natsl_storage)a->kept,
                                  .state_pass = (natsl_state_pass)a->state_pass,
+                                 .balance = (natsl_balance)a->balance,
                                  .pass_tokens = a->pass_tokens,
                                  .stage_tokens = a->stage_tokens};
 }
@@ -34,6 +36,7 @@ natsl_status natsl_job_open(natsl_job *s, natsl_app *app, const char *context)
 {
     const double start = natsl_now_s();
     natsl_job_begin(s, app);
+    s->baseline_bytes = natsl_plan_baseline();
     natsl_status st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &s->model);
     if (st != NATSL_OK) return st;
     s->load_s = natsl_now_s() - start;
@@ -97,6 +100,38 @@ static void take_progress(void *user, int64_t done, int64_t total)
     natsl_progress_update(&s->progress, done, total);
 }
 
+/** Seconds of processors that this process has used. */
+static double cpu_s(void)
+{
+    struct rusage u;
+    if (getrusage(RUSAGE_SELF, &u) != 0) return NAN;
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
+natsl_status natsl_job_predict(natsl_job *s, double known_share, natsl_plan *plan, natsl_prediction *prediction)
+{
+    natsl_status st = natsl_plan_make(&s->info.config, (natsl_storage)s->app->args.weights, s->app->size, &s->options,
+                                      s->predicted_tokens, plan);
+    if (st == NATSL_OK)
+        st = natsl_plan_predict(&s->info.config, &s->options, &s->machine, s->predicted_begin, s->predicted_tokens,
+                                known_share, s->predicted_scores, plan, prediction);
+    plan->baseline_bytes = s->baseline_bytes;
+    return st;
+}
+
+/** What reading `length` more tokens will take: for the report, so where there is none, nothing is measured or computed. */
+static natsl_status predict(natsl_job *s, int64_t length, int scores)
+{
+    natsl_app *app = s->app;
+    if (app->args.quiet && !app->args.log_json) return NATSL_OK;
+    natsl_status st = natsl_context_machine(s->cx, &s->machine);
+    s->predicted_begin = natsl_context_position(s->cx);
+    s->predicted_tokens = length;
+    s->predicted_scores = scores;
+    if (st == NATSL_OK && app->rank == 0) st = natsl_job_predict(s, s->model->kept_share, &s->plan, &s->prediction);
+    return natsl_app_agree(app, st);
+}
+
 natsl_status natsl_job_read_doc(natsl_job *s)
 {
     const int64_t length = natsl_doc_length(s->doc);
@@ -107,11 +142,15 @@ natsl_status natsl_job_read_doc(natsl_job *s)
         if (s->write_hidden) stream.hidden = take_hidden;
     }
     s->doc_begin = natsl_context_position(s->cx);
+    const natsl_status predicted = predict(s, length, s->result != NULL);
+    if (predicted != NATSL_OK) return predicted;
     const double start = natsl_now_s();
+    const double cpu = cpu_s();
     natsl_progress_start(&s->progress, s->app, "reading");
     const natsl_status st = natsl_context_extend(s->cx, length, &stream);
     natsl_progress_finish(&s->progress);
     s->read_s += natsl_now_s() - start;
+    s->cpu_s += cpu_s() - cpu;
     if (st == NATSL_OK) s->read += length;
     return st;
 }

@@ -7,6 +7,7 @@
 #include "files.h"
 #include "progress.h"
 
+#include "context_impl.h"
 #include <natsl/context.h>
 
 /** A sum of log-probabilities that does not depend on the order of its terms, so neither on the number of ranks: an integer
@@ -21,11 +22,17 @@ typedef struct natsl_job {
     natsl_options options;
     natsl_model *model;
     natsl_context *cx;
-    double load_s; /* for opening the model */
+    double load_s;               /* for opening the model */
+    natsl_prediction prediction; /* of reading the document, before it began; seconds 0: none was made */
+    natsl_plan plan;             /* with it; rank 0 */
+    size_t baseline_bytes;       /* of this process before it opened the model */
+    natsl_cost_machine machine;  /* that it is about */
+    int64_t predicted_begin, predicted_tokens;
+    int predicted_scores;
     /* of the reading so far */
     natsl_exact_sum sum;
-    int64_t read; /* tokens read by this run */
-    double read_s;
+    int64_t read;         /* tokens read by this run */
+    double read_s, cpu_s; /* seconds by the clock; of processors, this process */
     natsl_progress progress;
     natsl_doc *doc;
     int64_t doc_begin; /* position of the document's first token */
@@ -49,6 +56,9 @@ natsl_status natsl_job_open_doc(natsl_job *s, const char *path);
 /** Reads the open document into the context; log-probabilities, choices and (write_hidden) hidden rows go to s->result unless
  * that is NULL; then they are neither computed nor summed. */
 natsl_status natsl_job_read_doc(natsl_job *s);
+
+/** Plan and prediction for what s->predicted_... say. known_share: of kept chunks, 0: unknown. Not collective; rank 0's counts. */
+natsl_status natsl_job_predict(natsl_job *s, double known_share, natsl_plan *plan, natsl_prediction *prediction);
 
 /** Mean of the log-probabilities of `count` tokens, equal for any number of ranks; NaN for count 0. */
 double natsl_job_mean(natsl_job *s, int64_t count);

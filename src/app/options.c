@@ -16,6 +16,8 @@ static const char *const route_words[] = {"learned", "softmax", "linear", NULL};
 static const char *const storage_words[] = {"f32", "bf16", NULL};                /* order of natsl_storage */
 static const char *const kernels_words[] = {"fast", "ref", NULL};                /* order of natsl_kernel_set */
 
+static const char *const balance_words[] = {"auto", "on", "off", NULL}; /* order of natsl_balance */
+
 #define AT(member) offsetof(natsl_args, member)
 
 const natsl_option natsl_common_options[] = {
@@ -46,6 +48,12 @@ const natsl_option natsl_common_options[] = {
      .offset = AT(state_pass),
      .words = state_pass_words,
      .help = "how states go from rank to rank: relay (exact), scan (for many ranks) or auto: the cheaper"},
+    {.kind = NATSL_OPT_WORD,
+     .name = "balance",
+     .value = "HOW",
+     .offset = AT(balance),
+     .words = balance_words,
+     .help = "on: ranks read ranges of equal predicted cost; off: of equal length; auto: as the prediction says"},
     {.kind = NATSL_OPT_WORD,
      .name = "route",
      .value = "HOW",

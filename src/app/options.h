@@ -18,6 +18,7 @@ typedef struct natsl_args {
     /* common */
     int64_t threads, pass_tokens, stage_tokens;    /* 0: automatic */
     int state_pass, route, kernels, weights, kept; /* index into the option's words */
+    int balance;
     int dry_run, quiet, help;
     const char *log_json;
     /* of single commands */
@@ -31,6 +32,9 @@ typedef struct natsl_args {
     int64_t repeat, context_tokens, decode_tokens;
     double seconds;
     int no_logits;
+    const char *token_list, *rank_list, *machine; /* plan */
+    int64_t ranks_per_node;
+    double gflops, latency_us, bandwidth, share;
     const char *stops[NATSL_MAX_STOPS];
     size_t n_stops;
     const char *operands[NATSL_MAX_OPERANDS];

@@ -11,6 +11,14 @@
 #define STAGE_TOKENS    16384
 #define MAX_PASS_TOKENS ((int64_t)1 << 40)
 
+static int has_nats_layer(const natsl_config *config)
+{
+    for (int l = 0; l < config->num_hidden_layers; l++) {
+        if (!config->is_gdn[l]) return 1;
+    }
+    return 0;
+}
+
 natsl_status natsl_options_complete(const natsl_config *config, int ranks, const natsl_options *in, natsl_options *out)
 {
     const natsl_grid grid = natsl_grid_make(config->chunk);
@@ -26,17 +34,29 @@ natsl_status natsl_options_complete(const natsl_config *config, int ranks, const
     if (o.state_pass > NATSL_STATE_SCAN)
         return natsl_fail(NATSL_ERR_USAGE, "state pass: %d is unknown, expected 0 (auto), 1 (relay) or 2 (scan)",
                           (int)o.state_pass);
+    if (o.balance > NATSL_BALANCE_OFF)
+        return natsl_fail(NATSL_ERR_USAGE, "balance: %d is unknown, expected 0 (auto), 1 (on) or 2 (off)",
+                          (int)o.balance);
+    if (!(o.kept_share >= 0.0 && o.kept_share <= 1.0))
+        return natsl_fail(NATSL_ERR_USAGE, "kept share: %g is out of range, expected 0 (unknown) to 1", o.kept_share);
     if (o.threads == 0) o.threads = omp_get_max_threads();
+    /* The longest range of a balanced pass should still be one stage: a longer one keeps the next rank waiting for a state, and
+     * cannot be passed by scan. So there equal ranges are two thirds of a stage. */
+    const int room = ranks > 1 && o.balance != NATSL_BALANCE_OFF && has_nats_layer(config);
+    int64_t share = 0;
     if (o.stage_tokens == 0) {
         /* What a unit costs does not depend on threads: ranks with different bindings choose the same stages. */
         const size_t one = natsl_stage_bytes(config, grid.unit, 1), two = natsl_stage_bytes(config, 2 * grid.unit, 1);
         int64_t units = (int64_t)(STAGE_BYTES / (two > one ? two - one : 1));
         units = natsl_min64(units, STAGE_TOKENS / grid.unit);
-        o.stage_tokens = natsl_max64(units, 1) * grid.unit;
+        units = natsl_max64(units, 1);
+        share = units * grid.unit;
+        o.stage_tokens = (room ? units + units / 2 : units) * grid.unit;
     }
     /* Both are whole units, so that every pass but a text's last ends between chunks and between tiles. */
     o.stage_tokens = (o.stage_tokens + grid.unit - 1) / grid.unit * grid.unit;
-    if (o.pass_tokens == 0) o.pass_tokens = o.stage_tokens * ranks;
+    if (share == 0) share = room ? natsl_max64(o.stage_tokens / grid.unit * 2 / 3, 1) * grid.unit : o.stage_tokens;
+    if (o.pass_tokens == 0) o.pass_tokens = share * ranks;
     o.pass_tokens = (o.pass_tokens + grid.unit - 1) / grid.unit * grid.unit;
     *out = o;
     return NATSL_OK;
@@ -242,15 +262,20 @@ natsl_status natsl_context_stats(natsl_context *cx, natsl_stats *stats)
     for (int l = 0; l < cx->config->num_hidden_layers; l++) {
         if (natsl_layer_keeps(cx, l)) store += natsl_kept_bytes(&cx->kept[l]);
     }
-    int64_t sums[6] = {cx->halo_bytes,      cx->state_bytes, cx->kept_bytes,
-                       cx->directory_bytes, cx->kept_chunks, cx->chunks};
+    int64_t sums[7] = {cx->halo_bytes,
+                       cx->state_bytes,
+                       cx->kept_bytes,
+                       cx->directory_bytes,
+                       cx->kept_chunks,
+                       cx->chunks,
+                       (int64_t)cx->resident_bytes};
     double most[4 + NATSL_PHASES] = {
         (double)natsl_peak_bytes(), (double)store, (double)cx->residual_bytes,
         (double)natsl_stage_bytes(cx->config, cx->options.stage_tokens, cx->options.threads)};
     double mean[NATSL_PHASES];
     natsl_stage_seconds(&cx->stage, most + 4);
     memcpy(mean, most + 4, sizeof mean);
-    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, sums, 6, MPI_INT64_T, MPI_SUM, cx->comm));
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, sums, 7, MPI_INT64_T, MPI_SUM, cx->comm));
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, most, 4 + NATSL_PHASES, MPI_DOUBLE, MPI_MAX, cx->comm));
     memset(stats, 0, sizeof *stats);
     NATSL_MPI(MPI_Allreduce(mean, stats->phase_mean_s, NATSL_PHASES, MPI_DOUBLE, MPI_SUM, cx->comm));
@@ -261,6 +286,7 @@ natsl_status natsl_context_stats(natsl_context *cx, natsl_stats *stats)
     stats->directory_bytes = sums[3];
     stats->kept_chunks = sums[4];
     stats->chunks = sums[5];
+    stats->resident_bytes = (size_t)(sums[6] / cx->size);
     stats->peak_bytes = (size_t)most[0];
     stats->kept_store_bytes = (size_t)most[1];
     stats->residual_bytes = (size_t)most[2];

@@ -3,6 +3,7 @@
 #define NATSL_CONTEXT_IMPL_H
 
 #include "agree.h"
+#include "cost.h"
 #include "kept.h"
 #include "layout.h"
 #include "part.h"
@@ -16,6 +17,7 @@ struct natsl_model {
     natsl_weights weights;
     void *store; /* [layout.store_bytes] */
     char tokenizer[16];
+    double kept_share; /* that the file expects; 0: it says nothing */
     uint64_t digest;
 };
 
@@ -37,7 +39,10 @@ struct natsl_context {
     float *partial;   /* [P, 2*Ha + value_dim] partial softmaxes of one token */
     uint8_t *choices; /* [layers, Hn] of the chunk that a token closes */
     int64_t halo_bytes, state_bytes, kept_bytes, directory_bytes, kept_chunks, chunks;
-    size_t residual_bytes;
+    int64_t attended; /* pairs of a token and a kept unit before it that this rank has computed */
+    size_t residual_bytes, resident_bytes;
+    natsl_cost_machine machine; /* valid when machine_known; equal on all ranks */
+    int machine_known;
 };
 
 /** Layers that keep chunks. */
@@ -52,6 +57,34 @@ size_t natsl_next_floats(const natsl_config *config);
 /** The plan's part about states: scan_passes, scan_bytes, and state_bytes where passes scan. `options` are complete. */
 natsl_status natsl_state_plan(const natsl_config *config, const natsl_options *options, int ranks, int64_t tokens,
                               natsl_plan *plan);
+
+/** The machine that the context runs on, measured when first asked for. Collective. */
+natsl_status natsl_context_machine(natsl_context *cx, natsl_cost_machine *machine);
+
+/** Share of kept chunks to expect: forced by the route, else as the options say, else `known` (0: unknown), else half. */
+double natsl_expected_share(const natsl_options *options, double known);
+
+/** An extension as the cost model sees it, with ranges of equal length. `o`: complete. */
+natsl_cost_run natsl_cost_run_of(const natsl_config *config, const natsl_options *o, int ranks, int64_t begin,
+                                 int64_t tokens, double kept_share, int scores);
+
+/** Whether such a run should be balanced, by --balance and, for auto, by the prediction. Sets run->balance and *weights. Not collective. */
+natsl_status natsl_balance_decide(natsl_cost_run *run, const natsl_options *o, const natsl_cost_machine *machine,
+                                  natsl_part_weights *weights);
+/** False where there is nothing to balance, whatever the machine is like: then it need not be measured. */
+int natsl_balance_matters(const natsl_cost_run *run, const natsl_options *o);
+
+/** The plan for a machine: whether ranges are balanced and how (then natsl_plan_ranges follows), memory that depends on it, and what
+ * the run will take. known_share: as for natsl_expected_share. Not collective; the same arguments give the same plan. */
+natsl_status natsl_plan_predict(const natsl_config *config, const natsl_options *options,
+                                const natsl_cost_machine *machine, int64_t begin, int64_t tokens, double known_share,
+                                int scores, natsl_plan *plan, natsl_prediction *prediction);
+/** Resident bytes of this process before it opens a model, for plan->baseline_bytes: after one small product, because libraries
+ * of products take megabytes for themselves with the first. */
+size_t natsl_plan_baseline(void);
+/** Bytes per rank that the plan expects at most at one time, with this many ranks on a node: all parts, and the rank's share of the
+ * weights. */
+double natsl_plan_rank_bytes(const natsl_plan *plan, int ranks_per_node);
 
 /** Largest pass and stage from the options, rounded to the grid. */
 natsl_status natsl_options_complete(const natsl_config *config, int ranks, const natsl_options *in, natsl_options *out);

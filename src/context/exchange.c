@@ -167,6 +167,10 @@ void natsl_run_fill_units(natsl_run *r, int layer, const int64_t *from)
 static void attend_run(void *user, const natsl_kept_run *units, const float *data)
 {
     natsl_run *r = user;
+    const natsl_stage *s = &r->cx->stage;
+    if (!units->chunks) r->cx->attended += units->count * (s->last - s->first);
+    for (int64_t i = 0; units->chunks && i < units->count; i++)
+        r->cx->attended += natsl_max64(s->last - natsl_max64(s->first, (units->chunks[i] + 1) * s->grid.chunk), 0);
     if (!r->drain) natsl_stage_attend(&r->cx->stage, (size_t)units->head, data, units->count, units->chunks);
 }
 

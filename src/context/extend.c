@@ -13,17 +13,23 @@
 #include <math.h>
 #include <string.h>
 
-static void pass_set(natsl_run *r, int64_t pass_begin)
+/* Looking up this process's memory takes milliseconds: only after extensions that take more. */
+#define RESIDENT_TOKENS 2048
+
+/** Takes a pass in hand. `cut`: its ranges have been cut already, as those of the pass after the last. */
+static void pass_set(natsl_run *r, int64_t pass_begin, int cut)
 {
     natsl_context *cx = r->cx;
     const natsl_grid *g = &cx->stage.grid;
     r->pass_begin = pass_begin;
     r->pass_end = natsl_min64(pass_begin - pass_begin % g->unit + cx->options.pass_tokens, r->end);
-    natsl_part_make(g, r->pass_begin, r->pass_end, cx->size, cx->owner, r->first);
+    /* The pass before has told its neighbours by these ranges: weights learned since then are for later passes. */
+    if (cut) memcpy(r->first, r->first_next, ((size_t)cx->size + 1) * sizeof *r->first);
+    else natsl_run_cut(r, r->pass_begin, r->pass_end, cx->owner, r->first);
     r->has_next = r->pass_end < r->end && !r->drain;
     const int64_t next_end = r->has_next ? natsl_min64(r->pass_end + cx->options.pass_tokens, r->end) : r->pass_end;
     int last_rank = natsl_part_prev(r->first, cx->size);
-    natsl_part_make(g, r->pass_end, next_end, cx->size, last_rank < 0 ? 0 : last_rank, r->first_next);
+    natsl_run_cut(r, r->pass_end, next_end, last_rank < 0 ? 0 : last_rank, r->first_next);
 }
 
 /* ---- halo along the chain ------------------------------------------------------------------------------------------- */
@@ -202,6 +208,7 @@ static void pass_run(natsl_run *r)
                                 r->end - r->begin);
     }
     if (first < last && !r->drain) score_range(r);
+    r->tokens_read += last - first;
     memcpy(r->first_before, r->first, ((size_t)cx->size + 1) * sizeof *r->first);
 }
 
@@ -251,12 +258,18 @@ static natsl_status run_allocate(natsl_run *r)
     memset(r->known, 1, layers); /* of everything before the window */
     /* The pass that a window ends with may be one chunk, and fall to whichever rank read before it. */
     most = natsl_min64(cx->stage.grid.chunk, r->end - r->begin);
-    for (int64_t at = r->begin; at < r->end; at = r->pass_end) { /* the largest range this rank will hold */
-        pass_set(r, at);
+    for (int64_t at = r->begin, pass = 0; at < r->end; at = r->pass_end, pass++) { /* the largest range of this rank */
+        pass_set(r, at, 0);
         natsl_run_state_size(r, &scans, &slots);
         most = natsl_max64(most, r->first[cx->rank + 1] - r->first[cx->rank]);
         for (int i = 0; i < cx->size; i++)
             chunks = natsl_max64(chunks, (r->first[i + 1] - r->first[i]) / cx->stage.grid.chunk + 2);
+        if (r->balanced && pass > 1) { /* weights may have changed by then */
+            const int64_t longest =
+                natsl_part_longest(&cx->stage.grid, at, r->pass_end, cx->size, cx->options.stage_tokens);
+            most = natsl_max64(most, longest);
+            chunks = natsl_max64(chunks, longest / cx->stage.grid.chunk + 2);
+        }
         if (at - r->begin >= 2 * cx->options.pass_tokens && r->pass_end < r->end) { /* all middle passes are alike */
             const int64_t left = r->end - r->pass_end, skip = left / cx->options.pass_tokens - 1;
             if (skip > 0) r->pass_end += skip * cx->options.pass_tokens;
@@ -324,7 +337,9 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
                           (long long)count);
     if (count == 0) return NATSL_OK;
     natsl_run r = {.cx = cx, .stream = stream, .begin = cx->position, .end = cx->position + count};
-    natsl_status st = run_allocate(&r);
+    natsl_status st = natsl_run_balance_begin(&r);
+    if (st != NATSL_OK) return st;
+    st = run_allocate(&r);
     if (st == NATSL_OK && cx->rank == cx->owner && cx->position > 0 && stream->logprobs) st = score_first(cx, stream);
     if ((st = natsl_agree(cx->comm, st)) != NATSL_OK) goto cleanup;
 
@@ -332,26 +347,32 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
         if (natsl_layer_keeps(cx, l)) st = natsl_kept_share(cx->comm, &cx->kept[l]);
     }
     if (st != NATSL_OK) goto cleanup;
-    pass_set(&r, r.begin);
+    pass_set(&r, r.begin, 0);
     natsl_context_move(cx, natsl_part_next(r.first, cx->size, -1));
     for (int l = 0; l < cx->config->num_hidden_layers; l++) {
         if (natsl_layer_keeps(cx, l)) natsl_run_old_send(&r, l, r.first, 0);
     }
-    MPI_Request told = MPI_REQUEST_NULL; /* status of the pass before, on its way to all */
+    MPI_Request told[2] = {MPI_REQUEST_NULL,
+                           MPI_REQUEST_NULL}; /* of the pass before, on their way to all: status, numbers */
     int mine = 0, worst = 0, prev_last = -1;
     for (int64_t at = r.begin; at < r.end; at = r.pass_end, r.pass++) {
-        pass_set(&r, at);
+        pass_set(&r, at, r.pass > 0);
         chain_set(&r, prev_last);
         natsl_run_state_pass(&r);
         pass_run(&r);
         prev_last = natsl_part_prev(r.first, cx->size);
         cx->owner = prev_last;
-        NATSL_MPI(MPI_Wait(&told, MPI_STATUS_IGNORE));
+        const int heard = told[1] != MPI_REQUEST_NULL;
+        NATSL_MPI(MPI_Waitall(2, told, MPI_STATUSES_IGNORE));
+        if (heard) natsl_run_balance_hear(&r);
         if (r.drain) break;
         r.drain = worst != NATSL_OK; /* known on all ranks now: one more pass to receive what was sent for it */
         if (!r.has_next) break;
         mine = (int)r.st;
-        NATSL_MPI(MPI_Iallreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, cx->comm, &told));
+        NATSL_MPI(MPI_Iallreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, cx->comm, &told[0]));
+        if (!r.balanced) continue;
+        natsl_run_balance_tell(&r);
+        NATSL_MPI(MPI_Iallreduce(r.told, r.heard_sums, BALANCE_NUMBERS, MPI_INT64_T, MPI_SUM, cx->comm, &told[1]));
     }
     for (int l = 0; l < cx->config->num_hidden_layers; l++) {
         if (natsl_layer_keeps(cx, l) && !r.known[l]) natsl_run_directory_finish(&r, l, r.first, 1);
@@ -363,6 +384,7 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
     natsl_run_state_finish(&r);
     st = natsl_agree(cx->comm, r.st);
     if (st == NATSL_OK) cx->position = r.end;
+    if (count >= RESIDENT_TOKENS) cx->resident_bytes = natsl_resident_bytes(); /* while the run's buffers are there */
 cleanup:
     run_free(&r);
     return st;

@@ -8,6 +8,18 @@
 #include "scan.h"
 #include "state_cost.h"
 
+/** What ranks add up to balance later passes: kept chunks, chunks, nanoseconds and pairs of attention, nanoseconds of everything
+ * else, tokens. */
+enum {
+    BALANCE_KEPT = 0,
+    BALANCE_CHUNKS,
+    BALANCE_ATTEND_NS,
+    BALANCE_PAIRS,
+    BALANCE_OTHER_NS,
+    BALANCE_TOKENS,
+    BALANCE_NUMBERS
+};
+
 /** One extension under way. */
 typedef struct natsl_run {
     natsl_context *cx;
@@ -19,6 +31,12 @@ typedef struct natsl_run {
     int64_t *first_before; /* [P+1] of the pass before */
     int64_t *first_next;   /* [P+1] of the next pass; all empty when there is none */
     int has_next, drain;
+    int balanced;               /* ranges have equal cost */
+    natsl_part_weights weights; /* of the pass after this one; of passes that were cut before they do not matter */
+    int64_t told[BALANCE_NUMBERS],
+        heard_sums[BALANCE_NUMBERS]; /* what the next weights are made of, on its way to all */
+    double seconds_before[NATSL_PHASES], kept_before, chunks_before; /* of the context when the run began */
+    int64_t attended_before, tokens_read;
     int prev, next;           /* chain neighbours of this rank's range; -1: none, or this rank itself */
     float *x;                 /* [most tokens of a range, D] */
     int32_t *ids;             /* [the same + 1] */
@@ -65,6 +83,15 @@ void natsl_run_state_pass(natsl_run *r);
 void natsl_run_state(natsl_run *r, int layer, int first_stage, int last_stage);
 /** Waits for all states sent and adds up the account. */
 void natsl_run_state_finish(natsl_run *r);
+
+/** Decides on balance and the first passes' weights, equal on all ranks. Collective. NATSL_ERR_INPUT, NATSL_ERR_NOMEM. */
+natsl_status natsl_run_balance_begin(natsl_run *r);
+/** This rank's numbers so far into r->told, for a sum over ranks into r->heard_sums. */
+void natsl_run_balance_tell(natsl_run *r);
+/** New weights from r->heard_sums. */
+void natsl_run_balance_hear(natsl_run *r);
+/** Cuts a pass. */
+void natsl_run_cut(const natsl_run *r, int64_t begin, int64_t end, int owner, int64_t *first);
 
 /** Posts this rank's units of `layer` that the readers of pass `pass` (ranges `first`) need from before that pass. */
 void natsl_run_old_send(natsl_run *r, int layer, const int64_t *first, int64_t pass);

@@ -127,6 +127,7 @@ static natsl_status make_model(MPI_Comm comm, const char *path, const natsl_conf
     NATSL_MPI(MPI_Comm_split_type(m->comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &m->node));
     NATSL_MPI(MPI_Comm_set_errhandler(m->node, MPI_ERRORS_RETURN));
     memcpy(m->tokenizer, info.tokenizer, sizeof m->tokenizer);
+    m->kept_share = info.kept_share;
 
     st = natsl_agree(m->comm, natsl_layout_create(&info.config, weights, &m->layout));
     if (st == NATSL_OK) st = natsl_agree(m->comm, allocate_weights(m, &reader));

@@ -1,6 +1,34 @@
 /* plan.c - what reading a document would take, by arithmetic alone. */
 #include "context_impl.h"
 
+#include <math.h>
+
+/** Parts of the memory that follow from the longest range of a rank and the share of kept chunks. */
+static void size_memory(const natsl_config *c, const natsl_options *o, int64_t tokens, int64_t longest,
+                        natsl_plan *plan)
+{
+    const natsl_grid grid = natsl_grid_make(c->chunk);
+    const size_t d = (size_t)c->hidden_size, heads = (size_t)c->num_nats_head, ranks = (size_t)plan->ranks;
+    const double unit_bytes = (double)natsl_unit_floats(c, o->kept) * sizeof(float) * (double)heads;
+    double keeping = 0.0;
+    for (int l = 0; l < c->num_hidden_layers; l++) keeping += !c->is_gdn[l];
+    const double chunks = ceil((double)(tokens / grid.chunk) / (double)ranks),
+                 in_range = (double)(longest / grid.chunk + 2);
+    /* Pages count that are written: of a stage only what the longest range needs. */
+    plan->stage_bytes = natsl_stage_bytes(c, natsl_min64(o->stage_tokens, longest), o->threads);
+    plan->residual_bytes = (size_t)longest * (d + 1) * sizeof(float);
+    plan->kept_bytes = (size_t)(keeping * chunks * plan->kept_share * unit_bytes);
+    /* Two messages of counts and chunk indices per layer, the indices of all own units (with room to grow), counts heard, the runs
+     * of units of a layer (with room to grow) and log-probabilities. */
+    const double index = plan->kept_share * (double)heads * sizeof(int64_t);
+    const double slabs = chunks * (double)ranks * plan->kept_share * (double)heads /
+                         (double)natsl_kept_per_slab(natsl_unit_floats(c, o->kept));
+    plan->other_bytes =
+        (size_t)(keeping * (2.0 * in_range * index + 1.5 * chunks * index) + (double)ranks * in_range * index +
+                 1.5 * slabs * sizeof(natsl_kept_run) + (double)natsl_min64(o->stage_tokens, longest) * sizeof(float));
+    if (plan->ranks > 1) plan->other_bytes += (size_t)(keeping * (double)ranks * (double)heads * sizeof(int64_t));
+}
+
 natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int ranks, const natsl_options *options,
                              int64_t tokens, natsl_plan *plan)
 {
@@ -13,7 +41,7 @@ natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int r
     if (st != NATSL_OK) return st;
     const natsl_grid grid = natsl_grid_make(c->chunk);
     const natsl_tail_layout tail = natsl_tail_make(c);
-    const size_t layers = (size_t)c->num_hidden_layers, d = (size_t)c->hidden_size;
+    const size_t layers = (size_t)c->num_hidden_layers;
     const size_t channels = 2 * (size_t)c->key_dim + (size_t)c->value_dim;
     size_t keeping = 0;
     for (size_t l = 0; l < layers; l++) keeping += !c->is_gdn[l];
@@ -23,8 +51,6 @@ natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int r
         .ranks = ranks, .threads = o.threads, .pass_tokens = o.pass_tokens, .stage_tokens = o.stage_tokens};
     plan->passes = (tokens + o.pass_tokens - 1) / o.pass_tokens;
     plan->weight_bytes = layout.store_bytes;
-    plan->stage_bytes = natsl_stage_bytes(c, o.stage_tokens, o.threads);
-    plan->residual_bytes = (size_t)natsl_min64(per_rank, in_pass) * (d + 1) * sizeof(float);
     plan->context_bytes = layers * tail.floats * sizeof(float);
     const size_t unit_bytes = natsl_unit_floats(c, o.kept) * sizeof(float) * (size_t)c->num_nats_head;
     const int64_t chunks = tokens / grid.chunk;
@@ -37,9 +63,58 @@ natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int r
     const double before = passes * (passes - 1.0) / 2.0 * (double)in_pass * (ranks - 1),
                  now = (double)tokens * (ranks - 1) / 2.0;
     const double sent = stages * (before + now) / (double)grid.chunk * (double)(unit_bytes * keeping);
+    plan->kept_share = natsl_expected_share(&o, 0.0);
+    size_memory(c, &o, tokens, natsl_min64(per_rank, in_pass), plan);
     plan->kept_bytes_all_sent = sent < 9e18 ? (int64_t)sent : INT64_MAX;
     natsl_layout_free(&layout);
     return natsl_state_plan(c, &o, ranks, tokens, plan);
+}
+
+natsl_status natsl_plan_predict(const natsl_config *c, const natsl_options *options, const natsl_cost_machine *machine,
+                                int64_t begin, int64_t tokens, double known_share, int scores, natsl_plan *plan,
+                                natsl_prediction *prediction)
+{
+    natsl_options o;
+    natsl_part_weights weights;
+    natsl_status st = natsl_options_complete(c, plan->ranks, options, &o);
+    if (st != NATSL_OK) return st;
+    plan->kept_share = natsl_expected_share(&o, known_share);
+    natsl_cost_run run = natsl_cost_run_of(c, &o, plan->ranks, begin, tokens, plan->kept_share, scores);
+    if (natsl_balance_matters(&run, &o)) {
+        if ((st = natsl_balance_decide(&run, &o, machine, &weights)) != NATSL_OK) return st;
+        plan->balanced = run.balance;
+        plan->weight_each = weights.each;
+        plan->weight_per_chunk = weights.per_chunk;
+    }
+    if ((st = natsl_cost_predict(&run, machine, prediction, NULL)) != NATSL_OK) return st;
+    size_memory(c, &o, tokens, prediction->longest, plan);
+    return NATSL_OK;
+}
+
+size_t natsl_plan_baseline(void)
+{
+    enum { N = 64 };
+    static float weights[N * N], x[N], y[N];
+    float *scratch = natsl_alloc(natsl_linear_scratch(), sizeof *scratch, "a product");
+    const natsl_matrix w = {.n = N, .k = N, .type = NATSL_F32, .data = weights};
+    if (scratch) natsl_kernels_fast.linear(1, &w, 0, natsl_panels(N), x, N, y, N, 0, scratch);
+    natsl_free(scratch);
+    return natsl_resident_bytes();
+}
+
+double natsl_plan_rank_bytes(const natsl_plan *plan, int ranks_per_node)
+{
+    return (double)plan->baseline_bytes + (double)plan->stage_bytes + (double)plan->residual_bytes +
+           (double)plan->context_bytes + (double)plan->kept_bytes + (double)plan->other_bytes +
+           (double)plan->scan_bytes +
+           (double)plan->weight_bytes / (double)(plan->ranks < ranks_per_node ? plan->ranks : ranks_per_node);
+}
+
+static void cut(const natsl_grid *grid, const natsl_plan *plan, int64_t begin, int64_t end, int owner, int64_t *first)
+{
+    const natsl_part_weights w = {plan->weight_each, plan->weight_per_chunk};
+    if (plan->balanced) natsl_part_balance(grid, begin, end, plan->ranks, owner, &w, plan->stage_tokens, first);
+    else natsl_part_make(grid, begin, end, plan->ranks, owner, first);
 }
 
 void natsl_plan_ranges(const natsl_config *c, const natsl_plan *plan, int64_t tokens, int64_t pass, int64_t *first)
@@ -48,8 +123,8 @@ void natsl_plan_ranges(const natsl_config *c, const natsl_plan *plan, int64_t to
     const int64_t begin = natsl_min64(pass * plan->pass_tokens, tokens);
     int owner = 0; /* a pass of one chunk goes to the rank that read before it */
     if (pass > 0) {
-        natsl_part_make(&grid, begin - plan->pass_tokens, begin, plan->ranks, 0, first);
+        cut(&grid, plan, begin - plan->pass_tokens, begin, 0, first);
         owner = (int)natsl_max64(natsl_part_prev(first, plan->ranks), 0);
     }
-    natsl_part_make(&grid, begin, natsl_min64(begin + plan->pass_tokens, tokens), plan->ranks, owner, first);
+    cut(&grid, plan, begin, natsl_min64(begin + plan->pass_tokens, tokens), owner, first);
 }

@@ -90,6 +90,13 @@ void natsl_run_state_size(natsl_run *r, int *scans, int *slots)
         r->wants_scan =
             wants_scan(cx->config, &cx->options, cx->size, r->first, ceil(tokens / (double)cx->options.pass_tokens));
     }
+    if (r->wants_scan && r->balanced && r->begin + 2 * cx->options.pass_tokens < r->end) {
+        /* Later passes are cut by weights that are not known yet: room for any of their readers. */
+        *scans = 1;
+        for (int i = 0; i < cx->size; i++)
+            *slots = natsl_scan_slots(i, cx->size) > *slots ? natsl_scan_slots(i, cx->size) : *slots;
+        return;
+    }
     if (!r->wants_scan || !natsl_state_scan_possible(g, cx->options.stage_tokens, r->first, cx->size)) return;
     int me = 0;
     const int n = readers_of(r->first, cx->size, cx->rank, &me), mine = natsl_scan_slots(me, n);

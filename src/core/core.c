@@ -2,10 +2,12 @@
 #include "core.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #define ALIGNMENT 64
 
@@ -64,6 +66,20 @@ size_t natsl_peak_bytes(void)
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
     return (size_t)usage.ru_maxrss * 1024; /* Linux counts in KiB */
+}
+
+size_t natsl_resident_bytes(void)
+{
+    char line[256];
+    unsigned long long kib = 0, pages = 0;
+    FILE *file = fopen("/proc/self/smaps_rollup", "r");
+    while (file && fgets(line, sizeof line, file) && sscanf(line, "Pss: %llu kB", &kib) != 1) continue;
+    if (file) (void)fclose(file);
+    if (kib > 0) return (size_t)kib * 1024;
+    file = fopen("/proc/self/statm", "r");
+    if (file && fscanf(file, "%*u %llu", &pages) != 1) pages = 0;
+    if (file) (void)fclose(file);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 char natsl_temporary_path[4096];

@@ -29,6 +29,7 @@ typedef struct natsl_model_info {
     /* "byte", or "none" where the file names none (oracle.py's files): then a document is a token file, or text read as
      * bytes where vocab_size is 256 or more. */
     char tokenizer[16];
+    double kept_share; /* share of chunks that the gate keeps in typical texts, (0,1]; 0: the file does not say */
 } natsl_model_info;
 
 /** Reads and checks attributes and the presence, type and shape of every tensor. Not collective (rank 0 calls). */

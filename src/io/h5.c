@@ -2,6 +2,7 @@
 #include "h5.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -84,6 +85,22 @@ natsl_status natsl_h5_int(hid_t file, const char *path, const char *name, int64_
         (type = H5Aget_type(attribute)) >= 0 && H5Tget_class(type) == H5T_INTEGER &&
         (space = H5Aget_space(attribute)) >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
         H5Aread(attribute, H5T_NATIVE_INT64, value) >= 0)
+        st = NATSL_OK;
+    if (space >= 0) (void)H5Sclose(space);
+    if (type >= 0) (void)H5Tclose(type);
+    if (attribute >= 0) (void)H5Aclose(attribute);
+    return st;
+}
+
+natsl_status natsl_h5_real(hid_t file, const char *path, const char *name, double *value)
+{
+    natsl_status st = natsl_fail(NATSL_ERR_INPUT, "%s: attribute %s: expected one finite number", path, name);
+    hid_t attribute = -1, type = -1, space = -1;
+    if (H5Aexists(file, name) > 0 && (attribute = H5Aopen(file, name, H5P_DEFAULT)) >= 0 &&
+        (type = H5Aget_type(attribute)) >= 0 &&
+        (H5Tget_class(type) == H5T_FLOAT || H5Tget_class(type) == H5T_INTEGER) &&
+        (space = H5Aget_space(attribute)) >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
+        H5Aread(attribute, H5T_NATIVE_DOUBLE, value) >= 0 && isfinite(*value))
         st = NATSL_OK;
     if (space >= 0) (void)H5Sclose(space);
     if (type >= 0) (void)H5Tclose(type);

@@ -28,6 +28,13 @@ natsl_status natsl_model_file_info(const char *path, natsl_model_info *info)
     NATSL_TRY(st, cleanup, natsl_h5_format(file, path, "natsl-model", 1));
     NATSL_TRY(st, cleanup, natsl_h5_text(file, path, "config", CONFIG_LIMIT, &text));
     NATSL_TRY(st, cleanup, natsl_config_parse(text, strlen(text), path, &info->config));
+    if (H5Aexists(file, "kept_share") > 0) {
+        NATSL_TRY(st, cleanup, natsl_h5_real(file, path, "kept_share", &info->kept_share));
+        if (info->kept_share < 0.0 || info->kept_share > 1.0) {
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: attribute kept_share is %g, expected 0 to 1", path, info->kept_share);
+            goto cleanup;
+        }
+    }
     (void)snprintf(info->tokenizer, sizeof info->tokenizer, "none");
     if (H5Lexists(file, "tokenizer", H5P_DEFAULT) > 0) {
         NATSL_TRY(st, cleanup, natsl_h5_stored_here(file, path, "tokenizer"));

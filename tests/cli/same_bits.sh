@@ -23,6 +23,11 @@ score r1 1
 for ranks in 2 3 5 8; do score "r$ranks" "$ranks"; done
 score passes 3 --pass-tokens 20000 --threads 2
 score stages 2 --stage-tokens 1024
+score equal 5 --balance off
+score balanced2 2 --balance on
+score balanced8 8 --balance on
+score balanced_passes 3 --balance on --pass-tokens 9000
+score balanced_stages 5 --balance on --pass-tokens 30000 --stage-tokens 1024 --route learned
 "$PYTHON" -B - "$SCRATCH" <<'TEXT'
 import sys
 import h5py
@@ -37,10 +42,10 @@ def everything(path):
 want = everything(sys.argv[1] + "/r1.h5")
 assert len(want["logprobs"]) == 104999 and np.isfinite(want["logprobs"]).all()
 assert 0.05 < want["softmax_chunks/1"].mean() < 0.95, "the gate must choose both"
-for name in ["r2", "r3", "r5", "r8", "passes", "stages"]:
+for name in ["r2", "r3", "r5", "r8", "passes", "stages", "equal", "balanced2", "balanced8", "balanced_passes", "balanced_stages"]:
     got = everything(f"{sys.argv[1]}/{name}.h5")
     assert got.keys() == want.keys(), name
     for key in want:
         assert got[key].tobytes() == want[key].tobytes(), f"{name}: {key} differs"
-print("same bits on 1, 2, 3, 5 and 8 ranks, in passes and in stages")
+print("same bits on 1, 2, 3, 5 and 8 ranks, in passes, in stages and in ranges of equal cost")
 TEXT

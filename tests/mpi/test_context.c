@@ -176,7 +176,8 @@ static void test_windows(void)
     }
 }
 
-/** The same bits on one rank and on all, in one pass or several, in one stage or several, with any number of threads. */
+/** The same bits on one rank and on all, in one pass or several, in one stage or several, with any number of threads, in
+ * ranges of equal length or of equal cost. */
 static void test_same_bits(void)
 {
     static const natsl_options ways[] = {
@@ -186,7 +187,12 @@ static void test_same_bits(void)
         {.stage_tokens = 256, .pass_tokens = 1024, .threads = 1},
         {.pass_tokens = 600, .threads = 3, .stage_tokens = 300},
         {.exchange = NATSL_EXCHANGE_MESSAGES, .threads = 1},
-        {.exchange = NATSL_EXCHANGE_MESSAGES, .pass_tokens = 300, .stage_tokens = 256}};
+        {.exchange = NATSL_EXCHANGE_MESSAGES, .pass_tokens = 300, .stage_tokens = 256},
+        {.balance = NATSL_BALANCE_OFF, .threads = 1},
+        {.balance = NATSL_BALANCE_ON, .threads = 1},
+        {.balance = NATSL_BALANCE_ON, .threads = 1, .pass_tokens = 500, .kept_share = 1.0},
+        {.balance = NATSL_BALANCE_ON, .threads = 2, .pass_tokens = 300, .exchange = NATSL_EXCHANGE_MESSAGES},
+        {.balance = NATSL_BALANCE_ON, .threads = 1, .stage_tokens = 256, .pass_tokens = 1024}};
     for (int kind = 0; kind < KINDS; kind++) {
         natsl_model *m = kind_model(kind, MPI_COMM_WORLD), *self = kind_model(kind, MPI_COMM_SELF);
         int32_t tokens[TEXT];
@@ -289,7 +295,8 @@ static void test_trouble(void)
     make_text(m, tokens, TEXT);
     const int64_t length = 6 * 512;
     for (int64_t at = 0; at < length; at += 500) {
-        const natsl_options o = {.pass_tokens = 512, .threads = 1};
+        const natsl_options o = {
+            .pass_tokens = 512, .threads = 1, .balance = at % 1000 ? NATSL_BALANCE_ON : NATSL_BALANCE_OFF};
         natsl_context *cx = new_context(MPI_COMM_WORLD, m, &o);
         trouble t = {tokens, at};
         const natsl_stream stream = {.user = &t, .tokens = failing_tokens};
