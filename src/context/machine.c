@@ -163,13 +163,26 @@ static void probe_round(probe *p, double seconds[NATSL_WORK_KINDS], natsl_work *
     work->of[NATSL_WORK_LOGITS] = 2.0 * (double)c->hidden_size * (double)c->vocab_size * (double)p->tokens;
 }
 
-natsl_status natsl_machine_probe(const natsl_config *config, const natsl_options *o, natsl_storage weights,
+/** Cores that this process may use; 0: not known. */
+static int own_cores(cpu_set_t *mask)
+{
+    CPU_ZERO(mask);
+    if (sched_getaffinity(0, sizeof *mask, mask) != 0) CPU_ZERO(mask);
+    return CPU_COUNT(mask);
+}
+
+natsl_status natsl_machine_probe(const natsl_config *config, const natsl_options *options, natsl_storage weights,
                                  natsl_cost_machine *machine)
 {
+    cpu_set_t mask;
+    const int cores = own_cores(&mask);
+    natsl_options some = *options, *o = &some;
+    /* More threads than cores would only disturb each other; that they share cores is the prediction's business. */
+    if (cores > 0 && some.threads > cores) some.threads = cores;
     probe *p = natsl_calloc(1, sizeof *p, "probe");
     natsl_status st = p ? probe_create(p, config, o, weights) : NATSL_ERR_NOMEM;
     double best[NATSL_WORK_KINDS] = {0};
-    *machine = natsl_cost_machine_guess(50.0, o->threads);
+    *machine = natsl_cost_machine_guess(50.0, options->threads);
     const double start = natsl_now_s();
     for (int round = 0; st == NATSL_OK && round < PROBE_MOST; round++) {
         if (round >= PROBE_ROUNDS && natsl_now_s() - start > PROBE_S) break;
@@ -182,7 +195,7 @@ natsl_status natsl_machine_probe(const natsl_config *config, const natsl_options
         }
     }
     for (int k = 0; k < NATSL_WORK_KINDS; k++) {
-        if (best[k] > 0.0) machine->per_s[k] = best[k];
+        if (best[k] > 0.0) machine->per_s[k] = best[k] * options->threads / o->threads;
     }
     if (p) probe_free(p);
     natsl_free(p);
@@ -216,8 +229,7 @@ static void look_around(MPI_Comm comm, int *ranks, int *cores)
     int both[2] = {1, 0};
     NATSL_MPI(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
     NATSL_MPI(MPI_Comm_size(node, &both[0]));
-    CPU_ZERO(&mask);
-    if (sched_getaffinity(0, sizeof mask, &mask) != 0) CPU_ZERO(&mask);
+    (void)own_cores(&mask);
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &mask, (int)sizeof mask, MPI_BYTE, MPI_BOR, node));
     NATSL_MPI(MPI_Comm_free(&node));
     both[1] = CPU_COUNT(&mask) > 0 ? -CPU_COUNT(&mask) : -(1 << 30); /* the fewest */
