@@ -398,7 +398,7 @@ natsl_status natsl_cost_predict(const natsl_cost_run *run, const natsl_cost_mach
         out->seconds = max(out->seconds, out->busy_mean_s * threads / m->cores_per_node);
     const natsl_work w = natsl_cost_count(c, run->begin, end, run->kept_share, run->scores ? run->tokens : 0);
     out->one_rank_s = natsl_cost_seconds(m, &w);
-    out->wait_mean_s = out->seconds - out->busy_mean_s;
+    out->wait_mean_s = max(out->seconds - out->busy_mean_s, 0.0); /* rounding */
     out->efficiency = out->seconds > 0.0 ? out->one_rank_s / (out->seconds * (double)ranks) : 1.0;
     natsl_free(all);
     natsl_free(s.first);

@@ -177,12 +177,12 @@ natsl_status natsl_machine_probe(const natsl_config *config, const natsl_options
     cpu_set_t mask;
     const int cores = own_cores(&mask);
     natsl_options some = *options, *o = &some;
-    /* More threads than cores would only disturb each other; that they share cores is the prediction's business. */
+    /* More threads than cores do no more than one for each. */
     if (cores > 0 && some.threads > cores) some.threads = cores;
     probe *p = natsl_calloc(1, sizeof *p, "probe");
     natsl_status st = p ? probe_create(p, config, o, weights) : NATSL_ERR_NOMEM;
     double best[NATSL_WORK_KINDS] = {0};
-    *machine = natsl_cost_machine_guess(50.0, options->threads);
+    *machine = natsl_cost_machine_guess(50.0, o->threads);
     const double start = natsl_now_s();
     for (int round = 0; st == NATSL_OK && round < PROBE_MOST; round++) {
         if (round >= PROBE_ROUNDS && natsl_now_s() - start > PROBE_S) break;
@@ -195,7 +195,7 @@ natsl_status natsl_machine_probe(const natsl_config *config, const natsl_options
         }
     }
     for (int k = 0; k < NATSL_WORK_KINDS; k++) {
-        if (best[k] > 0.0) machine->per_s[k] = best[k] * options->threads / o->threads;
+        if (best[k] > 0.0) machine->per_s[k] = best[k];
     }
     if (p) probe_free(p);
     natsl_free(p);
@@ -249,12 +249,16 @@ natsl_status natsl_machine_find(MPI_Comm comm, const natsl_config *config, const
     look_around(comm, &ranks, &cores);
     const int alone = (path && *path) || (cores > 0 && ranks * o->threads > cores);
     if (alone && rank > 0) *machine = natsl_cost_machine_guess(1.0, o->threads);
-    else if (path && *path) st = natsl_machine_read(path, machine, &share);
-    else st = natsl_machine_probe(config, o, weights, machine);
+    else if (path && *path) {
+        const int threads = cores > 0 && o->threads > cores ? cores : o->threads;
+        st = natsl_machine_read(path, machine, &share);
+        for (int k = 0; k < NATSL_WORK_KINDS && st == NATSL_OK; k++)
+            machine->per_s[k] *= (double)threads / machine->threads;
+        machine->threads = threads;
+    } else st = natsl_machine_probe(config, o, weights, machine);
     if (alone) rest(comm);
     if ((st = natsl_agree(comm, st)) != NATSL_OK) return st;
     if (!alone) NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, machine->per_s, NATSL_WORK_KINDS, MPI_DOUBLE, MPI_MIN, comm));
-    machine->threads = o->threads;
     machine->ranks_per_node = ranks;
     machine->cores_per_node = cores;
     NATSL_MPI(MPI_Bcast(machine, sizeof *machine, MPI_BYTE, 0, comm));
