@@ -38,7 +38,7 @@ struct natsl_command {
 };
 
 extern const natsl_command natsl_command_init, natsl_command_info, natsl_command_score, natsl_command_read,
-    natsl_command_generate, natsl_command_bench, natsl_command_help;
+    natsl_command_generate, natsl_command_bench, natsl_command_plan, natsl_command_help;
 /** All commands in the order of help, ended by NULL. */
 extern const natsl_command *const natsl_commands[];
 
@@ -67,6 +67,8 @@ natsl_status natsl_app_check_out(natsl_app *app, const char *out, const char *co
 
 /** Reads and checks a configuration file (JSON). NATSL_ERR_INPUT, NATSL_ERR_IO, NATSL_ERR_NOMEM. Not collective. */
 natsl_status natsl_app_read_config(const char *path, natsl_config *config);
+/** Writes a JSON file: under a temporary name, flushed, then renamed. NATSL_ERR_IO, NATSL_ERR_USAGE. Not collective. */
+natsl_status natsl_app_write_json(const json_t *json, const char *path);
 
 /** "12.3 MiB". `text` has room for 32 bytes; returned. */
 const char *natsl_format_bytes(double bytes, char text[32]);

@@ -4,7 +4,6 @@
 #include "bench.h"
 #include "natsl_default_config.h"
 
-#include <errno.h>
 #include <math.h>
 #include <natsl/version.h>
 #include <natsl_describe.h>
@@ -12,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
@@ -209,31 +207,11 @@ static void begin_json(natsl_bench *b)
     natsl_bench_put(b, b->json, "config", config);
 }
 
-/** Under a temporary name, flushed, then renamed. On rank 0. */
+/** On rank 0. */
 static natsl_status write_json(natsl_bench *b, const char *path)
 {
-    natsl_status st = NATSL_OK;
-    char temporary[4096];
-    FILE *file = NULL;
     if (b->json_failed) return natsl_fail(NATSL_ERR_NOMEM, "out of memory: results as JSON");
-    const int length = snprintf(temporary, sizeof temporary, "%s.tmp-%ld", path, (long)getpid());
-    if (length < 0 || (size_t)length >= sizeof temporary)
-        return natsl_fail(NATSL_ERR_USAGE, "--json: the path is too long");
-    errno = 0;
-    file = fopen(temporary, "wx");
-    if (!file) return natsl_fail(NATSL_ERR_IO, "%s: %s", temporary, strerror(errno));
-    natsl_temporary_set(temporary);
-    int bad = json_dumpf(b->json, file, JSON_INDENT(1)) != 0 || fputc('\n', file) == EOF || fflush(file) != 0 ||
-              fsync(fileno(file)) != 0;
-    int why = errno;
-    if (fclose(file) != 0 && !bad) bad = 1, why = errno;
-    if (!bad && rename(temporary, path) != 0) bad = 1, why = errno;
-    if (bad) {
-        st = natsl_fail(NATSL_ERR_IO, "%s: %s", path, why ? strerror(why) : "writing failed");
-        (void)unlink(temporary);
-    }
-    natsl_temporary_set("");
-    return st;
+    return natsl_app_write_json(b->json, path);
 }
 
 /* ---- the command ------------------------------------------------------------------------------------------------------ */

@@ -9,7 +9,8 @@
 /** Seconds of one token on one rank in a layer of a kind, by what they wait for. */
 typedef struct token_s {
     double before;  /* until the halo can go on */
-    double local;   /* until the units are filled */
+    double blocks;  /* delta rule inside blocks, own chunks */
+    double rows;    /* convolution, until the units are filled */
     double state;   /* all heads */
     double summary; /* of a scan */
     double kept;    /* per kept chunk before it, all gate heads */
@@ -58,9 +59,9 @@ static token_s token_times(const natsl_cost_run *run, const natsl_cost_machine *
     token_s t = {0};
     /* A sixth of the rows' work is the first norm, a third mixing and the norms after it. */
     t.before = in / m->per_s[NATSL_WORK_PROJECT] + rows / 6.0;
-    t.local =
-        (w.of[NATSL_WORK_LOCAL] / m->per_s[NATSL_WORK_LOCAL] + w.of[NATSL_WORK_OWN] / m->per_s[NATSL_WORK_OWN]) / n +
-        rows / 2.0;
+    t.blocks =
+        (w.of[NATSL_WORK_LOCAL] / m->per_s[NATSL_WORK_LOCAL] + w.of[NATSL_WORK_OWN] / m->per_s[NATSL_WORK_OWN]) / n;
+    t.rows = rows / 2.0;
     t.state = w.of[NATSL_WORK_STATE] / n / m->per_s[NATSL_WORK_STATE];
     /* A map has dk + dv columns through all chunks, without outputs: per token and column 4 dk + 2 m. */
     const double columns = hv * ((double)c->head_dim + (double)c->head_v_dim);
@@ -72,11 +73,27 @@ static token_s token_times(const natsl_cost_run *run, const natsl_cost_machine *
     return t;
 }
 
-/** A stage's tiles over the rank's threads: the last round may have idle threads. */
-static double rounds(const simulation *s, int64_t tokens)
+/** What idle threads in the last round of `items` cost: time over that of evenly spread work. */
+static double rounds_of(const simulation *s, double items)
 {
-    const double tiles = ceil((double)tokens / (double)natsl_min64(s->grid.tile, NATSL_TILE)), threads = s->m->threads;
-    return tiles > 0.0 ? ceil(tiles / threads) * threads / tiles : 1.0;
+    const double threads = s->m->threads;
+    return items > 0.0 ? ceil(items / threads) * threads / items : 1.0;
+}
+
+/** Items that are tiles; tiles and attention heads of a gate head; chunks and value heads (local blocks, own chunks). */
+static double tiles_of(const simulation *s, int64_t tokens)
+{
+    return ceil((double)tokens / (double)natsl_min64(s->grid.tile, NATSL_TILE));
+}
+static double rounds(const simulation *s, int64_t tokens) { return rounds_of(s, tiles_of(s, tokens)); }
+static double attend_rounds(const simulation *s, int64_t tokens)
+{
+    return rounds_of(s, tiles_of(s, tokens) * (double)s->c->num_attn_heads / (double)s->c->num_nats_head);
+}
+static double local_s(const simulation *s, const token_s *k, int64_t tokens)
+{
+    const double items = ceil((double)tokens / (double)s->c->chunk) * (double)s->c->num_v_heads;
+    return (double)tokens * (k->blocks * rounds_of(s, items) + k->rows * rounds(s, tokens));
 }
 
 /** When the units that ranks so far keep in this layer and pass can be attended to: the counts of all of them are there, and
@@ -94,8 +111,7 @@ static double until_local(simulation *s, int layer, int r, int prev, double *hal
     const int64_t first = s->first[r], last = s->first[r + 1];
     double t = s->ready[r];
     const int64_t stage = natsl_min64(first - first % s->grid.unit + run->stage_tokens, last) - first;
-    const double before = (double)stage * k->before * rounds(s, stage),
-                 local = (double)stage * k->local * rounds(s, stage);
+    const double before = (double)stage * k->before * rounds(s, stage), local = local_s(s, k, stage);
     t += before + s->m->stage_s;
     s->busy[r] += before + s->m->stage_s;
     const double own_halo = t;
@@ -114,7 +130,7 @@ static double after_state(simulation *s, int layer, int r, int64_t begin, int64_
     const token_s *k = &s->kind[s->c->is_gdn[layer] != 0];
     const double n = (double)(end - begin);
     if (!s->c->is_gdn[layer]) {
-        const double work = k->kept * natsl_cost_chunks_before(s->c->chunk, begin, end) * rounds(s, end - begin);
+        const double work = k->kept * natsl_cost_chunks_before(s->c->chunk, begin, end) * attend_rounds(s, end - begin);
         /* Units of other nodes come in while others are attended to. */
         const int per_node = s->m->ranks_per_node, node = r / per_node * per_node;
         const int here = (int)natsl_min64(per_node, run->ranks - node);
@@ -146,10 +162,11 @@ static double relay_range(simulation *s, int layer, int r, int prev, double *hal
         if (begin == s->first[r]) {
             t = until_local(s, layer, r, prev, halo_at);
         } else {
-            const double work = n * (k->before + k->local) * rounds(s, end - begin) + s->m->stage_s;
+            const double local = local_s(s, k, end - begin);
+            const double work = n * k->before * rounds(s, end - begin) + s->m->stage_s + local;
             t += work;
             s->busy[r] += work;
-            *halo_at = t - n * k->local;
+            *halo_at = t - local;
         }
         if (end == last) *local_end = t;
         const double one = n * k->state / s->groups;
@@ -308,7 +325,14 @@ static void setup(simulation *s)
     const int group = (s->m->threads + columns - 1) / columns;
     s->grid = natsl_grid_make(c->chunk);
     s->groups = (c->num_v_heads + group - 1) / group;
-    for (int i = 0; i < 2; i++) s->kind[i] = token_times(run, s->m, i);
+    /* Items of the state phase are blocks of columns, of one group of heads at a time; of a summary, of all heads. */
+    const double items = (double)natsl_min64(group, c->num_v_heads) * (double)columns;
+    const double more = (c->head_dim + NATSL_STATE_COLUMNS - 1) / NATSL_STATE_COLUMNS;
+    for (int i = 0; i < 2; i++) {
+        s->kind[i] = token_times(run, s->m, i);
+        s->kind[i].state *= rounds_of(s, run->ranks == 1 ? (double)c->num_v_heads * columns : items);
+        s->kind[i].summary *= rounds_of(s, (double)c->num_v_heads * (columns + more));
+    }
     s->logits_s = 2.0 * (double)c->hidden_size * (double)c->vocab_size / s->m->per_s[NATSL_WORK_LOGITS];
     s->state = hv * dk * dv * sizeof(float);
     s->pair = hv * dk * (dk + dv) * sizeof(float);
@@ -374,7 +398,7 @@ natsl_status natsl_cost_predict(const natsl_cost_run *run, const natsl_cost_mach
         out->seconds = max(out->seconds, out->busy_mean_s * threads / m->cores_per_node);
     const natsl_work w = natsl_cost_count(c, run->begin, end, run->kept_share, run->scores ? run->tokens : 0);
     out->one_rank_s = natsl_cost_seconds(m, &w);
-    out->wait_mean_s = out->seconds - out->busy_mean_s;
+    out->wait_mean_s = max(out->seconds - out->busy_mean_s, 0.0); /* rounding */
     out->efficiency = out->seconds > 0.0 ? out->one_rank_s / (out->seconds * (double)ranks) : 1.0;
     natsl_free(all);
     natsl_free(s.first);

@@ -163,9 +163,22 @@ static void probe_round(probe *p, double seconds[NATSL_WORK_KINDS], natsl_work *
     work->of[NATSL_WORK_LOGITS] = 2.0 * (double)c->hidden_size * (double)c->vocab_size * (double)p->tokens;
 }
 
-natsl_status natsl_machine_probe(const natsl_config *config, const natsl_options *o, natsl_storage weights,
+/** Cores that this process may use; 0: not known. */
+static int own_cores(cpu_set_t *mask)
+{
+    CPU_ZERO(mask);
+    if (sched_getaffinity(0, sizeof *mask, mask) != 0) CPU_ZERO(mask);
+    return CPU_COUNT(mask);
+}
+
+natsl_status natsl_machine_probe(const natsl_config *config, const natsl_options *options, natsl_storage weights,
                                  natsl_cost_machine *machine)
 {
+    cpu_set_t mask;
+    const int cores = own_cores(&mask);
+    natsl_options some = *options, *o = &some;
+    /* More threads than cores do no more than one for each. */
+    if (cores > 0 && some.threads > cores) some.threads = cores;
     probe *p = natsl_calloc(1, sizeof *p, "probe");
     natsl_status st = p ? probe_create(p, config, o, weights) : NATSL_ERR_NOMEM;
     double best[NATSL_WORK_KINDS] = {0};
@@ -216,8 +229,7 @@ static void look_around(MPI_Comm comm, int *ranks, int *cores)
     int both[2] = {1, 0};
     NATSL_MPI(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
     NATSL_MPI(MPI_Comm_size(node, &both[0]));
-    CPU_ZERO(&mask);
-    if (sched_getaffinity(0, sizeof mask, &mask) != 0) CPU_ZERO(&mask);
+    (void)own_cores(&mask);
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &mask, (int)sizeof mask, MPI_BYTE, MPI_BOR, node));
     NATSL_MPI(MPI_Comm_free(&node));
     both[1] = CPU_COUNT(&mask) > 0 ? -CPU_COUNT(&mask) : -(1 << 30); /* the fewest */
@@ -237,12 +249,16 @@ natsl_status natsl_machine_find(MPI_Comm comm, const natsl_config *config, const
     look_around(comm, &ranks, &cores);
     const int alone = (path && *path) || (cores > 0 && ranks * o->threads > cores);
     if (alone && rank > 0) *machine = natsl_cost_machine_guess(1.0, o->threads);
-    else if (path && *path) st = natsl_machine_read(path, machine, &share);
-    else st = natsl_machine_probe(config, o, weights, machine);
+    else if (path && *path) {
+        const int threads = cores > 0 && o->threads > cores ? cores : o->threads;
+        st = natsl_machine_read(path, machine, &share);
+        for (int k = 0; k < NATSL_WORK_KINDS && st == NATSL_OK; k++)
+            machine->per_s[k] *= (double)threads / machine->threads;
+        machine->threads = threads;
+    } else st = natsl_machine_probe(config, o, weights, machine);
     if (alone) rest(comm);
     if ((st = natsl_agree(comm, st)) != NATSL_OK) return st;
     if (!alone) NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, machine->per_s, NATSL_WORK_KINDS, MPI_DOUBLE, MPI_MIN, comm));
-    machine->threads = o->threads;
     machine->ranks_per_node = ranks;
     machine->cores_per_node = cores;
     NATSL_MPI(MPI_Bcast(machine, sizeof *machine, MPI_BYTE, 0, comm));

@@ -9,7 +9,7 @@
 
 /** Speeds of this process alone: every phase of a NAtS-L layer (or of a Gated DeltaNet layer, where there is no other) with
  * `config`'s sizes and small random weights, on one tile per thread, twice; the better counts. machine->per_s and ->threads
- * are set. options: threads (> 0), kernels, kept. Not collective. NATSL_ERR_NOMEM. */
+ * are set (threads: no more than cores that this process may use). options: threads (> 0), kernels, kept. Not collective. NATSL_ERR_NOMEM. */
 natsl_status natsl_machine_probe(const natsl_config *config, const natsl_options *options, natsl_storage weights,
                                  natsl_cost_machine *machine);
 

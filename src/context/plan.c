@@ -14,8 +14,9 @@ static void size_memory(const natsl_config *c, const natsl_options *o, int64_t t
     for (int l = 0; l < c->num_hidden_layers; l++) keeping += !c->is_gdn[l];
     const double chunks = ceil((double)(tokens / grid.chunk) / (double)ranks),
                  in_range = (double)(longest / grid.chunk + 2);
-    /* Pages count that are written: of a stage only what the longest range needs. */
-    plan->stage_bytes = natsl_stage_bytes(c, natsl_min64(o->stage_tokens, longest), o->threads);
+    /* Pages count that are written: of a stage only what the longest range needs, and no rows before or after it. */
+    const int64_t around = 2 * grid.tile + grid.chunk, rows = natsl_min64(o->stage_tokens, longest);
+    plan->stage_bytes = natsl_stage_bytes(c, natsl_max64(rows - around, 0), o->threads);
     plan->residual_bytes = (size_t)longest * (d + 1) * sizeof(float);
     plan->kept_bytes = (size_t)(keeping * chunks * plan->kept_share * unit_bytes);
     /* Two messages of counts and chunk indices per layer, the indices of all own units (with room to grow), counts heard, the runs
