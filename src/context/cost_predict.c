@@ -96,6 +96,14 @@ static double local_s(const simulation *s, const token_s *k, int64_t tokens)
     return (double)tokens * (k->blocks * rounds_of(s, items) + k->rows * rounds(s, tokens));
 }
 
+/** Products are issued on whole tiles of the pass, whoever owns their rows: what a range that shares tiles computes for nothing. */
+static double shared_tiles(const simulation *s, int64_t begin, int64_t end)
+{
+    const int64_t first = natsl_max64(natsl_tile_begin(&s->grid, begin), s->first[0]);
+    const int64_t last = natsl_min64(natsl_tile_end(&s->grid, end - 1), s->first[s->run->ranks]);
+    return (double)(last - first) / (double)(end - begin);
+}
+
 /** When the units that ranks so far keep in this layer and pass can be attended to: the counts of all of them are there, and
  * (between nodes) the first units. A sender hands them to its readers one after the other: that its way out is busy holds back its next
  * layer's; what comes in takes its time in after_state. */
@@ -111,7 +119,8 @@ static double until_local(simulation *s, int layer, int r, int prev, double *hal
     const int64_t first = s->first[r], last = s->first[r + 1];
     double t = s->ready[r];
     const int64_t stage = natsl_min64(first - first % s->grid.unit + run->stage_tokens, last) - first;
-    const double before = (double)stage * k->before * rounds(s, stage), local = local_s(s, k, stage);
+    const double before = (double)stage * k->before * rounds(s, stage) * shared_tiles(s, first, first + stage),
+                 local = local_s(s, k, stage);
     t += before + s->m->stage_s;
     s->busy[r] += before + s->m->stage_s;
     const double own_halo = t;
@@ -130,7 +139,8 @@ static double after_state(simulation *s, int layer, int r, int64_t begin, int64_
     const token_s *k = &s->kind[s->c->is_gdn[layer] != 0];
     const double n = (double)(end - begin);
     if (!s->c->is_gdn[layer]) {
-        const double work = k->kept * natsl_cost_chunks_before(s->c->chunk, begin, end) * attend_rounds(s, end - begin);
+        const double work = k->kept * natsl_cost_chunks_before(s->c->chunk, begin, end) *
+                            attend_rounds(s, end - begin) * shared_tiles(s, begin, end);
         /* Units of other nodes come in while others are attended to. */
         const int per_node = s->m->ranks_per_node, node = r / per_node * per_node;
         const int here = (int)natsl_min64(per_node, run->ranks - node);
@@ -142,7 +152,7 @@ static double after_state(simulation *s, int layer, int r, int64_t begin, int64_
         s->busy[r] += work;
         s->out->kept_bytes += bytes;
     }
-    const double finish = n * k->finish * rounds(s, end - begin);
+    const double finish = n * k->finish * rounds(s, end - begin) * shared_tiles(s, begin, end);
     s->busy[r] += finish;
     return t + finish;
 }
@@ -163,7 +173,8 @@ static double relay_range(simulation *s, int layer, int r, int prev, double *hal
             t = until_local(s, layer, r, prev, halo_at);
         } else {
             const double local = local_s(s, k, end - begin);
-            const double work = n * k->before * rounds(s, end - begin) + s->m->stage_s + local;
+            const double work =
+                n * k->before * rounds(s, end - begin) * shared_tiles(s, begin, end) + s->m->stage_s + local;
             t += work;
             s->busy[r] += work;
             *halo_at = t - local;
@@ -306,7 +317,8 @@ static void one_pass(simulation *s)
     }
     for (int r = 0; r < run->ranks; r++) {
         const int64_t n = s->first[r + 1] - s->first[r];
-        const double logits = run->scores ? (double)n * s->logits_s * rounds(s, n) : 0.0;
+        const double whole = n > 0 ? shared_tiles(s, s->first[r], s->first[r + 1]) : 0.0;
+        const double logits = run->scores ? (double)n * s->logits_s * rounds(s, n) * whole : 0.0;
         s->ready[r] += logits;
         s->busy[r] += logits;
         s->tokens[r] += (double)n;
