@@ -21,13 +21,19 @@ struct natsl_model {
     uint64_t digest;
 };
 
+/** A rank's part of a row. */
+typedef struct natsl_span {
+    int start, count;
+} natsl_span;
+
 /** Work space of one token (next.c). */
 typedef struct natsl_next {
     float *rows;          /* one token's rows */
     float *message;       /* [value_dim + P * (2*Ha + value_dim)] parts of the output gate and partial softmaxes */
     uint8_t *choices;     /* [layers, Hn] of the chunk that a token closes */
     size_t *first;        /* [P+1] panels of each rank, of the matrix in hand */
-    int64_t *load;        /* [P] */
+    int64_t *load;        /* [P] what each has to do besides */
+    natsl_span *gates;    /* [P] parts of the output gate, as sent to the owner */
     int *counts, *starts; /* [P] of the row being gathered */
     double mark;          /* when the last phase ended */
 } natsl_next;

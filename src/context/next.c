@@ -21,8 +21,9 @@
 
 /* What the owner does besides, in bytes of panels that take as long to read as one number of ...: measured for the shape of
  * the 340M model, one thread. */
-#define STATE_COST 8 /* the state in delta_step, read twice and written */
-#define KEPT_COST  4 /* a kept unit in attn_block */
+#define CONV_COST  64 /* a channel of the convolution: taps, weights, SiLU, the rows before moved on */
+#define STATE_COST 8  /* the state in delta_step: read twice, written once */
+#define KEPT_COST  6  /* a kept unit in attn_block */
 
 /** Rows of one token, cut from cx->next_rows. */
 typedef struct token_rows {
@@ -86,9 +87,11 @@ natsl_status natsl_next_create(const natsl_config *c, int size, natsl_next *next
     next->choices = natsl_calloc((size_t)c->num_hidden_layers, (size_t)c->num_nats_head, "choices");
     next->first = natsl_alloc(ranks + 1, sizeof *next->first, "shares of ranks");
     next->load = natsl_alloc(ranks, sizeof *next->load, "shares of ranks");
+    next->gates = natsl_alloc(ranks, sizeof *next->gates, "shares of ranks");
     next->counts = natsl_alloc(ranks, sizeof *next->counts, "shares of ranks");
     next->starts = natsl_alloc(ranks, sizeof *next->starts, "shares of ranks");
-    if (next->rows && next->message && next->choices && next->first && next->load && next->counts && next->starts)
+    if (next->rows && next->message && next->choices && next->first && next->load && next->gates && next->counts &&
+        next->starts)
         return NATSL_OK;
     natsl_next_free(next);
     return NATSL_ERR_NOMEM;
@@ -101,6 +104,7 @@ void natsl_next_free(natsl_next *next)
     natsl_free(next->choices);
     natsl_free(next->first);
     natsl_free(next->load);
+    natsl_free(next->gates);
     natsl_free(next->counts);
     natsl_free(next->starts);
     memset(next, 0, sizeof *next);
@@ -232,14 +236,14 @@ static int remote_units(const natsl_context *cx, int layer)
     return 0;
 }
 
-/** Partial softmaxes of all ranks that hold units, one behind the other in `all`, into the open chunk's. On the owner. */
-static void merge_partials(natsl_context *cx, int layer, const float *all, token_rows *t)
+/** Partial softmaxes of all ranks that hold units, from their messages into the open chunk's. On the owner. */
+static void merge_partials(natsl_context *cx, int layer, const float *messages, token_rows *t)
 {
     const natsl_config *c = cx->config;
     const size_t ha = (size_t)c->num_attn_heads, dv = (size_t)c->attn_v_dim;
     for (int r = 0; r < cx->size; r++) {
         if (cx->kept[layer].held[r] == 0) continue;
-        const float *p = all + cx->next.starts[r];
+        const float *p = messages + cx->next.starts[r] + cx->next.gates[r].count;
         for (size_t h = 0; h < ha; h++)
             cx->stage.kernels->attn_merge(1, dv, t->top + h, t->sum + h, 1, t->oa + h * dv, dv, p + h, p + ha + h, 1,
                                           p + 2 * ha + h * dv, dv);
@@ -338,57 +342,60 @@ static const int64_t *loads(natsl_context *cx, int layer, size_t row)
     const natsl_matrix *g = &cx->model->weights.layers[layer].g_proj;
     const int64_t output = (int64_t)(g->k * natsl_storage_bytes(g->type));
     const int64_t state = (int64_t)c->num_v_heads * c->head_dim * c->head_v_dim;
+    const int64_t conv = (int64_t)cx->stage.conv_channels * CONV_COST;
     const int64_t open = ((int64_t)row + 1) * ((int64_t)c->key_dim + c->value_dim);
     const int64_t unit = (int64_t)natsl_unit_numbers(c);
     const int nats = natsl_layer_keeps(cx, layer);
     for (int r = 0; r < cx->size; r++) {
-        const int64_t own = r == cx->owner ? state * STATE_COST + (nats ? open * KEPT_COST : 0) : 0;
+        const int64_t own = r == cx->owner ? conv + state * STATE_COST + (nats ? open * KEPT_COST : 0) : 0;
         cx->next.load[r] = (own + (nats ? cx->kept[layer].held[r] * unit * KEPT_COST : 0)) / output;
     }
     return cx->next.load;
 }
 
-/** Kept units and the output gate, on all ranks; on the owner t->gate and, merged, t->oa. remote: others have the queries. */
+/** A rank's message to the owner: its part of the output gate (the owner's own stays in place), then its partial softmax if it
+ * holds units of the layer. From the shares of g_proj to next.counts and starts of the messages; the gate's: next.gates. */
+static void lay_out_messages(natsl_context *cx, const int64_t *held, int gate)
+{
+    natsl_next *next = &cx->next;
+    int total = 0;
+    for (int r = 0; r < cx->size; r++) {
+        next->gates[r] = (natsl_span){gate ? next->starts[r] : 0, gate && r != cx->owner ? next->counts[r] : 0};
+        next->counts[r] = next->gates[r].count + (held && held[r] ? (int)partial_floats(cx->config) : 0);
+        next->starts[r] = total;
+        total += next->counts[r];
+    }
+}
+
+/** Kept units and the output gate, on all ranks; on the owner t->gate and, merged, t->oa. Other ranks with units have the
+ * queries in t->qa. */
 static void attend_and_gate(natsl_context *cx, int layer, size_t row, token_rows *t)
 {
     const natsl_config *c = cx->config;
     const natsl_layer *w = &cx->model->weights.layers[layer];
     natsl_next *next = &cx->next;
-    const size_t one = partial_floats(c), ha = (size_t)c->num_attn_heads;
+    const size_t ha = (size_t)c->num_attn_heads;
     const int mine = is_owner(cx), gate = w->g_proj.data != NULL;
     const int64_t *held = w->is_gdn ? NULL : cx->kept[layer].held;
-    /* A rank's message: its part of the gate, then its partial softmax if it has units. The owner's part of the gate stays
-     * where it belongs. */
-    float *part = next->message;
-    size_t length = 0;
     if (gate) {
         product_share(cx, &w->g_proj, loads(cx, layer, row), t->xn, t->gate);
-        if (!mine) {
-            length = (size_t)next->counts[cx->rank];
-            memcpy(part, t->gate + next->starts[cx->rank], length * sizeof(float));
-        }
         lap(cx, NATSL_PHASE_PROJECT);
     }
-    size_t total = 0;
-    for (int r = 0; r < cx->size; r++) {
-        next->counts[r] = (gate && r != cx->owner ? next->counts[r] : 0) + (held && held[r] ? (int)one : 0);
-        if (gate) next->load[r] = next->starts[r]; /* where its part of the gate goes */
-        next->starts[r] = (int)total;
-        total += (size_t)next->counts[r];
-    }
-    if (mine) part += next->starts[cx->rank];
+    lay_out_messages(cx, held, gate);
+    const natsl_span own = next->gates[cx->rank];
+    float *message = next->message + (mine ? next->starts[cx->rank] : 0);
+    memcpy(message, t->gate + own.start, (size_t)own.count * sizeof(float));
     if (held && held[cx->rank]) {
-        float *p = part + length;
+        float *p = message + own.count;
         softmax_clear(c, p, p + ha, p + 2 * ha);
         attend_own_units(cx, layer, t->qa, p, p + ha, p + 2 * ha);
         lap(cx, NATSL_PHASE_ATTEND);
     }
-    if (total > 0) gather_on_owner(cx, part, next->message);
+    if (next->starts[cx->size - 1] + next->counts[cx->size - 1] > 0) gather_on_owner(cx, message, next->message);
     if (!mine) return;
     for (int r = 0; r < cx->size; r++) {
-        const int n = next->counts[r] - (held && held[r] ? (int)one : 0);
-        if (n > 0) memcpy(t->gate + next->load[r], next->message + next->starts[r], (size_t)n * sizeof(float));
-        next->starts[r] += n; /* where its partial softmax starts */
+        const natsl_span g = next->gates[r];
+        memcpy(t->gate + g.start, next->message + next->starts[r], (size_t)g.count * sizeof(float));
     }
     if (held) merge_partials(cx, layer, next->message, t);
     lap(cx, NATSL_PHASE_MIX);

@@ -26,7 +26,7 @@ void natsl_share_make(size_t n, int size, const int64_t *load, size_t *first)
         if (own < end) taking++, loads += own;
         const int64_t outputs = total / parts * taking + total % parts * taking / parts - loads;
         size_t p = outputs > 0 ? ((size_t)outputs + NATSL_PANEL / 2) / NATSL_PANEL : 0;
-        if (p > panels || r == size - 1) p = panels;
+        if (p > panels || taking == parts) p = panels; /* the last who takes part takes the rest */
         first[r + 1] = p > first[r] ? p : first[r];
     }
 }
