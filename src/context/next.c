@@ -25,7 +25,7 @@
 #define STATE_COST 8  /* the state in delta_step: read twice, written once */
 #define KEPT_COST  6  /* a kept unit in attn_block */
 
-/** Rows of one token, cut from cx->next_rows. */
+/** Rows of one token, cut from natsl_next.rows. */
 typedef struct token_rows {
     float *x, *xn, *out;     /* [D] */
     float *in;               /* [n_in] projections, convolved */
