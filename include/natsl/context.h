@@ -83,7 +83,9 @@ natsl_status natsl_context_extend(natsl_context *context, int64_t count, const n
  * logprobs[i] belongs to tokens[i] (0 for the text's first token). */
 natsl_status natsl_context_extend_array(natsl_context *context, int64_t count, const int32_t *tokens, float *logprobs);
 
-/** One token, by the one-token form of every kernel: for generation. Kept keys stay where they are. */
+/** One token, by the one-token form of every kernel: for generation. Kept keys stay where they are; every rank reads its share
+ * of every weight matrix. The same bits for any number of ranks and threads as long as one rank holds all of a layer's kept
+ * chunks; where several do (the context was read or loaded by several), equal up to rounding. */
 natsl_status natsl_context_next(natsl_context *context, int32_t token);
 
 /** logits [vocab_size], on all ranks: scores of the token after the last one read. NATSL_ERR_USAGE at position 0. */
@@ -102,6 +104,7 @@ natsl_status natsl_context_load(MPI_Comm comm, const natsl_model *model, const n
 /** What extending has cost so far, summed over all ranks (bytes, chunks) or the largest of them (seconds, memory). */
 typedef struct natsl_stats {
     int64_t halo_bytes, state_bytes, kept_bytes, directory_bytes; /**< sent between ranks */
+    int64_t row_bytes;           /**< the same by single tokens: parts of rows, and of softmaxes over kept chunks */
     int64_t kept_chunks, chunks; /**< (chunk, head, NAtS-L layer) triples: kept, and complete in all */
     size_t peak_bytes;           /**< largest resident memory of a rank so far */
     size_t weight_bytes, stage_bytes, residual_bytes, kept_store_bytes; /**< of the rank with most */

@@ -148,6 +148,7 @@ static void summarise(natsl_job *s, const natsl_stats *stats, const hindsight *a
     natsl_summary_count(app, "state_bytes", stats->state_bytes);
     natsl_summary_count(app, "kept_bytes", stats->kept_bytes);
     natsl_summary_count(app, "directory_bytes", stats->directory_bytes);
+    natsl_summary_count(app, "row_bytes", stats->row_bytes);
     natsl_summary_count(app, "kept_chunks", stats->kept_chunks);
     natsl_summary_count(app, "chunks", stats->chunks);
     natsl_summary_count(app, "resident_bytes", (int64_t)stats->resident_bytes);

@@ -74,12 +74,8 @@ static natsl_status allocate(natsl_context *cx)
     cx->tails = natsl_calloc(layers, sizeof *cx->tails, "context");
     cx->kept = natsl_calloc(layers, sizeof *cx->kept, "context");
     cx->last_hidden = natsl_calloc((size_t)c->hidden_size, sizeof(float), "context");
-    cx->next_rows = natsl_calloc(natsl_next_floats(c), sizeof(float), "context");
-    const size_t partial = 2 * (size_t)c->num_attn_heads + (size_t)c->value_dim;
-    cx->partial = natsl_alloc((size_t)cx->size, partial * sizeof(float), "partial softmaxes");
-    cx->choices = natsl_calloc(layers, (size_t)c->num_nats_head, "choices");
-    if (!cx->tails || !cx->kept || !cx->last_hidden || !cx->next_rows || !cx->partial || !cx->choices)
-        return NATSL_ERR_NOMEM;
+    if (!cx->tails || !cx->kept || !cx->last_hidden) return NATSL_ERR_NOMEM;
+    if ((st = natsl_next_create(c, cx->size, &cx->next)) != NATSL_OK) return st;
     /* One head's state and one halo travel in one message each, counted by an int. */
     if ((int64_t)c->head_dim * c->head_v_dim > INT_MAX ||
         (int64_t)c->conv_size * (int64_t)cx->stage.conv_channels > INT_MAX)
@@ -141,9 +137,7 @@ void natsl_context_destroy(natsl_context **context)
     natsl_free(cx->tails);
     natsl_free(cx->kept);
     natsl_free(cx->last_hidden);
-    natsl_free(cx->next_rows);
-    natsl_free(cx->partial);
-    natsl_free(cx->choices);
+    natsl_next_free(&cx->next);
     natsl_arena_free(&cx->arena);
     natsl_kept_inbox_free(&cx->inbox);
     natsl_stage_free(&cx->stage);
@@ -224,22 +218,6 @@ static void broadcast(float *data, size_t count, int root, MPI_Comm comm)
     }
 }
 
-natsl_status natsl_context_logits(natsl_context *cx, float *logits)
-{
-    const size_t vocab = (size_t)cx->config->vocab_size, d = (size_t)cx->config->hidden_size;
-    if (cx->position == 0) return natsl_fail(NATSL_ERR_USAGE, "an empty context has no next token's scores");
-    if (cx->rank == cx->owner) {
-        const size_t panels = natsl_panels(vocab);
-#pragma omp parallel for schedule(static) num_threads(cx->options.threads)
-        for (size_t p = 0; p < panels; p++)
-            cx->stage.kernels->linear(1, &cx->model->weights.head, p, p + 1, cx->last_hidden, d,
-                                      logits + p * NATSL_PANEL, vocab, 0,
-                                      natsl_stage_scratch(&cx->stage, omp_get_thread_num()));
-    }
-    broadcast(logits, vocab, cx->owner, cx->comm);
-    return NATSL_OK;
-}
-
 natsl_status natsl_context_state(natsl_context *cx, int layer, float *state, float *block_state)
 {
     const natsl_tail_layout *tl = &cx->stage.tail;
@@ -262,20 +240,21 @@ natsl_status natsl_context_stats(natsl_context *cx, natsl_stats *stats)
     for (int l = 0; l < cx->config->num_hidden_layers; l++) {
         if (natsl_layer_keeps(cx, l)) store += natsl_kept_bytes(&cx->kept[l]);
     }
-    int64_t sums[7] = {cx->halo_bytes,
+    int64_t sums[8] = {cx->halo_bytes,
                        cx->state_bytes,
                        cx->kept_bytes,
                        cx->directory_bytes,
                        cx->kept_chunks,
                        cx->chunks,
-                       (int64_t)cx->resident_bytes};
+                       (int64_t)cx->resident_bytes,
+                       cx->row_bytes};
     double most[4 + NATSL_PHASES] = {
         (double)natsl_peak_bytes(), (double)store, (double)cx->residual_bytes,
         (double)natsl_stage_bytes(cx->config, cx->options.stage_tokens, cx->options.threads)};
     double mean[NATSL_PHASES];
     natsl_stage_seconds(&cx->stage, most + 4);
     memcpy(mean, most + 4, sizeof mean);
-    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, sums, 7, MPI_INT64_T, MPI_SUM, cx->comm));
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, sums, 8, MPI_INT64_T, MPI_SUM, cx->comm));
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, most, 4 + NATSL_PHASES, MPI_DOUBLE, MPI_MAX, cx->comm));
     memset(stats, 0, sizeof *stats);
     NATSL_MPI(MPI_Allreduce(mean, stats->phase_mean_s, NATSL_PHASES, MPI_DOUBLE, MPI_SUM, cx->comm));
@@ -287,6 +266,7 @@ natsl_status natsl_context_stats(natsl_context *cx, natsl_stats *stats)
     stats->kept_chunks = sums[4];
     stats->chunks = sums[5];
     stats->resident_bytes = (size_t)(sums[6] / cx->size);
+    stats->row_bytes = sums[7];
     stats->peak_bytes = (size_t)most[0];
     stats->kept_store_bytes = (size_t)most[1];
     stats->residual_bytes = (size_t)most[2];

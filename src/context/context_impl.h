@@ -21,6 +21,23 @@ struct natsl_model {
     uint64_t digest;
 };
 
+/** A rank's part of a row. */
+typedef struct natsl_span {
+    int start, count;
+} natsl_span;
+
+/** Work space of one token (next.c). */
+typedef struct natsl_next {
+    float *rows;          /* one token's rows */
+    float *message;       /* [value_dim + P * (2*Ha + value_dim)] parts of the output gate and partial softmaxes */
+    uint8_t *choices;     /* [layers, Hn] of the chunk that a token closes */
+    size_t *first;        /* [P+1] panels of each rank, of the matrix in hand */
+    int64_t *load;        /* [P] what each has to do besides */
+    natsl_span *gates;    /* [P] parts of the output gate, as sent to the owner */
+    int *counts, *starts; /* [P] of the row being gathered */
+    double mark;          /* when the last phase ended */
+} natsl_next;
+
 struct natsl_context {
     MPI_Comm comm; /* duplicate */
     int rank, size;
@@ -35,10 +52,8 @@ struct natsl_context {
     natsl_arena arena;  /* of the kept units */
     natsl_kept *kept;   /* [layers]; unused for pure Gated DeltaNet layers */
     natsl_kept_inbox inbox;
-    float *next_rows; /* one token's rows */
-    float *partial;   /* [P, 2*Ha + value_dim] partial softmaxes of one token */
-    uint8_t *choices; /* [layers, Hn] of the chunk that a token closes */
-    int64_t halo_bytes, state_bytes, kept_bytes, directory_bytes, kept_chunks, chunks;
+    natsl_next next;
+    int64_t halo_bytes, state_bytes, kept_bytes, directory_bytes, row_bytes, kept_chunks, chunks;
     int64_t attended; /* pairs of a token and a kept unit before it that this rank has computed */
     size_t residual_bytes, resident_bytes;
     natsl_cost_machine machine; /* valid when machine_known; equal on all ranks */
@@ -51,8 +66,9 @@ static inline int natsl_layer_keeps(const natsl_context *cx, int layer) { return
 /** Moves the tails of all layers (and the last hidden row) to rank `to`. Collective. */
 void natsl_context_move(natsl_context *cx, int to);
 
-/** Floats of next_rows. */
-size_t natsl_next_floats(const natsl_config *config);
+/** Work space for one token on `size` ranks. NATSL_ERR_NOMEM, or NATSL_ERR_INPUT when a row exceeds one message. */
+natsl_status natsl_next_create(const natsl_config *config, int size, natsl_next *next);
+void natsl_next_free(natsl_next *next);
 
 /** The plan's part about states: scan_passes, scan_bytes, and state_bytes where passes scan. `options` are complete. */
 natsl_status natsl_state_plan(const natsl_config *config, const natsl_options *options, int ranks, int64_t tokens,

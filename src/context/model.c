@@ -42,6 +42,10 @@ static natsl_status agree_digest(natsl_model *m, int reader, const char *path)
     return natsl_fail(NATSL_ERR_INPUT, "%s: nodes read different models under this name", path);
 }
 
+/* Where the weights begin in a shared window: MPI aligns it for no more than a number, and loads that straddle cache lines read
+ * memory a quarter slower (measured). */
+#define SHARED_ALIGNMENT 4096
+
 /** Room for the weights: one shared array per node, or a private one where there is only one rank on the node or shared
  * memory cannot be had (then every rank is its own reader). Collective on m->node. */
 static natsl_status allocate_weights(natsl_model *m, int *reader)
@@ -53,14 +57,17 @@ static natsl_status allocate_weights(natsl_model *m, int *reader)
     NATSL_MPI(MPI_Comm_rank(m->node, &node_rank));
     if (node_size > 1) {
         void *base = NULL;
-        const MPI_Aint mine = node_rank == 0 ? (MPI_Aint)bytes : 0;
+        const MPI_Aint mine = node_rank == 0 ? (MPI_Aint)(bytes + SHARED_ALIGNMENT) : 0;
         int failed = MPI_Win_allocate_shared(mine, 1, MPI_INFO_NULL, m->node, &base, &m->window) != MPI_SUCCESS;
         NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, m->node));
         if (!failed) {
             MPI_Aint size = 0;
             int unit = 1;
             NATSL_MPI(MPI_Win_shared_query(m->window, 0, &size, &unit, &base));
-            m->store = base;
+            /* the same bytes for all, wherever each has mapped them */
+            int skip = (int)(-(uintptr_t)base % SHARED_ALIGNMENT);
+            NATSL_MPI(MPI_Bcast(&skip, 1, MPI_INT, 0, m->node));
+            m->store = (char *)base + skip;
             *reader = node_rank == 0;
             return NATSL_OK;
         }

@@ -1,13 +1,31 @@
-/* next.c - one token into a context, by the one-token form of every kernel.
- * The owner of the open chunk does the layer; for attention it shows its queries to all ranks that hold kept units, each
- * attends to its own, and the partial softmaxes are merged: open chunk first, then rank by rank. Source: oracle.py. */
+/* next.c - one token into a context, by the one-token form of every kernel, and the scores of the one after it.
+ * A row through a matrix costs what reading the matrix costs, so the ranks share the panels of every matrix (share.h): each
+ * reads its own, and the outputs are gathered. All ranks hold the residual row and do the small norms themselves. What belongs to
+ * the open chunk (convolution, state, attention to its rows) is the owner's; meanwhile the others attend to their kept units
+ * and compute the output gate, of which the owner gets that much less. Per layer:
+ *   all      norm, input projection                         -> gathered on the owner
+ *   owner    convolution, norms                             -> queries to all, where others hold kept units
+ *   owner    state, open chunk;  all: own kept units, gate  -> gathered on the owner
+ *   owner    merge, mix                                     -> the mixed row to all
+ *   all      output projection, feed-forward in and out     -> each gathered on all
+ * Who computes a panel does not change its bits. Partial softmaxes are merged open chunk first, then rank by rank: the same
+ * bits on any number of ranks as long as one of them holds all of a layer's kept units, else equal up to rounding.
+ * Source: oracle.py. Tests: tests/mpi/test_context.c, tests/unit/test_share.c */
 #include "context_impl.h"
+#include "share.h"
 
+#include <limits.h>
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
-/** Rows of one token, cut from cx->next_rows. */
+/* What the owner does besides, in bytes of panels that take as long to read as one number of ...: measured for the shape of
+ * the 340M model, one thread. */
+#define CONV_COST  64 /* a channel of the convolution: taps, weights, SiLU, the rows before moved on */
+#define STATE_COST 8  /* the state in delta_step: read twice, written once */
+#define KEPT_COST  6  /* a kept unit in attn_block */
+
+/** Rows of one token, cut from natsl_next.rows. */
 typedef struct token_rows {
     float *x, *xn, *out;     /* [D] */
     float *in;               /* [n_in] projections, convolved */
@@ -50,21 +68,113 @@ static token_rows rows_of(const natsl_config *c, float *base)
     return t;
 }
 
-size_t natsl_next_floats(const natsl_config *config)
+/** Floats of one rank's partial softmax: top, sum [Ha], acc [value_dim]. */
+static size_t partial_floats(const natsl_config *c) { return 2 * (size_t)c->num_attn_heads + (size_t)c->value_dim; }
+
+natsl_status natsl_next_create(const natsl_config *c, int size, natsl_next *next)
 {
     float none;
-    return rows_of(config, &none).floats;
+    const size_t ranks = (size_t)size, one = partial_floats(c), vd = (size_t)c->value_dim;
+    size_t message = 0;
+    memset(next, 0, sizeof *next);
+    /* A row travels in one message, counted by an int. */
+    if (!natsl_size_mul(&message, ranks, one) || !natsl_size_add(&message, message, vd) || message > INT_MAX ||
+        2 * (int64_t)c->intermediate_size > INT_MAX ||
+        2 * ((int64_t)c->key_dim + c->num_v_heads) + c->value_dim > INT_MAX)
+        return natsl_fail(NATSL_ERR_INPUT, "a row of one token exceeds one message");
+    next->rows = natsl_calloc(rows_of(c, &none).floats, sizeof(float), "one token's rows");
+    next->message = natsl_alloc(message, sizeof(float), "partial softmaxes");
+    next->choices = natsl_calloc((size_t)c->num_hidden_layers, (size_t)c->num_nats_head, "choices");
+    next->first = natsl_alloc(ranks + 1, sizeof *next->first, "shares of ranks");
+    next->load = natsl_alloc(ranks, sizeof *next->load, "shares of ranks");
+    next->gates = natsl_alloc(ranks, sizeof *next->gates, "shares of ranks");
+    next->counts = natsl_alloc(ranks, sizeof *next->counts, "shares of ranks");
+    next->starts = natsl_alloc(ranks, sizeof *next->starts, "shares of ranks");
+    if (next->rows && next->message && next->choices && next->first && next->load && next->gates && next->counts &&
+        next->starts)
+        return NATSL_OK;
+    natsl_next_free(next);
+    return NATSL_ERR_NOMEM;
 }
 
-/** y [n] = W x, panels of W spread over threads. */
-static void matvec(natsl_context *cx, const natsl_matrix *w, const float *x, float *y)
+void natsl_next_free(natsl_next *next)
 {
-    const size_t panels = natsl_panels(w->n);
+    natsl_free(next->rows);
+    natsl_free(next->message);
+    natsl_free(next->choices);
+    natsl_free(next->first);
+    natsl_free(next->load);
+    natsl_free(next->gates);
+    natsl_free(next->counts);
+    natsl_free(next->starts);
+    memset(next, 0, sizeof *next);
+}
+
+static int is_owner(const natsl_context *cx) { return cx->rank == cx->owner; }
+
+/** The time since the last lap was this phase's. */
+static void lap(natsl_context *cx, natsl_phase phase)
+{
+    const double now = natsl_now_s();
+    cx->stage.seconds[phase] += now - cx->next.mark;
+    cx->next.mark = now;
+}
+
+/* ---- products over ranks ----------------------------------------------------------------------------------------------- */
+
+/** y = W x for panels [p0,p1), spread over threads; y starts with the first of them. */
+static void product(natsl_context *cx, const natsl_matrix *w, size_t p0, size_t p1, const float *x, float *y)
+{
 #pragma omp parallel for schedule(static) num_threads(cx->options.threads)
-    for (size_t p = 0; p < panels; p++)
-        cx->stage.kernels->linear(1, w, p, p + 1, x, w->k, y + p * NATSL_PANEL, w->n, 0,
+    for (size_t p = p0; p < p1; p++)
+        cx->stage.kernels->linear(1, w, p, p + 1, x, w->k, y + (p - p0) * NATSL_PANEL, w->n, 0,
                                   natsl_stage_scratch(&cx->stage, omp_get_thread_num()));
 }
+
+/** This rank's panels of W x into their place in the row y [n]; next.first, counts and starts are those of W then. */
+static void product_share(natsl_context *cx, const natsl_matrix *w, const int64_t *load, const float *x, float *y)
+{
+    natsl_next *next = &cx->next;
+    natsl_share_make(w->n, cx->size, load, next->first);
+    for (int r = 0; r < cx->size; r++) {
+        next->starts[r] = (int)natsl_share_output(w->n, next->first[r]);
+        next->counts[r] = (int)natsl_share_output(w->n, next->first[r + 1]) - next->starts[r];
+    }
+    product(cx, w, next->first[cx->rank], next->first[cx->rank + 1], x, y + next->starts[cx->rank]);
+}
+
+/** Parts of a row, by next.counts and starts, from all ranks to the owner: its own lie in `row`, the others' at `part`. */
+static void gather_on_owner(natsl_context *cx, const float *part, float *row)
+{
+    const natsl_next *next = &cx->next;
+    if (cx->size == 1) return;
+    const int mine = is_owner(cx);
+    NATSL_MPI(MPI_Gatherv(mine ? MPI_IN_PLACE : part, next->counts[cx->rank], MPI_FLOAT, row, next->counts,
+                          next->starts, MPI_FLOAT, cx->owner, cx->comm));
+    if (!mine) cx->row_bytes += next->counts[cx->rank] * (int64_t)sizeof(float);
+    lap(cx, NATSL_PHASE_WAIT);
+}
+
+/** The same to all ranks. */
+static void gather_on_all(natsl_context *cx, float *row)
+{
+    const natsl_next *next = &cx->next;
+    if (cx->size == 1) return;
+    NATSL_MPI(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, row, next->counts, next->starts, MPI_FLOAT, cx->comm));
+    cx->row_bytes += next->counts[cx->rank] * (int64_t)sizeof(float) * (cx->size - 1);
+    lap(cx, NATSL_PHASE_WAIT);
+}
+
+/** A row from the owner to all. */
+static void broadcast_row(natsl_context *cx, float *row, int count)
+{
+    if (cx->size == 1) return;
+    NATSL_MPI(MPI_Bcast(row, count, MPI_FLOAT, cx->owner, cx->comm));
+    if (is_owner(cx)) cx->row_bytes += count * (int64_t)sizeof(float) * (cx->size - 1);
+    lap(cx, NATSL_PHASE_WAIT);
+}
+
+/* ---- attention --------------------------------------------------------------------------------------------------------- */
 
 /** This rank's kept units of `layer` into a softmax of the queries qa: top, sum [Ha], acc [value_dim]. */
 static void attend_own_units(natsl_context *cx, int layer, const float *qa, float *top, float *sum, float *acc)
@@ -117,40 +227,35 @@ static void attend_open(natsl_context *cx, const float *tail, size_t row, token_
     }
 }
 
-/** Attention of one token, all ranks: t->oa on the owner. remote: some other rank holds units of this layer. */
-static void attend(natsl_context *cx, int layer, int remote, size_t row, token_rows *t)
+/** Whether a rank other than the owner holds units of this layer: equal on all ranks. */
+static int remote_units(const natsl_context *cx, int layer)
 {
-    const natsl_config *c = cx->config;
-    const size_t vd = (size_t)c->value_dim, ha = (size_t)c->num_attn_heads, one = vd + 2 * ha,
-                 dv = (size_t)c->attn_v_dim;
-    const int mine = cx->rank == cx->owner;
-    if (mine) {
-        softmax_clear(c, t->top, t->sum, t->oa);
-        attend_open(cx, cx->tails[layer], row, t);
+    for (int r = 0; r < cx->size; r++) {
+        if (r != cx->owner && cx->kept[layer].held[r] > 0) return 1;
     }
-    if (!remote) {
-        if (mine) attend_own_units(cx, layer, t->qa, t->top, t->sum, t->oa);
-    } else {
-        /* top, sum, acc of every rank, side by side */
-        float *all = cx->partial, *part = all + (mine ? (size_t)cx->rank * one : 0);
-        NATSL_MPI(MPI_Bcast(t->qa, c->key_dim, MPI_FLOAT, cx->owner, cx->comm));
-        softmax_clear(c, part, part + ha, part + 2 * ha);
-        attend_own_units(cx, layer, t->qa, part, part + ha, part + 2 * ha);
-        NATSL_MPI(
-            MPI_Gather(mine ? MPI_IN_PLACE : part, (int)one, MPI_FLOAT, all, (int)one, MPI_FLOAT, cx->owner, cx->comm));
-        cx->kept_bytes += (int64_t)(one * sizeof(float)) * !mine;
-        for (int r = 0; mine && r < cx->size; r++) {
-            const float *p = all + (size_t)r * one;
-            for (size_t h = 0; h < ha; h++)
-                cx->stage.kernels->attn_merge(1, dv, t->top + h, t->sum + h, 1, t->oa + h * dv, dv, p + h, p + ha + h,
-                                              1, p + 2 * ha + h * dv, dv);
-        }
-    }
-    for (size_t h = 0; mine && h < ha; h++) cx->stage.kernels->attn_finish(1, dv, t->sum + h, 1, t->oa + h * dv, dv);
+    return 0;
 }
 
-/** Projections, convolution, norms; the token's rows join the open chunk. On the owner. */
-static void project(natsl_context *cx, int layer, size_t row, token_rows *t)
+/** Partial softmaxes of all ranks that hold units, from their messages into the open chunk's. On the owner. */
+static void merge_partials(natsl_context *cx, int layer, const float *messages, token_rows *t)
+{
+    const natsl_config *c = cx->config;
+    const size_t ha = (size_t)c->num_attn_heads, dv = (size_t)c->attn_v_dim;
+    for (int r = 0; r < cx->size; r++) {
+        if (cx->kept[layer].held[r] == 0) continue;
+        const float *p = messages + cx->next.starts[r] + cx->next.gates[r].count;
+        for (size_t h = 0; h < ha; h++)
+            cx->stage.kernels->attn_merge(1, dv, t->top + h, t->sum + h, 1, t->oa + h * dv, dv, p + h, p + ha + h, 1,
+                                          p + 2 * ha + h * dv, dv);
+    }
+    for (size_t h = 0; h < ha; h++) cx->stage.kernels->attn_finish(1, dv, t->sum + h, 1, t->oa + h * dv, dv);
+}
+
+/* ---- the parts of a layer ---------------------------------------------------------------------------------------------- */
+
+/** From the input projection's row to attention's queries, keys and values; the token's rows join the open chunk. On the owner.
+ * Leaves t->in as the two operations want it but for the unit norms. */
+static void convolve(natsl_context *cx, int layer, size_t row, token_rows *t)
 {
     const natsl_config *c = cx->config;
     const natsl_kernels *k = cx->stage.kernels;
@@ -158,10 +263,8 @@ static void project(natsl_context *cx, int layer, size_t row, token_rows *t)
     const natsl_tail_layout *tl = &cx->stage.tail;
     const size_t d = (size_t)c->hidden_size, kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, n_in = cx->stage.n_in;
     const size_t channels = cx->stage.conv_channels, width = (size_t)c->conv_size, hv = (size_t)c->num_v_heads;
-    const size_t ha = (size_t)c->num_attn_heads, dka = (size_t)c->attn_k_dim, dk = (size_t)c->head_dim;
+    const size_t ha = (size_t)c->num_attn_heads, dka = (size_t)c->attn_k_dim;
     float *tail = cx->tails[layer], *halo = tail + tl->halo;
-    k->rms_norm(1, 1, d, t->x, d, w->attn_norm, c->norm_eps, t->xn, d);
-    matvec(cx, &w->w_in, t->xn, t->in);
     k->decay_beta(1, hv, t->in + channels, n_in, w->a_log, w->dt_bias, c->allow_neg_eigval, t->log_decay, t->beta);
     memcpy(t->raw, t->in, channels * sizeof(float));
     k->short_conv(1, channels, width, t->in, n_in, halo, w->conv);
@@ -169,22 +272,31 @@ static void project(natsl_context *cx, int layer, size_t row, token_rows *t)
         memmove(halo, halo + channels, (width - 2) * channels * sizeof(float));
         memcpy(halo + (width - 2) * channels, t->raw, channels * sizeof(float));
     }
-    if (!w->is_gdn) {
-        const float *from = c->attn_with_short_conv ? t->in : t->raw;
-        k->pool_add(1, d, t->xn, d, tail + tl->pool);
-        memcpy(t->qa, from, kd * sizeof(float));
-        memcpy(t->ka, from + kd, kd * sizeof(float));
-        memcpy(t->va, from + 2 * kd, vd * sizeof(float));
-        if (w->q_norm) k->rms_norm(1, ha, dka, t->qa, kd, w->q_norm, c->norm_eps, t->qa, kd);
-        if (w->k_norm) k->rms_norm(1, ha, dka, t->ka, kd, w->k_norm, c->norm_eps, t->ka, kd);
-        if (c->attn_apply_pos_encoding) {
-            k->rotary(1, ha, dka, t->qa, kd, cx->position, c->rope_theta);
-            k->rotary(1, ha, dka, t->ka, kd, cx->position, c->rope_theta);
-        }
-        for (size_t i = 0; i < kd; i++) tail[tl->ka + i * (size_t)c->chunk + row] = t->ka[i];
-        memcpy(tail + tl->va + row * vd, t->va, vd * sizeof(float));
-        if (c->use_gate) matvec(cx, &w->nats_out, t->in, t->mix);
+    if (w->is_gdn) return;
+    const float *from = c->attn_with_short_conv ? t->in : t->raw;
+    k->pool_add(1, d, t->xn, d, tail + tl->pool);
+    memcpy(t->qa, from, kd * sizeof(float));
+    memcpy(t->ka, from + kd, kd * sizeof(float));
+    memcpy(t->va, from + 2 * kd, vd * sizeof(float));
+    if (w->q_norm) k->rms_norm(1, ha, dka, t->qa, kd, w->q_norm, c->norm_eps, t->qa, kd);
+    if (w->k_norm) k->rms_norm(1, ha, dka, t->ka, kd, w->k_norm, c->norm_eps, t->ka, kd);
+    if (c->attn_apply_pos_encoding) {
+        k->rotary(1, ha, dka, t->qa, kd, cx->position, c->rope_theta);
+        k->rotary(1, ha, dka, t->ka, kd, cx->position, c->rope_theta);
     }
+    for (size_t i = 0; i < kd; i++) tail[tl->ka + i * (size_t)c->chunk + row] = t->ka[i];
+    memcpy(tail + tl->va + row * vd, t->va, vd * sizeof(float));
+}
+
+/** Unit queries and keys of the delta rule; its rows join the open chunk. On the owner. */
+static void unit_rows(natsl_context *cx, int layer, size_t row, token_rows *t)
+{
+    const natsl_config *c = cx->config;
+    const natsl_kernels *k = cx->stage.kernels;
+    const natsl_tail_layout *tl = &cx->stage.tail;
+    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, n_in = cx->stage.n_in, dk = (size_t)c->head_dim;
+    const size_t hv = (size_t)c->num_v_heads;
+    float *tail = cx->tails[layer];
     k->l2_norm(1, (size_t)c->num_heads, dk, t->in, n_in, 1.0f / sqrtf((float)dk), t->in, n_in);
     k->l2_norm(1, (size_t)c->num_heads, dk, t->in + kd, n_in, 1.0f, t->in + kd, n_in);
     memcpy(tail + tl->k + row * kd, t->in + kd, kd * sizeof(float));
@@ -208,16 +320,95 @@ static void step_state(natsl_context *cx, int layer, token_rows *t)
     }
 }
 
-/** Mixing, output projection, feed-forward. On the owner. */
-static void finish(natsl_context *cx, int layer, token_rows *t)
+/** Everything that the owner does for the open chunk between convolution and mixing. */
+static void operate(natsl_context *cx, int layer, size_t row, token_rows *t)
+{
+    const natsl_layer *w = &cx->model->weights.layers[layer];
+    if (w->nats_out.data) product(cx, &w->nats_out, 0, natsl_panels(w->nats_out.n), t->in, t->mix);
+    unit_rows(cx, layer, row, t);
+    lap(cx, NATSL_PHASE_CONV);
+    step_state(cx, layer, t);
+    lap(cx, NATSL_PHASE_STATE);
+    if (w->is_gdn) return;
+    softmax_clear(cx->config, t->top, t->sum, t->oa);
+    attend_open(cx, cx->tails[layer], row, t);
+    lap(cx, NATSL_PHASE_ATTEND);
+}
+
+/** What every rank does besides its panels of the output gate, in outputs of it. */
+static const int64_t *loads(natsl_context *cx, int layer, size_t row)
+{
+    const natsl_config *c = cx->config;
+    const natsl_matrix *g = &cx->model->weights.layers[layer].g_proj;
+    const int64_t output = (int64_t)(g->k * natsl_storage_bytes(g->type));
+    const int64_t state = (int64_t)c->num_v_heads * c->head_dim * c->head_v_dim;
+    const int64_t conv = (int64_t)cx->stage.conv_channels * CONV_COST;
+    const int64_t open = ((int64_t)row + 1) * ((int64_t)c->key_dim + c->value_dim);
+    const int64_t unit = (int64_t)natsl_unit_numbers(c);
+    const int nats = natsl_layer_keeps(cx, layer);
+    for (int r = 0; r < cx->size; r++) {
+        const int64_t own = r == cx->owner ? conv + state * STATE_COST + (nats ? open * KEPT_COST : 0) : 0;
+        cx->next.load[r] = (own + (nats ? cx->kept[layer].held[r] * unit * KEPT_COST : 0)) / output;
+    }
+    return cx->next.load;
+}
+
+/** A rank's message to the owner: its part of the output gate (the owner's own stays in place), then its partial softmax if it
+ * holds units of the layer. From the shares of g_proj to next.counts and starts of the messages; the gate's: next.gates. */
+static void lay_out_messages(natsl_context *cx, const int64_t *held, int gate)
+{
+    natsl_next *next = &cx->next;
+    int total = 0;
+    for (int r = 0; r < cx->size; r++) {
+        next->gates[r] = (natsl_span){gate ? next->starts[r] : 0, gate && r != cx->owner ? next->counts[r] : 0};
+        next->counts[r] = next->gates[r].count + (held && held[r] ? (int)partial_floats(cx->config) : 0);
+        next->starts[r] = total;
+        total += next->counts[r];
+    }
+}
+
+/** Kept units and the output gate, on all ranks; on the owner t->gate and, merged, t->oa. Other ranks with units have the
+ * queries in t->qa. */
+static void attend_and_gate(natsl_context *cx, int layer, size_t row, token_rows *t)
+{
+    const natsl_config *c = cx->config;
+    const natsl_layer *w = &cx->model->weights.layers[layer];
+    natsl_next *next = &cx->next;
+    const size_t ha = (size_t)c->num_attn_heads;
+    const int mine = is_owner(cx), gate = w->g_proj.data != NULL;
+    const int64_t *held = w->is_gdn ? NULL : cx->kept[layer].held;
+    if (gate) {
+        product_share(cx, &w->g_proj, loads(cx, layer, row), t->xn, t->gate);
+        lap(cx, NATSL_PHASE_PROJECT);
+    }
+    lay_out_messages(cx, held, gate);
+    const natsl_span own = next->gates[cx->rank];
+    float *message = next->message + (mine ? next->starts[cx->rank] : 0);
+    memcpy(message, t->gate + own.start, (size_t)own.count * sizeof(float));
+    if (held && held[cx->rank]) {
+        float *p = message + own.count;
+        softmax_clear(c, p, p + ha, p + 2 * ha);
+        attend_own_units(cx, layer, t->qa, p, p + ha, p + 2 * ha);
+        lap(cx, NATSL_PHASE_ATTEND);
+    }
+    if (next->starts[cx->size - 1] + next->counts[cx->size - 1] > 0) gather_on_owner(cx, message, next->message);
+    if (!mine) return;
+    for (int r = 0; r < cx->size; r++) {
+        const natsl_span g = next->gates[r];
+        memcpy(t->gate + g.start, next->message + next->starts[r], (size_t)g.count * sizeof(float));
+    }
+    if (held) merge_partials(cx, layer, next->message, t);
+    lap(cx, NATSL_PHASE_MIX);
+}
+
+/** Both answers become one row, t->o. On the owner. */
+static void mix(natsl_context *cx, int layer, token_rows *t)
 {
     const natsl_config *c = cx->config;
     const natsl_kernels *k = cx->stage.kernels;
     const natsl_layer *w = &cx->model->weights.layers[layer];
-    const size_t d = (size_t)c->hidden_size, vd = (size_t)c->value_dim, wide = (size_t)c->intermediate_size;
-    const size_t ha = (size_t)c->num_attn_heads;
+    const size_t vd = (size_t)c->value_dim, ha = (size_t)c->num_attn_heads;
     const float *gate = c->use_gate ? t->gate : NULL;
-    if (gate) matvec(cx, &w->g_proj, t->xn, t->gate);
     if (w->is_gdn) {
         k->gated_norm(1, (size_t)c->num_v_heads, (size_t)c->head_v_dim, t->o, vd, w->o_norm, c->norm_eps, gate, vd,
                       t->o, vd);
@@ -225,14 +416,34 @@ static void finish(natsl_context *cx, int layer, token_rows *t)
         k->nats_mix(1, (size_t)c->num_v_heads, (size_t)c->head_v_dim, ha, (size_t)c->attn_v_dim, t->o, vd, t->oa, vd,
                     w->o_norm1, w->o_norm2, c->norm_eps, gate ? t->mix : NULL, 2 * ha, gate, vd, t->o, vd);
     }
-    matvec(cx, &w->o_proj, t->o, t->out);
+    lap(cx, NATSL_PHASE_MIX);
+}
+
+/** y = W x on all ranks. */
+static void product_on_all(natsl_context *cx, const natsl_matrix *w, const float *x, float *y, natsl_phase phase)
+{
+    product_share(cx, w, NULL, x, y);
+    lap(cx, phase);
+    gather_on_all(cx, y);
+}
+
+/** Output projection and feed-forward, on all ranks. */
+static void finish(natsl_context *cx, int layer, token_rows *t)
+{
+    const natsl_config *c = cx->config;
+    const natsl_kernels *k = cx->stage.kernels;
+    const natsl_layer *w = &cx->model->weights.layers[layer];
+    const size_t d = (size_t)c->hidden_size, wide = (size_t)c->intermediate_size;
+    product_on_all(cx, &w->o_proj, t->o, t->out, NATSL_PHASE_PROJECT);
     for (size_t i = 0; i < d; i++) t->x[i] += t->out[i];
     k->rms_norm(1, 1, d, t->x, d, w->mlp_norm, c->norm_eps, t->xn, d);
-    matvec(cx, &w->w_gate_up, t->xn, t->wide);
+    product_on_all(cx, &w->w_gate_up, t->xn, t->wide, NATSL_PHASE_FEED_FORWARD);
     k->swiglu(1, wide, t->wide, 2 * wide, t->wide, 2 * wide);
-    matvec(cx, &w->w_down, t->wide, t->out);
+    product_on_all(cx, &w->w_down, t->wide, t->out, NATSL_PHASE_FEED_FORWARD);
     for (size_t i = 0; i < d; i++) t->x[i] += t->out[i];
 }
+
+/* ---- the end of a chunk ------------------------------------------------------------------------------------------------ */
 
 /** Copies the open chunk's attention rows into a unit. */
 static void pack_open(const natsl_context *cx, const float *tail, size_t n, float *unit)
@@ -287,15 +498,6 @@ static natsl_status close_chunk(natsl_context *cx, int layer, token_rows *t, uin
     return NATSL_OK;
 }
 
-/** Whether a rank other than the owner holds units of this layer: equal on all ranks. */
-static int remote_units(const natsl_context *cx, int layer)
-{
-    for (size_t i = 0; i < cx->kept[layer].n_segments; i++) {
-        if (cx->kept[layer].segments[i].rank != cx->owner) return 1;
-    }
-    return 0;
-}
-
 /** All ranks learn what the closed chunk left behind. keep [layers, Hn], valid on the owner. */
 static natsl_status note_chunk(natsl_context *cx, uint8_t *keep, natsl_status st)
 {
@@ -313,6 +515,8 @@ static natsl_status note_chunk(natsl_context *cx, uint8_t *keep, natsl_status st
     return natsl_agree(cx->comm, st);
 }
 
+/* ---- a token ----------------------------------------------------------------------------------------------------------- */
+
 natsl_status natsl_context_next(natsl_context *cx, int32_t token)
 {
     const natsl_config *c = cx->config;
@@ -320,22 +524,49 @@ natsl_status natsl_context_next(natsl_context *cx, int32_t token)
         return natsl_fail(NATSL_ERR_USAGE, "token %d is outside the vocabulary, expected 0 to %d", token,
                           c->vocab_size - 1);
     const size_t row = (size_t)(cx->position % c->chunk), d = (size_t)c->hidden_size;
-    const int mine = cx->rank == cx->owner, closes = (int64_t)row + 1 == c->chunk;
-    token_rows t = rows_of(c, cx->next_rows);
+    const int mine = is_owner(cx), closes = (int64_t)row + 1 == c->chunk;
+    const natsl_kernels *k = cx->stage.kernels;
+    uint8_t *choices = cx->next.choices;
+    token_rows t = rows_of(c, cx->next.rows);
     natsl_status st = NATSL_OK;
-    if (mine) cx->stage.kernels->embed(1, &cx->model->weights.embeddings, &token, t.x, d);
+    cx->next.mark = natsl_now_s();
+    k->embed(1, &cx->model->weights.embeddings, &token, t.x, d);
     for (int l = 0; l < c->num_hidden_layers; l++) {
-        const int gdn = c->is_gdn[l], remote = !gdn && remote_units(cx, l);
-        if (mine && row == 0 && !gdn) memset(cx->tails[l] + cx->stage.tail.pool, 0, d * sizeof(float));
-        if (mine) project(cx, l, row, &t);
-        if (mine) step_state(cx, l, &t);
-        if (!gdn && (mine || remote)) attend(cx, l, remote, row, &t);
-        if (!mine) continue;
+        const natsl_layer *w = &cx->model->weights.layers[l];
+        if (mine && row == 0 && !w->is_gdn) memset(cx->tails[l] + cx->stage.tail.pool, 0, d * sizeof(float));
+        k->rms_norm(1, 1, d, t.x, d, w->attn_norm, c->norm_eps, t.xn, d);
+        lap(cx, NATSL_PHASE_NORM);
+        product_share(cx, &w->w_in, NULL, t.xn, t.in);
+        lap(cx, NATSL_PHASE_PROJECT);
+        gather_on_owner(cx, t.in + cx->next.starts[cx->rank], t.in);
+        if (mine) convolve(cx, l, row, &t);
+        lap(cx, NATSL_PHASE_CONV);
+        if (!w->is_gdn && remote_units(cx, l)) broadcast_row(cx, t.qa, c->key_dim);
+        if (mine) operate(cx, l, row, &t);
+        attend_and_gate(cx, l, row, &t);
+        if (mine) mix(cx, l, &t);
+        broadcast_row(cx, t.o, c->value_dim);
         finish(cx, l, &t);
-        if (closes && st == NATSL_OK) st = close_chunk(cx, l, &t, cx->choices + (size_t)l * (size_t)c->num_nats_head);
+        if (mine && closes && st == NATSL_OK)
+            st = close_chunk(cx, l, &t, choices + (size_t)l * (size_t)c->num_nats_head);
+        lap(cx, NATSL_PHASE_FEED_FORWARD);
     }
-    if (mine) cx->stage.kernels->rms_norm(1, 1, d, t.x, d, cx->model->weights.norm, c->norm_eps, cx->last_hidden, d);
-    if (closes && (st = note_chunk(cx, cx->choices, st)) != NATSL_OK) return st;
+    k->rms_norm(1, 1, d, t.x, d, cx->model->weights.norm, c->norm_eps, cx->last_hidden, d);
+    lap(cx, NATSL_PHASE_NORM);
+    if (closes) {
+        st = note_chunk(cx, choices, st);
+        lap(cx, NATSL_PHASE_WAIT);
+        if (st != NATSL_OK) return st;
+    }
     cx->position++;
+    return NATSL_OK;
+}
+
+natsl_status natsl_context_logits(natsl_context *cx, float *logits)
+{
+    if (cx->position == 0) return natsl_fail(NATSL_ERR_USAGE, "an empty context has no next token's scores");
+    cx->next.mark = natsl_now_s();
+    broadcast_row(cx, cx->last_hidden, cx->config->hidden_size);
+    product_on_all(cx, &cx->model->weights.head, cx->last_hidden, logits, NATSL_PHASE_LOGITS);
     return NATSL_OK;
 }

@@ -22,7 +22,8 @@ natsl_status natsl_kept_create(int heads, size_t unit_floats, natsl_arena *arena
     kept->per_slab = natsl_kept_per_slab(unit_floats);
     kept->lists = natsl_calloc((size_t)heads, sizeof *kept->lists, "lists of kept chunks");
     kept->views = natsl_calloc((size_t)arena->size * (size_t)heads, sizeof *kept->views, "lists of kept chunks");
-    if (kept->lists && kept->views) return NATSL_OK;
+    kept->held = natsl_calloc((size_t)arena->size, sizeof *kept->held, "directory of kept chunks");
+    if (kept->lists && kept->views && kept->held) return NATSL_OK;
     natsl_kept_free(kept);
     return NATSL_ERR_NOMEM;
 }
@@ -39,6 +40,7 @@ void natsl_kept_free(natsl_kept *kept)
     natsl_free(kept->views);
     natsl_free(kept->lists);
     natsl_free(kept->segments);
+    natsl_free(kept->held);
     memset(kept, 0, sizeof *kept);
 }
 
@@ -157,11 +159,12 @@ cleanup:
 
 natsl_status natsl_kept_note(natsl_kept *kept, int rank, const int64_t *counts)
 {
-    int64_t any = 0;
-    for (int h = 0; h < kept->heads; h++) any |= counts[h];
-    if (!any) return NATSL_OK;
+    int64_t all = 0;
+    for (int h = 0; h < kept->heads; h++) all += counts[h];
+    if (!all) return NATSL_OK;
     if (kept->n_segments && kept->segments[kept->n_segments - 1].rank == rank) {
         for (int h = 0; h < kept->heads; h++) kept->segments[kept->n_segments - 1].count[h] += counts[h];
+        kept->held[rank] += all;
         return NATSL_OK;
     }
     if (kept->n_segments == kept->segment_capacity) {
@@ -175,6 +178,7 @@ natsl_status natsl_kept_note(natsl_kept *kept, int rank, const int64_t *counts)
     if (!copy) return NATSL_ERR_NOMEM;
     memcpy(copy, counts, (size_t)kept->heads * sizeof *copy);
     kept->segments[kept->n_segments++] = (natsl_segment){.rank = rank, .count = copy};
+    kept->held[rank] += all;
     return NATSL_OK;
 }
 

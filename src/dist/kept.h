@@ -43,6 +43,7 @@ typedef struct natsl_kept {
     natsl_kept_view *views;  /* [arena->size, heads]; used for ranks whose arena this rank reads */
     natsl_segment *segments; /* all ranks' units, global order; neighbours of one rank are merged */
     size_t n_segments, segment_capacity;
+    int64_t *held; /* [arena->size] units of each rank by the directory, all heads */
 } natsl_kept;
 
 /** An empty store; the arena is borrowed and outlives it. */

@@ -45,16 +45,18 @@ static inline double *dataset(const char *path, const char *name, size_t *count)
     return out;
 }
 
-static inline natsl_model *open_model(MPI_Comm comm, const char *path)
+static inline natsl_model *open_model_as(MPI_Comm comm, const char *path, natsl_storage weights)
 {
     natsl_model *m = NULL;
-    const natsl_status st = natsl_model_open(comm, path, NATSL_F32, &m);
+    const natsl_status st = natsl_model_open(comm, path, weights, &m);
     if (st != NATSL_OK) {
         fprintf(stderr, "%s\n", natsl_error_text());
         MPI_Abort(MPI_COMM_WORLD, 1);
     }
     return m;
 }
+
+static inline natsl_model *open_model(MPI_Comm comm, const char *path) { return open_model_as(comm, path, NATSL_F32); }
 
 static inline natsl_context *new_context(MPI_Comm comm, const natsl_model *m, const natsl_options *o)
 {
@@ -154,15 +156,17 @@ static const struct {
 #define KINDS ((int)(sizeof kinds / sizeof kinds[0]))
 #define TEXT  1000
 
-static inline natsl_model *kind_model(int kind, MPI_Comm comm)
+static inline natsl_model *kind_model_as(int kind, MPI_Comm comm, natsl_storage weights)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/kind-%d-%d.h5", scratch_dir, kind, world_size);
     int there = access(path, R_OK) == 0;
     MPI_Bcast(&there, 1, MPI_INT, 0, MPI_COMM_WORLD);
     if (!there) make_model(kinds[kind].json, 1234 + (uint64_t)kind, path);
-    return open_model(comm, path);
+    return open_model_as(comm, path, weights);
 }
+
+static inline natsl_model *kind_model(int kind, MPI_Comm comm) { return kind_model_as(kind, comm, NATSL_F32); }
 
 static inline void make_text(const natsl_model *m, int32_t *tokens, size_t n)
 {
