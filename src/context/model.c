@@ -42,8 +42,8 @@ static natsl_status agree_digest(natsl_model *m, int reader, const char *path)
     return natsl_fail(NATSL_ERR_INPUT, "%s: nodes read different models under this name", path);
 }
 
-/* Where the weights begin in a shared window: MPI aligns it for no more than a number, and loads that straddle cache lines read
- * memory a quarter slower (measured). */
+/* Where the weights begin in a shared window: MPI aligns it for no more than a number (Open MPI 4.1: 8 bytes past a cache line),
+ * and blocks of a store are to begin on cache lines. */
 #define SHARED_ALIGNMENT 4096
 
 /** Room for the weights: one shared array per node, or a private one where there is only one rank on the node or shared
