@@ -109,8 +109,8 @@ typedef struct natsl_stats {
     size_t peak_bytes;           /**< largest resident memory of a rank so far */
     size_t weight_bytes, stage_bytes, residual_bytes, kept_store_bytes; /**< of the rank with most */
     size_t
-        resident_bytes; /**< mean over ranks, after the last extension: private pages, and shared ones divided by sharers */
-    double wait_s;      /**< largest time a rank spent waiting for others */
+        resident_bytes; /**< after the last long extension, of the rank with most: private pages, and shared ones divided by sharers */
+    double wait_s;           /**< largest time a rank spent waiting for others */
     double phase_s[16];      /**< by natsl_stats_phase_name; largest of all ranks */
     double phase_mean_s[16]; /**< the same, mean of all ranks: their sum is no more than the time that reading took */
 } natsl_stats;

@@ -248,7 +248,6 @@ static natsl_status predict_all(plan_job *p)
     const natsl_cost_machine *m = &p->machine;
     const int asked = p->app->args.state_pass;
     natsl_status st = NATSL_OK;
-    p->baseline = natsl_plan_baseline();
     if (p->app->args.json_file) begin_json(p);
     if (!p->app->args.quiet) {
         printf("a rank: %d thread%s, %.0f GFLOP/s at products, %.0f at attention, %.0f at the delta rule's states\n",
@@ -294,6 +293,7 @@ static natsl_status run(natsl_app *app)
     if (st == NATSL_OK) st = find_config(&p);
     p.job.options.kept_share = a->share;
     if (st == NATSL_OK) st = find_machine(&p);
+    if (st == NATSL_OK) p.baseline = natsl_plan_baseline(app->comm);
     if (st == NATSL_OK) st = natsl_app_agree(app, app->rank == 0 ? predict_all(&p) : NATSL_OK);
     json_decref(p.runs);
     json_decref(p.json);

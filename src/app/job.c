@@ -36,7 +36,7 @@ natsl_status natsl_job_open(natsl_job *s, natsl_app *app, const char *context)
 {
     const double start = natsl_now_s();
     natsl_job_begin(s, app);
-    s->baseline_bytes = natsl_plan_baseline();
+    s->baseline_bytes = natsl_plan_baseline(app->comm);
     natsl_status st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &s->model);
     if (st != NATSL_OK) return st;
     s->load_s = natsl_now_s() - start;

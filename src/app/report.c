@@ -100,7 +100,7 @@ natsl_status natsl_job_print_plan(natsl_job *s, int64_t tokens)
     natsl_status st = natsl_plan_make(&s->info.config, weights, app->size, &s->options, tokens, &plan);
     if (st == NATSL_OK) st = natsl_options_complete(&s->info.config, app->size, &s->options, &complete);
     if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
-    plan.baseline_bytes = natsl_plan_baseline();
+    plan.baseline_bytes = natsl_plan_baseline(app->comm);
     if ((st = natsl_machine_find(app->comm, &s->info.config, &complete, weights, &machine)) != NATSL_OK) return st;
     if (app->rank == 0) {
         st = natsl_plan_predict(&s->info.config, &s->options, &machine, 0, tokens, s->info.kept_share, 1, &plan,
@@ -211,7 +211,7 @@ natsl_status natsl_job_report(natsl_job *s, FILE *to)
         natsl_format_bytes((double)stats.kept_store_bytes, c));
     const double planned = natsl_plan_rank_bytes(&after.plan, s->machine.ranks_per_node);
     if (stats.resident_bytes > 0 && s->prediction.seconds > 0.0)
-        fprintf(to, "            %s per rank, each page counted once; planned %s for what was kept: %+.0f %%\n",
+        fprintf(to, "            %s at most per rank, each page counted once; planned %s for what was kept: %+.0f %%\n",
                 natsl_format_bytes((double)stats.resident_bytes, a), natsl_format_bytes(planned, b),
                 100.0 * (planned / (double)stats.resident_bytes - 1.0));
     fprintf(to, "exchanged   halo %s, states %s, kept keys and values %s, directory %s\n",

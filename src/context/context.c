@@ -240,21 +240,17 @@ natsl_status natsl_context_stats(natsl_context *cx, natsl_stats *stats)
     for (int l = 0; l < cx->config->num_hidden_layers; l++) {
         if (natsl_layer_keeps(cx, l)) store += natsl_kept_bytes(&cx->kept[l]);
     }
-    int64_t sums[8] = {cx->halo_bytes,
-                       cx->state_bytes,
-                       cx->kept_bytes,
-                       cx->directory_bytes,
-                       cx->kept_chunks,
-                       cx->chunks,
-                       (int64_t)cx->resident_bytes,
-                       cx->row_bytes};
+    int64_t sums[7] = {cx->halo_bytes,  cx->state_bytes, cx->kept_bytes, cx->directory_bytes,
+                       cx->kept_chunks, cx->chunks,      cx->row_bytes};
+    int64_t resident = (int64_t)cx->resident_bytes;
     double most[4 + NATSL_PHASES] = {
         (double)natsl_peak_bytes(), (double)store, (double)cx->residual_bytes,
         (double)natsl_stage_bytes(cx->config, cx->options.stage_tokens, cx->options.threads)};
     double mean[NATSL_PHASES];
     natsl_stage_seconds(&cx->stage, most + 4);
     memcpy(mean, most + 4, sizeof mean);
-    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, sums, 8, MPI_INT64_T, MPI_SUM, cx->comm));
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, sums, 7, MPI_INT64_T, MPI_SUM, cx->comm));
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &resident, 1, MPI_INT64_T, MPI_MAX, cx->comm));
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, most, 4 + NATSL_PHASES, MPI_DOUBLE, MPI_MAX, cx->comm));
     memset(stats, 0, sizeof *stats);
     NATSL_MPI(MPI_Allreduce(mean, stats->phase_mean_s, NATSL_PHASES, MPI_DOUBLE, MPI_SUM, cx->comm));
@@ -265,8 +261,8 @@ natsl_status natsl_context_stats(natsl_context *cx, natsl_stats *stats)
     stats->directory_bytes = sums[3];
     stats->kept_chunks = sums[4];
     stats->chunks = sums[5];
-    stats->resident_bytes = (size_t)(sums[6] / cx->size);
-    stats->row_bytes = sums[7];
+    stats->resident_bytes = (size_t)resident;
+    stats->row_bytes = sums[6];
     stats->peak_bytes = (size_t)most[0];
     stats->kept_store_bytes = (size_t)most[1];
     stats->residual_bytes = (size_t)most[2];

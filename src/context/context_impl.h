@@ -95,9 +95,9 @@ int natsl_balance_matters(const natsl_cost_run *run, const natsl_options *o);
 natsl_status natsl_plan_predict(const natsl_config *config, const natsl_options *options,
                                 const natsl_cost_machine *machine, int64_t begin, int64_t tokens, double known_share,
                                 int scores, natsl_plan *plan, natsl_prediction *prediction);
-/** Resident bytes of this process before it opens a model, for plan->baseline_bytes: after one small product, because libraries
- * of products take megabytes for themselves with the first. */
-size_t natsl_plan_baseline(void);
+/** Resident bytes of a process before it opens a model, mean over ranks, for plan->baseline_bytes: after one small product, because
+ * libraries of products take megabytes for themselves with the first. Collective. */
+size_t natsl_plan_baseline(MPI_Comm comm);
 /** Bytes per rank that the plan expects at most at one time, with this many ranks on a node: all parts, and the rank's share of the
  * weights. */
 double natsl_plan_rank_bytes(const natsl_plan *plan, int ranks_per_node);

@@ -99,6 +99,7 @@ static natsl_status probe_create(probe *p, const natsl_config *config, const nat
     natsl_status st = probe_weights(p, type);
     if (st == NATSL_OK) st = natsl_stage_create(&p->weights, kernels, o->kept, p->tokens, o->threads, &p->stage);
     if (st != NATSL_OK) return st;
+    p->stage.thread_time = 1;
     const size_t n = (size_t)p->tokens, d = (size_t)c->hidden_size;
     p->x = natsl_alloc(n, d * sizeof(float), "rows of the probe");
     p->state = natsl_calloc(p->stage.tail.floats, sizeof(float), "state of the probe");

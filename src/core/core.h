@@ -43,6 +43,9 @@ void natsl_free(void *p);
 /** Seconds on a clock that only moves forward. */
 double natsl_now_s(void);
 
+/** Seconds of processor that the calling thread has used: unlike the clock, whatever else the machine does. Slower to ask. */
+double natsl_thread_s(void);
+
 /** Peak resident bytes of this process so far. */
 size_t natsl_peak_bytes(void);
 

@@ -35,12 +35,14 @@ static parts parts_of(const natsl_stage *s)
 }
 
 /* Every item of a parallel region adds its time to its thread's clock: start, then a lap after each part. */
-static void clock_start(natsl_stage *s) { s->clocks[omp_get_thread_num()].mark = natsl_now_s(); }
+static double clock_now(const natsl_stage *s) { return s->thread_time ? natsl_thread_s() : natsl_now_s(); }
+
+static void clock_start(natsl_stage *s) { s->clocks[omp_get_thread_num()].mark = clock_now(s); }
 
 static void clock_lap(natsl_stage *s, natsl_phase phase)
 {
     natsl_clock *c = &s->clocks[omp_get_thread_num()];
-    const double now = natsl_now_s();
+    const double now = clock_now(s);
     c->s[phase] += now - c->mark;
     c->mark = now;
 }

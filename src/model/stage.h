@@ -105,6 +105,7 @@ typedef struct natsl_stage {
     size_t scratch_own;           /* floats of it for kernels */
     natsl_storage kept;           /* how units hold keys and values */
     natsl_clock *clocks;          /* [threads] */
+    int thread_time;              /* clocks count processor time: to measure on a machine that does other things, too */
     double regions_s;             /* spent in parallel regions */
     double seconds[NATSL_PHASES]; /* of the calling thread, outside of them */
 } natsl_stage;

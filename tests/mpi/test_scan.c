@@ -198,6 +198,8 @@ static const struct way {
     {{.threads = 1, .kernels = NATSL_KERNELS_REF, .pass_tokens = 600, .stage_tokens = 300}, 0},
     {{.threads = 1, .route = NATSL_ALL_SOFTMAX}, 1},
     {{.threads = 2, .route = NATSL_ALL_LINEAR}, 1},
+    {{.threads = 1, .balance = NATSL_BALANCE_ON}, 1},
+    {{.threads = 1, .balance = NATSL_BALANCE_ON, .pass_tokens = 256, .kept_share = 1.0}, 0},
 };
 
 static void test_texts(void)
