@@ -17,8 +17,8 @@ static size_t units_most(const natsl_config *c, int64_t last)
     return (size_t)(last / c->chunk) * (size_t)c->num_nats_head;
 }
 
-natsl_status natsl_train_plan_make(const natsl_config *c, int ranks, const natsl_options *options, int64_t tokens,
-                                   natsl_train_plan *plan, int64_t *first)
+natsl_status natsl_train_plan_make(const natsl_config *c, natsl_storage weights, int ranks,
+                                   const natsl_options *options, int64_t tokens, natsl_train_plan *plan, int64_t *first)
 {
     const natsl_grid grid = natsl_grid_make(c->chunk);
     natsl_options o;
@@ -43,7 +43,7 @@ natsl_status natsl_train_plan_make(const natsl_config *c, int ranks, const natsl
     if (units_most(c, tokens) > (size_t)INT_MAX)
         return natsl_fail(NATSL_ERR_USAGE, "gradients of %lld tokens: the choices of all chunks exceed one message",
                           (long long)tokens);
-    if ((st = natsl_layout_create(c, NATSL_F32, &layout)) != NATSL_OK) return st;
+    if ((st = natsl_layout_create(c, weights, &layout)) != NATSL_OK) return st;
     const size_t d = (size_t)c->hidden_size, layers = (size_t)c->num_hidden_layers, rows = (size_t)plan->most_tokens;
     const size_t state = (size_t)c->num_v_heads * (size_t)c->head_dim * (size_t)c->head_v_dim;
     const size_t halo = (size_t)c->conv_size * (2 * (size_t)c->key_dim + (size_t)c->value_dim);
@@ -57,7 +57,8 @@ natsl_status natsl_train_plan_make(const natsl_config *c, int ranks, const natsl
     ok &= stage > 0 && back > 0 && natsl_size_add(&part, part, stage) && natsl_size_add(&part, part, back);
     plan->buffer_bytes = part;
     ok &= natsl_size_mul(&part, layout.floats, sizeof(float));
-    plan->gradient_bytes = plan->weight_bytes = part;
+    plan->gradient_bytes = part;
+    plan->weight_bytes = layout.store_bytes;
     ok &= natsl_size_mul(&part, units_most(c, tokens), per_unit * sizeof(float));
     plan->kept_bytes_all = part;
     natsl_layout_free(&layout);
@@ -128,7 +129,8 @@ static natsl_status allocate(natsl_trainer *t, const natsl_options *options)
     natsl_train_plan plan;
     t->first = natsl_alloc((size_t)t->size + 1, sizeof *t->first, "ranges");
     if (!t->first) return NATSL_ERR_NOMEM;
-    natsl_status st = natsl_train_plan_make(t->config, t->size, options, t->tokens, &plan, t->first);
+    natsl_status st =
+        natsl_train_plan_make(t->config, t->model->layout.type, t->size, options, t->tokens, &plan, t->first);
     if (st == NATSL_OK) st = natsl_options_complete(t->config, t->size, options, &t->options);
     if (st != NATSL_OK) return st;
     t->prev = natsl_part_prev(t->first, t->rank);

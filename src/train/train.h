@@ -24,8 +24,9 @@ typedef struct natsl_train_plan {
 } natsl_train_plan;
 /** first [ranks+1]: tokens [first[r], first[r+1]) belong to rank r. NATSL_ERR_USAGE when there are fewer than two tokens, or when a
  * rank's range is longer than a stage may be: the line says what to set. */
-natsl_status natsl_train_plan_make(const natsl_config *config, int ranks, const natsl_options *options, int64_t tokens,
-                                   natsl_train_plan *plan, int64_t *first);
+natsl_status natsl_train_plan_make(const natsl_config *config, natsl_storage weights, int ranks,
+                                   const natsl_options *options, int64_t tokens, natsl_train_plan *plan,
+                                   int64_t *first);
 
 /** Everything for windows of exactly `tokens` tokens; the model is borrowed. Collective on comm. Release with natsl_trainer_destroy.
  * NATSL_ERR_USAGE, NATSL_ERR_NOMEM. */
