@@ -169,6 +169,17 @@ static natsl_status info_context(const char *path, hid_t file)
     return NATSL_OK;
 }
 
+static natsl_status info_grad(const char *path, hid_t file)
+{
+    int64_t tokens = 0;
+    double loss = 0.0;
+    natsl_status st = natsl_h5_int(file, path, "tokens", &tokens);
+    if (st == NATSL_OK) st = natsl_h5_real(file, path, "loss", &loss);
+    if (st == NATSL_OK)
+        printf("%s: gradients of natsl grad\ntokens      %lld, loss %.9g\n", path, (long long)tokens, loss);
+    return st;
+}
+
 static natsl_status info(const char *path)
 {
     natsl_file_kind kind;
@@ -187,6 +198,7 @@ static natsl_status info(const char *path)
     case NATSL_FILE_TOKENS: st = info_tokens(path, file); break;
     case NATSL_FILE_RESULT: st = info_result(path, file); break;
     case NATSL_FILE_CONTEXT: st = info_context(path, file); break;
+    case NATSL_FILE_GRAD: st = info_grad(path, file); break;
     default: printf("%s: an HDF5 file, but none of natsl's\n", path); break;
     }
     (void)H5Fclose(file);
@@ -208,9 +220,9 @@ const natsl_command natsl_command_info = {
     .name = "info",
     .usage = "info FILE",
     .summary = "what a file is, in a few lines",
-    .details = "FILE is a model, a token file, a result of natsl score or a context of natsl read. Of a model all "
-               "tensors' names,\n"
-               "types and shapes are checked, not their values.\n",
+    .details = "FILE is a model, a token file, a result of natsl score, a context of natsl read or gradients of natsl "
+               "grad. Of a\n"
+               "model all tensors' names, types and shapes are checked, not their values.\n",
     .options = options,
     .operand = "FILE",
     .least = 1,

@@ -27,6 +27,11 @@ enum natsl_tag {
     NATSL_TAG_STATE,            /* delta-rule state of one value head, to the next range */
     NATSL_TAG_SCAN,             /* a map of the state or a state, all heads of a layer, to a later range of the pass */
     NATSL_TAG_TAIL,             /* a context's tail, from its owner to the first rank of the next window */
+    NATSL_TAG_CHOICES,          /* training: which chunks a range keeps, to the ranges after it */
+    NATSL_TAG_UNITS,            /* training: kept keys and values, to the ranges after it */
+    NATSL_TAG_UNIT_GRADS,       /* training: their gradients, back to the range they came from */
+    NATSL_TAG_HALO_GRAD,        /* training: gradient of the halo, to the range before */
+    NATSL_TAG_STATE_GRAD,       /* training: gradient of the state, head by head, to the range before */
     NATSL_TAG_KEPT_COUNT = 100, /* + layer: how many chunks a rank kept in this layer and pass, and which */
     NATSL_TAG_KEPT_DATA = 1000  /* + 2 * (parity of the pass * layers + layer) + is_new: kept keys and values */
 };

@@ -37,6 +37,7 @@ natsl_status natsl_file_kind_of(const char *path, natsl_file_kind *kind)
         if (strcmp(text, "natsl-model") == 0) *kind = NATSL_FILE_MODEL;
         if (strcmp(text, "natsl-result") == 0) *kind = NATSL_FILE_RESULT;
         if (strcmp(text, "natsl-context") == 0) *kind = NATSL_FILE_CONTEXT;
+        if (strcmp(text, "natsl-grad") == 0) *kind = NATSL_FILE_GRAD;
     } else if (H5Lexists(file, "tokens", H5P_DEFAULT) > 0) {
         *kind = NATSL_FILE_TOKENS;
     } else if (H5Lexists(file, "logprobs", H5P_DEFAULT) > 0) {

@@ -17,6 +17,7 @@ typedef enum natsl_file_kind {
     NATSL_FILE_TOKENS,
     NATSL_FILE_RESULT,
     NATSL_FILE_CONTEXT,
+    NATSL_FILE_GRAD,
     NATSL_FILE_HDF5 /* HDF5, but none of these */
 } natsl_file_kind;
 
@@ -44,6 +45,15 @@ natsl_status natsl_model_file_read(const char *path, const natsl_layout *layout,
  * (where the weights came from). Not collective. */
 natsl_status natsl_model_file_write(const char *path, const natsl_config *config, const char *tokenizer,
                                     const char *origin, const natsl_layout *layout, const float *flat);
+
+/** "model.layers.0.x" as HDF5 path "model/layers/0/x", in name [sizeof tensor->name]. */
+void natsl_tensor_object_name(const natsl_tensor *tensor, char *name);
+
+/** Writes a gradient file, all ranks together: root attributes format = natsl-grad, format_version, config, tokens, loss; every
+ * tensor's gradient under its name as in a model file, float64. flat [layout->floats] is equal on all ranks, and each writes
+ * its share of the rows. Temporary name, flushed, renamed. Collective on comm. NATSL_ERR_IO. */
+natsl_status natsl_grad_file_write(MPI_Comm comm, const char *path, const natsl_config *config,
+                                   const natsl_layout *layout, const float *flat, int64_t tokens, double loss);
 
 /** A document being read: a token file, a text file, or standard input. */
 typedef struct natsl_doc natsl_doc;

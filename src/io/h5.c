@@ -77,14 +77,15 @@ cleanup:
     return st;
 }
 
-natsl_status natsl_h5_int(hid_t file, const char *path, const char *name, int64_t *value)
+/** A scalar attribute of the root of class `class`, read as type `memory`. */
+static natsl_status number(hid_t file, const char *path, const char *name, H5T_class_t class, hid_t memory,
+                           const char *what, void *value)
 {
-    natsl_status st = natsl_fail(NATSL_ERR_INPUT, "%s: attribute %s: expected one integer", path, name);
+    natsl_status st = natsl_fail(NATSL_ERR_INPUT, "%s: attribute %s: expected one %s", path, name, what);
     hid_t attribute = -1, type = -1, space = -1;
     if (H5Aexists(file, name) > 0 && (attribute = H5Aopen(file, name, H5P_DEFAULT)) >= 0 &&
-        (type = H5Aget_type(attribute)) >= 0 && H5Tget_class(type) == H5T_INTEGER &&
-        (space = H5Aget_space(attribute)) >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
-        H5Aread(attribute, H5T_NATIVE_INT64, value) >= 0)
+        (type = H5Aget_type(attribute)) >= 0 && H5Tget_class(type) == class && (space = H5Aget_space(attribute)) >= 0 &&
+        H5Sget_simple_extent_npoints(space) == 1 && H5Aread(attribute, memory, value) >= 0)
         st = NATSL_OK;
     if (space >= 0) (void)H5Sclose(space);
     if (type >= 0) (void)H5Tclose(type);
@@ -92,20 +93,16 @@ natsl_status natsl_h5_int(hid_t file, const char *path, const char *name, int64_
     return st;
 }
 
+natsl_status natsl_h5_int(hid_t file, const char *path, const char *name, int64_t *value)
+{
+    return number(file, path, name, H5T_INTEGER, H5T_NATIVE_INT64, "integer", value);
+}
+
 natsl_status natsl_h5_real(hid_t file, const char *path, const char *name, double *value)
 {
-    natsl_status st = natsl_fail(NATSL_ERR_INPUT, "%s: attribute %s: expected one finite number", path, name);
-    hid_t attribute = -1, type = -1, space = -1;
-    if (H5Aexists(file, name) > 0 && (attribute = H5Aopen(file, name, H5P_DEFAULT)) >= 0 &&
-        (type = H5Aget_type(attribute)) >= 0 &&
-        (H5Tget_class(type) == H5T_FLOAT || H5Tget_class(type) == H5T_INTEGER) &&
-        (space = H5Aget_space(attribute)) >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
-        H5Aread(attribute, H5T_NATIVE_DOUBLE, value) >= 0 && isfinite(*value))
-        st = NATSL_OK;
-    if (space >= 0) (void)H5Sclose(space);
-    if (type >= 0) (void)H5Tclose(type);
-    if (attribute >= 0) (void)H5Aclose(attribute);
-    return st;
+    const natsl_status st = number(file, path, name, H5T_FLOAT, H5T_NATIVE_DOUBLE, "floating-point number", value);
+    if (st != NATSL_OK || isfinite(*value)) return st;
+    return natsl_fail(NATSL_ERR_INPUT, "%s: attribute %s: expected a finite number", path, name);
 }
 
 natsl_status natsl_h5_format(hid_t file, const char *path, const char *format, int64_t version)

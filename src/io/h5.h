@@ -23,9 +23,8 @@ natsl_status natsl_h5_open(const char *path, hid_t *file);
 /** A string attribute of the root of at most `limit` bytes; *text is NUL-terminated (free with natsl_free).
  * NATSL_ERR_INPUT. */
 natsl_status natsl_h5_text(hid_t file, const char *path, const char *name, size_t limit, char **text);
-/** An integer attribute of the root. */
+/** An integer attribute of the root; a finite floating-point one. */
 natsl_status natsl_h5_int(hid_t file, const char *path, const char *name, int64_t *value);
-/** A finite number attribute of the root. */
 natsl_status natsl_h5_real(hid_t file, const char *path, const char *name, double *value);
 /** Checks the attributes format and format_version. */
 natsl_status natsl_h5_format(hid_t file, const char *path, const char *format, int64_t version);

@@ -9,8 +9,7 @@
 
 #define CONFIG_LIMIT ((size_t)1 << 20)
 
-/** "model.layers.0.x" as HDF5 path "model/layers/0/x". */
-static void object_name(const natsl_tensor *t, char *name)
+void natsl_tensor_object_name(const natsl_tensor *t, char *name)
 {
     size_t i = 0;
     for (; t->name[i]; i++) name[i] = t->name[i] == '.' ? '/' : t->name[i];
@@ -55,7 +54,7 @@ natsl_status natsl_model_file_info(const char *path, natsl_model_info *info)
         char name[sizeof layout.tensors[i].name];
         hsize_t shape[3];
         hid_t dataset = -1;
-        object_name(&layout.tensors[i], name);
+        natsl_tensor_object_name(&layout.tensors[i], name);
         for (int k = 0; k < layout.tensors[i].rank; k++) shape[k] = layout.tensors[i].shape[k];
         NATSL_TRY(st, cleanup, natsl_h5_dataset(file, path, name, H5T_FLOAT, layout.tensors[i].rank, shape, &dataset));
         (void)H5Dclose(dataset);
@@ -83,7 +82,7 @@ natsl_status natsl_model_file_read(const char *path, const natsl_layout *layout,
         char name[sizeof t->name];
         hsize_t shape[3];
         hid_t dataset = -1;
-        object_name(t, name);
+        natsl_tensor_object_name(t, name);
         for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
         if ((st = natsl_h5_dataset(file, path, name, H5T_FLOAT, t->rank, shape, &dataset)) != NATSL_OK) break;
         st = natsl_h5_read_rows(dataset, path, name, H5T_NATIVE_FLOAT, 0, (int64_t)t->shape[0],
@@ -124,7 +123,7 @@ natsl_status natsl_model_file_write(const char *path, const natsl_config *config
         char name[sizeof t->name];
         hsize_t shape[3];
         hid_t dataset = -1;
-        object_name(t, name);
+        natsl_tensor_object_name(t, name);
         for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
         if ((st = natsl_h5_new_dataset(&out, name, H5T_IEEE_F32LE, t->rank, shape, &dataset)) != NATSL_OK) break;
         st = natsl_h5_write_rows(dataset, path, name, H5T_NATIVE_FLOAT, 0, (int64_t)t->shape[0],

@@ -46,7 +46,7 @@ NATSL_CLONES static void scale_columns(size_t m, const float *x, const float *be
 /* x [m, B] = (I + L)^-1, L [m, ld B] strictly lower. Forward substitution by whole rows, x_i = e_i - sum_j<i L_ij x_j,
  * four rows j at a time; columns right of i are zero in all of them and left out in steps of 16. The products before it
  * cost several times as much, so an inverse blocked into small products has nothing to gain. */
-NATSL_CLONES static void unit_lower_inverse(size_t m, const float *l, float *x)
+NATSL_CLONES void natsl_unit_lower_inverse(size_t m, const float *l, float *x)
 {
     for (size_t i = 0; i < m; ++i) {
         float row[B] = {0};
@@ -87,7 +87,7 @@ void natsl_kernel_delta_prepare(size_t m, size_t dk, const float *q, size_t ldq,
     natsl_gemm(NATSL_N, NATSL_N, m, m, dk, k, ldk, over, B, 0.0f, l, B);
     natsl_gemm(NATSL_N, NATSL_N, m, m, dk, q, ldq, over, B, 0.0f, a, m);
     weigh_products(m, sum, beta, lds, l, a);
-    unit_lower_inverse(m, l, x);
+    natsl_unit_lower_inverse(m, l, x);
     scale_columns(m, x, beta, lds, t);
 }
 

@@ -130,6 +130,97 @@ typedef struct natsl_kernels {
      * lies in this tile (targets[i] < 0: none). After all tiles: log p = picked - top - log(sum). \oracle score */
     void (*lse_add)(size_t m, size_t n, const float *logits, size_t ld, size_t v0, const int32_t *targets, float *top,
                     double *sum, float *picked);
+    /* ---- gradients --------------------------------------------------------------------------------------------------
+     * d<name> is the gradient of the loss with respect to <name>. "+=": added to what is there; "=": overwritten. Arrays of
+     * gradients of weights are row-major float32, as the layout's flat array has them: sums over ranks, optimiser and
+     * files work on that array, and only products read panels. \oracle oracle_grad.py (autograd over the same steps).
+     * Tests: tests/unit/test_grad*.c, against finite differences of the oracle's formulas in double. */
+
+    /** dx = dy W, or dx += dy W when `accumulate`, for inputs [l0,l1) of W [n,k]: dy [m,n]; dx [m, l1-l0) starts with input l0.
+     * scratch: natsl_linear_scratch floats. */
+    void (*linear_grad_x)(size_t m, const natsl_matrix *w, size_t l0, size_t l1, const float *dy, size_t lddy,
+                          float *dx, size_t lddx, int accumulate, float *scratch);
+
+    /** dw [n,k] += dy^T x: dy [m,n], x [m,k]. */
+    void (*linear_grad_w)(size_t m, size_t n, size_t k, const float *dy, size_t lddy, const float *x, size_t ldx,
+                          float *dw, size_t lddw);
+
+    /** rms_norm: x as given to it. dx = or += (`accumulate`); dw [d] +=. dx may be dy when not accumulating. */
+    void (*rms_norm_grad)(size_t m, size_t heads, size_t d, const float *x, size_t ldx, const float *w, float eps,
+                          const float *dy, size_t lddy, float *dx, size_t lddx, int accumulate, float *dw);
+
+    /** l2_norm: x as given to it. dx =; may be dy. */
+    void (*l2_norm_grad)(size_t m, size_t heads, size_t d, const float *x, size_t ldx, float scale, const float *dy,
+                         size_t lddy, float *dx, size_t lddx);
+
+    /** short_conv: x [m,c] and halo are the raw rows. dx = (may be dy); dw [c,width] += (w NULL: neither is used).
+     * dhalo [width-1,c]: in: what later rows add to the last width-1 raw rows, of halo and x together; out: what those and
+     * x's rows add to the halo's rows. So rows may be worked through in pieces, from the last one back. */
+    void (*short_conv_grad)(size_t m, size_t c, size_t width, const float *x, size_t ldx, const float *halo,
+                            const float *w, const float *dy, size_t lddy, float *dx, size_t lddx, float *dhalo,
+                            float *dw);
+
+    /** rotary, in place: dx in: of its output, out: of its input. */
+    void (*rotary_grad)(size_t m, size_t heads, size_t d, float *dx, size_t lddx, int64_t pos0, double theta);
+
+    /** decay_beta. dab [m, 2*heads] in: dlog_decay, then dbeta; out: da, db. da_log, ddt_bias [heads] +=. */
+    void (*decay_beta_grad)(size_t m, size_t heads, const float *ab, size_t ldab, const float *a_log,
+                            const float *dt_bias, int neg_eigval, float *dab, size_t lddab, float *da_log,
+                            float *ddt_bias);
+
+    /** The gate's straight-through gradient of one chunk: what multiplies the chosen operation is 1, and counts as the softmax
+     * of the head's two scores there; what multiplies the other one is a constant 0. dchosen [heads]: the gradient of
+     * the chosen operation's factor; sum, count, w, keep as in gate_choose. drow [d] =: the gradient of each of the
+     * chunk's rows; dw [2*heads, d] +=. \oracle oracle_grad.py choose */
+    void (*gate_grad)(size_t heads, size_t d, const float *sum, size_t count, const float *w, const uint8_t *keep,
+                      const double *dchosen, float *drow, float *dw);
+
+    /** One block of the gated delta rule for one value head, m <= NATSL_DELTA_BLOCK rows: q, k, v, log_decay, beta as
+     * delta_prepare and delta_apply get them, s [dk,dv] the state before the block, dout [m,dv] of o.
+     * dstate [dk,dv] in: of the state after the block, out: of s. dq, dkey [m,dk] += (value heads may share a key head);
+     * dval [m,dv], dlog_decay, dbeta (stride ldds) =. With U = diag(beta)(V - exp(g) K S) and D = (I + L)^-1 U:
+     *   dD = a^T dO + diag(exp(g_last - g)) K dS';  dU = (I + L)^-T dD;  dL = -dU D^T;  da = dO D^T
+     * and the rest follows by the product rule. scratch: natsl_delta_grad_scratch floats. */
+    void (*delta_grad)(size_t m, size_t dk, size_t dv, const float *q, size_t ldq, const float *k, size_t ldk,
+                       const float *v, size_t ldv, const float *log_decay, const float *beta, size_t lds,
+                       const float *s, const float *dout, size_t lddo, float *dstate, float *dq, size_t lddq,
+                       float *dkey, size_t lddk, float *dval, size_t lddv, float *dlog_decay, float *dbeta, size_t ldds,
+                       float *scratch);
+
+    /** One block of keys of one head's softmax attention, once it is finished: q, keys (turned over), values, scale, causal as in
+     * attn_block; top, sum (row distance lds) as they were at the end, dots (the same distance) = dout . o of each row,
+     * o being the finished output. dq [m,dk], dkeys [n,dk] (rows, not turned over), dvalues [n,dv] +=. Returns the
+     * gradient of a factor 1 on every exponential of the block: the sum of the scaled scores' gradients.
+     * n <= NATSL_ATTN_KEYS. scratch: natsl_attn_grad_scratch floats. \oracle oracle_grad.py selected_attention */
+    double (*attn_grad)(size_t m, size_t n, size_t dk, size_t dv, const float *q, size_t ldq, const float *keys,
+                        size_t ldk, const float *values, size_t ldv, float scale, ptrdiff_t causal, const float *top,
+                        const float *sum, const float *dots, size_t lds, const float *dout, size_t lddo, float *dq,
+                        size_t lddq, float *dkeys, size_t lddk, float *dvalues, size_t lddv, float *scratch);
+
+    /** gated_norm. d_o, dgate (gate NULL: not used) =; dw [d] +=. d_o may be dy. */
+    void (*gated_norm_grad)(size_t m, size_t heads, size_t d, const float *o, size_t ldo, const float *w, float eps,
+                            const float *gate, size_t ldg, const float *dy, size_t lddy, float *d_o, size_t lddo,
+                            float *dgate, size_t lddg, float *dw);
+
+    /** nats_mix. d_o, d_oa, dmix, dgate = (mix NULL: the last two not used); dw1, dw2 +=. */
+    void (*nats_mix_grad)(size_t m, size_t v_heads, size_t dv, size_t a_heads, size_t dva, const float *o, size_t ldo,
+                          const float *oa, size_t ldoa, const float *w1, const float *w2, float eps, const float *mix,
+                          size_t ldmix, const float *gate, size_t ldg, const float *dy, size_t lddy, float *d_o,
+                          size_t lddo, float *d_oa, size_t lddoa, float *dmix, size_t lddmix, float *dgate, size_t lddg,
+                          float *dw1, float *dw2);
+
+    /** swiglu. dy [m,n]; dgu [m,2n] =. */
+    void (*swiglu_grad)(size_t m, size_t n, const float *gu, size_t ldgu, const float *dy, size_t lddy, float *dgu,
+                        size_t lddgu);
+
+    /** embed, columns [l0,l1): dtable [vocabulary, k] (row distance lddt) += rows of dy at ids, in row order. */
+    void (*embed_grad)(size_t m, const int32_t *ids, size_t l0, size_t l1, const float *dy, size_t lddy, float *dtable,
+                       size_t lddt);
+
+    /** A tile of logits (columns v0 .. v0+n of the vocabulary) becomes its gradient of -scale times the sum of log p(target):
+     * scale * (softmax - [target]); rows without a target (targets[i] < 0): 0. top, sum as lse_add has left them. */
+    void (*lse_grad)(size_t m, size_t n, float *logits, size_t ld, size_t v0, const int32_t *targets, const float *top,
+                     const double *sum, double scale);
 } natsl_kernels;
 
 /** Most keys in one attn_block call. */
@@ -139,6 +230,9 @@ typedef struct natsl_kernels {
 size_t natsl_delta_scratch(size_t dk, size_t dv);
 size_t natsl_attn_scratch(size_t m);
 size_t natsl_linear_scratch(void);
+/** The same for delta_grad and attn_grad. */
+size_t natsl_delta_grad_scratch(size_t dk, size_t dv);
+size_t natsl_attn_grad_scratch(size_t dk, size_t dv);
 
 /** Numbers between float32 and bfloat16 (natsl_to_bf16, natsl_from_bf16). */
 void natsl_widen(size_t n, const uint16_t *from, float *to);

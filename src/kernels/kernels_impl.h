@@ -28,6 +28,21 @@ NATSL_KERNEL_DECLARE(nats_mix);
 NATSL_KERNEL_DECLARE(swiglu);
 NATSL_KERNEL_DECLARE(embed);
 NATSL_KERNEL_DECLARE(lse_add);
+NATSL_KERNEL_DECLARE(linear_grad_x);
+NATSL_KERNEL_DECLARE(linear_grad_w);
+NATSL_KERNEL_DECLARE(rms_norm_grad);
+NATSL_KERNEL_DECLARE(l2_norm_grad);
+NATSL_KERNEL_DECLARE(short_conv_grad);
+NATSL_KERNEL_DECLARE(rotary_grad);
+NATSL_KERNEL_DECLARE(decay_beta_grad);
+NATSL_KERNEL_DECLARE(gate_grad);
+NATSL_KERNEL_DECLARE(delta_grad);
+NATSL_KERNEL_DECLARE(attn_grad);
+NATSL_KERNEL_DECLARE(gated_norm_grad);
+NATSL_KERNEL_DECLARE(nats_mix_grad);
+NATSL_KERNEL_DECLARE(swiglu_grad);
+NATSL_KERNEL_DECLARE(embed_grad);
+NATSL_KERNEL_DECLARE(lse_grad);
 #undef NATSL_KERNEL_DECLARE
 
 /** Rows of queries that attn_block scores at once: 128 x NATSL_ATTN_KEYS scores are 128 KiB, half of a small L2. */
@@ -46,5 +61,8 @@ enum natsl_trans { NATSL_N = 0, NATSL_T = 1 };
  * beta is 0. Dimensions above INT_MAX abort: no caller has such a row. */
 void natsl_gemm(enum natsl_trans ta, enum natsl_trans tb, size_t m, size_t n, size_t k, const float *a, size_t lda,
                 const float *b, size_t ldb, float beta, float *c, size_t ldc);
+
+/** x [m, row distance NATSL_DELTA_BLOCK] = (I + L)^-1, L (the same distance) strictly lower. delta.c */
+void natsl_unit_lower_inverse(size_t m, const float *l, float *x);
 
 #endif

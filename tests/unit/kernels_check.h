@@ -26,7 +26,9 @@ enum tol_id {
     TOL_DELTA_RESET,
     TOL_DELTA_REFLECT,
     TOL_SOFTMAX,
-    TOL_LSE
+    TOL_LSE,
+    TOL_GRAD,
+    TOL_GRAD_SUM
 };
 static const struct tolerance {
     double atol, rtol;
@@ -43,6 +45,8 @@ static const struct tolerance {
     [TOL_DELTA_REFLECT] = {1e-3, 1e-4, "one key, beta 2, no decay: 64 reflections of errors near 30, t in float32"},
     [TOL_SOFTMAX] = {2e-6, 2e-6, "weights of sum 1, values of size 1, scores of size 10: eps times 10"},
     [TOL_LSE] = {2e-6, 1e-6, "float exponentials of 1 ulp, summed in double"},
+    [TOL_GRAD] = {5e-6, 1e-5, "a few roundings of values of size 1; the finite differences are good to 1e-8"},
+    [TOL_GRAD_SUM] = {6e-5, 5e-5, "sums over up to 64 rows and a triangular solve, or 300 rows, of values of size 1"},
 };
 
 static const natsl_kernels *const kernel_sets[2] = {&natsl_kernels_ref, &natsl_kernels_fast};

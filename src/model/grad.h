@@ -1,0 +1,111 @@
+/* grad.h - gradients of one layer over one stage, on one process and its threads.
+ * A layer's forward pass is run again on the stage (project, gate, local, state, attend: stage.h) from its saved input rows;
+ * then these phases, in this order, turn the gradient of its output rows into that of its input rows and add the layer's
+ * share to the gradients of its weights. As in stage.h, what comes from outside is an argument:
+ *   raw        keeps the raw projections                                     (after project, before local)
+ *   outer      feed-forward, output projection, mixing                       (after attend, instead of finish)
+ *   own        attention inside each chunk                                   (needs nothing)
+ *   attend     runs of kept chunks: queries here, keys and values anywhere   (needs their keys and values)
+ *   unit       what other ranks found for a kept chunk of this one
+ *   states     the delta rule, head by head, from the last chunk back        (needs the gradient of the state after the run)
+ *   gate       the choice of operation, straight through                     (needs attend, unit and states)
+ *   inner      head norms, convolution, input projection, norm               (needs the gradient of the next run's halo)
+ * Rows here are those of the run alone, [last-first, .]: nothing of the forward's tiles is promised, so results for other
+ * splits agree to rounding. Within a run they do not depend on the number of threads.
+ * Owns: its buffers. MPI: none. Source: oracle_grad.py. Tests: tests/mpi/test_train.c, tests/cli/grad.sh */
+#ifndef NATSL_GRAD_H
+#define NATSL_GRAD_H
+
+#include "stage.h"
+
+/** Gradients of a layer's weights, named and shaped as in natsl_layer, row-major; NULL where it has no such tensor. */
+typedef struct natsl_layer_grad {
+    float *attn_norm, *mlp_norm;
+    float *w_in, *conv, *a_log, *dt_bias;
+    float *g_proj, *o_proj;
+    float *o_norm, *o_norm1, *o_norm2;
+    float *nats, *nats_out, *q_norm, *k_norm;
+    float *w_gate_up, *w_down;
+} natsl_layer_grad;
+
+typedef struct natsl_gradients {
+    float *embeddings, *norm, *head; /* head = embeddings when tied */
+    natsl_layer_grad *layers;
+} natsl_gradients;
+
+/** Points `out` into flat [layout->floats] (borrowed). Release with natsl_gradients_free. */
+natsl_status natsl_gradients_bind(const natsl_config *config, const natsl_layout *layout, float *flat,
+                                  natsl_gradients *out);
+void natsl_gradients_free(natsl_gradients *gradients);
+
+/** Kept chunks of one gate head: `count` units (stage.h), their global chunk indices, and what their gradients are to be
+ * written to: [count, natsl_unit_grad_floats]. */
+typedef struct natsl_unit_list {
+    size_t head; /* of the gate */
+    int64_t count;
+    const int64_t *chunks;
+    const float *units;
+    float *grads;
+} natsl_unit_list;
+
+/** Floats of a unit's gradient: for each of its attention heads keys [chunk,attn_k_dim], values [chunk,attn_v_dim]; then, per
+ * attention head, the gradient of the factor 1 on the chunk's exponentials. */
+size_t natsl_unit_grad_floats(const natsl_config *config);
+
+typedef struct natsl_backward {
+    natsl_stage *stage; /* borrowed */
+    /* [capacity, .] */
+    float *raw, *dqkv;       /* n_in: raw projections; gradients of unit q, k, of v, log decay, beta, then of raw */
+    float *dxn;              /* [D] of the normed input rows */
+    float *d_o, *d_oa;       /* [value_dim] of both operations' outputs */
+    float *dqa, *dka, *dva;  /* [key_dim] twice, [value_dim]: of attention's queries, keys, values */
+    float *dmix, *dots;      /* [2*Ha]; [Ha] d_oa . oa */
+    double *dsoft, *dlinear; /* [chunks, Ha], [chunks, Hv] of the factor on what a chunk gives to either operation */
+    float *pools;            /* [chunks, D] pooled rows, then what their gradient gives each row */
+    /* [NATSL_TILE, .] */
+    float *xn, *x1, *z, *dz;       /* [D] */
+    float *y, *dy, *gate, *dgate;  /* [value_dim] */
+    float *gu, *dgu, *u, *du;      /* [2*I] twice, [I] twice */
+    float *conv, *logits;          /* [conv_channels], [V] */
+    float *top, *picked, *partial; /* [1] twice; sums of slices of a tile, to be added up in order */
+    double *sum;                   /* [NATSL_TILE], [Hn] at least */
+    size_t partial_floats, blocks;
+    float **scratch, **states; /* [threads]; states: [blocks + 2, dk, dv] of one head */
+} natsl_backward;
+
+/** Bytes of the buffers for runs of up to `tokens` tokens; 0 when it overflows. */
+size_t natsl_backward_bytes(const natsl_config *config, int64_t tokens, int threads);
+/** Buffers for runs of up to `tokens` tokens of `stage` (borrowed). NATSL_ERR_NOMEM. */
+natsl_status natsl_backward_create(natsl_stage *stage, int64_t tokens, natsl_backward *out);
+void natsl_backward_free(natsl_backward *b);
+
+/** Final norm, logits, cross-entropy: x [rows, D] are the last layer's output, targets as in natsl_stage_logits. Returns the sum
+ * of -log p(target); dx = gradient of `scale` times that sum; gradients of the head and the final norm are added. */
+double natsl_backward_logits(natsl_backward *b, const float *x, const int32_t *targets, double scale,
+                             natsl_gradients *gradients, float *dx);
+
+/** Adds rows dx to the gradient of the embedding table. */
+void natsl_backward_embed(natsl_backward *b, const int32_t *ids, const float *dx, float *dtable);
+
+void natsl_backward_raw(natsl_backward *b);
+/** x [rows, D]: the layer's input. dx in: of its output; out: of the rows between mixer and feed-forward. */
+void natsl_backward_outer(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, const float *x,
+                          float *dx);
+void natsl_backward_own(natsl_backward *b);
+/** All kept chunks that rows of the run see, own ones included. Gradients of units are overwritten. */
+void natsl_backward_attend(natsl_backward *b, const natsl_unit_list *lists, size_t n);
+/** Adds the gradient of a unit of this run (chunk: index within the run, n: gate head). After own. */
+void natsl_backward_unit(natsl_backward *b, int64_t chunk, size_t n, const float *grad);
+/** Key heads [h0,h1) and their value heads: state [Hv,dk,dv] before the run's first chunk; dstate [Hv,dk,dv] in: of the state
+ * after the run, out: of `state`. */
+void natsl_backward_states(natsl_backward *b, const natsl_layer *layer, size_t h0, size_t h1, const float *state,
+                           float *dstate);
+/** route: forced choices are constants and give no gradient. */
+void natsl_backward_gate(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, const float *x,
+                         natsl_route_kind route);
+/** dhalo [conv_size-1, conv_channels] in: what later runs add to the last raw rows before them; out: the same for this run.
+ * dx in: as outer left it; out: of the layer's input. */
+void natsl_backward_inner(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, const float *x,
+                          float *dhalo, float *dx);
+
+#endif

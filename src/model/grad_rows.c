@@ -1,0 +1,230 @@
+/* grad_rows.c - backward phases that work row by row, tile after tile: what lies outside the two operations over the
+ * sequence (outer) and what lies inside, before them (inner). Source: oracle_grad.py mixer, forward. */
+#include "grad_impl.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+void natsl_backward_raw(natsl_backward *b)
+{
+    const natsl_stage *s = b->stage;
+    memcpy(b->raw, s->qkv + (size_t)(s->first - s->base) * s->n_in,
+           (size_t)(s->last - s->first) * s->n_in * sizeof(float));
+}
+
+/* ---- outer --------------------------------------------------------------------------------------------------------------- */
+
+/** Both operations' answers of a tile mixed into b->y; attention's are finished on the way. */
+static void mix_tile(natsl_backward *b, const natsl_layer *layer, const natsl_own_rows *r, const float *gate)
+{
+    natsl_stage *s = b->stage;
+    const natsl_config *c = s->config;
+    const natsl_kernels *k = s->kernels;
+    const size_t vd = (size_t)c->value_dim, dv = (size_t)c->head_v_dim, heads = (size_t)c->num_v_heads;
+    const size_t a_heads = (size_t)c->num_attn_heads, dva = (size_t)c->attn_v_dim;
+#pragma omp parallel for schedule(static) num_threads(s->threads)
+    for (size_t i = 0; i < r->m; i += NATSL_GRAD_SLICE) {
+        const size_t m = r->m - i < NATSL_GRAD_SLICE ? r->m - i : NATSL_GRAD_SLICE, row = r->in_stage + i;
+        const float *g = gate ? gate + i * vd : NULL;
+        float *o = s->o + row * vd, *oa = s->oa + row * vd, *y = b->y + i * vd;
+        if (layer->is_gdn) {
+            k->gated_norm(m, heads, dv, o, vd, layer->o_norm, c->norm_eps, g, vd, y, vd);
+            continue;
+        }
+        for (size_t h = 0; h < a_heads; h++)
+            k->attn_finish(m, dva, s->sum + row * a_heads + h, a_heads, oa + h * dva, vd);
+        k->nats_mix(m, heads, dv, a_heads, dva, o, vd, oa, vd, layer->o_norm1, layer->o_norm2, c->norm_eps,
+                    g ? s->mix + row * 2 * a_heads : NULL, 2 * a_heads, g, vd, y, vd);
+    }
+}
+
+/** The same backwards: from b->dy to d_o, d_oa, dmix, b->dgate, dots and the norms' weights. */
+static void mix_tile_back(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, const natsl_own_rows *r,
+                          const float *gate)
+{
+    natsl_stage *s = b->stage;
+    const natsl_config *c = s->config;
+    const natsl_kernels *k = s->kernels;
+    const size_t vd = (size_t)c->value_dim, dv = (size_t)c->head_v_dim, heads = (size_t)c->num_v_heads;
+    const size_t a_heads = (size_t)c->num_attn_heads, dva = (size_t)c->attn_v_dim, half = b->partial_floats / 2;
+#pragma omp parallel for schedule(static) num_threads(s->threads)
+    for (size_t i = 0; i < r->m; i += NATSL_GRAD_SLICE) {
+        const size_t m = r->m - i < NATSL_GRAD_SLICE ? r->m - i : NATSL_GRAD_SLICE, row = r->in_stage + i;
+        const float *g = gate ? gate + i * vd : NULL, *o = s->o + row * vd, *oa = s->oa + row * vd;
+        float *part = b->partial + i / NATSL_GRAD_SLICE * b->partial_floats, *dgate = b->dgate + i * vd;
+        float *d_o = b->d_o + (r->row + i) * vd, *d_oa = b->d_oa + (r->row + i) * vd;
+        memset(part, 0, b->partial_floats * sizeof(float));
+        if (layer->is_gdn) {
+            k->gated_norm_grad(m, heads, dv, o, vd, layer->o_norm, c->norm_eps, g, vd, b->dy + i * vd, vd, d_o, vd,
+                               dgate, vd, part);
+            continue;
+        }
+        k->nats_mix_grad(m, heads, dv, a_heads, dva, o, vd, oa, vd, layer->o_norm1, layer->o_norm2, c->norm_eps,
+                         g ? s->mix + row * 2 * a_heads : NULL, 2 * a_heads, g, vd, b->dy + i * vd, vd, d_o, vd, d_oa,
+                         vd, b->dmix + (r->row + i) * 2 * a_heads, 2 * a_heads, dgate, vd, part, part + half);
+        for (size_t j = 0; j < m * a_heads; j++) {
+            const size_t at = j / a_heads * vd + j % a_heads * dva;
+            float dot = 0.0f;
+            for (size_t l = 0; l < dva; l++) dot += d_oa[at + l] * oa[at + l];
+            b->dots[(r->row + i) * a_heads + j] = dot;
+        }
+    }
+    if (layer->is_gdn) {
+        natsl_grad_partial_add(b, r->m, 0, b->partial_floats, dv, grad->o_norm);
+        return;
+    }
+    natsl_grad_partial_add(b, r->m, 0, b->partial_floats, c->use_gate ? dva : dv, grad->o_norm1);
+    natsl_grad_partial_add(b, r->m, half, b->partial_floats, dva, grad->o_norm2);
+}
+
+/** Feed-forward of a tile: rows b->x1 and their norm b->z are there; dx += what it gives. */
+static void feed_forward_back(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, size_t m, float *dx)
+{
+    natsl_stage *s = b->stage;
+    const natsl_kernels *k = s->kernels;
+    const size_t d = (size_t)s->config->hidden_size, wide = (size_t)s->config->intermediate_size;
+    natsl_grad_product(b, m, &layer->w_gate_up, b->z, d, b->gu, 2 * wide);
+    natsl_grad_product_x(b, m, &layer->w_down, dx, d, b->du, wide, 0);
+#pragma omp parallel for schedule(static) num_threads(s->threads)
+    for (size_t i = 0; i < m; i++) {
+        k->swiglu(1, wide, b->gu + i * 2 * wide, 2 * wide, b->u + i * wide, wide);
+        k->swiglu_grad(1, wide, b->gu + i * 2 * wide, 2 * wide, b->du + i * wide, wide, b->dgu + i * 2 * wide,
+                       2 * wide);
+    }
+    natsl_grad_product_w(b, m, &layer->w_down, dx, d, b->u, wide, grad->w_down);
+    natsl_grad_product_w(b, m, &layer->w_gate_up, b->dgu, 2 * wide, b->z, d, grad->w_gate_up);
+    natsl_grad_product_x(b, m, &layer->w_gate_up, b->dgu, 2 * wide, b->dz, d, 0);
+    natsl_grad_norm_back(b, m, 1, d, b->x1, d, layer->mlp_norm, b->dz, d, dx, d, 1, grad->mlp_norm);
+}
+
+void natsl_backward_outer(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, const float *x,
+                          float *dx)
+{
+    natsl_stage *s = b->stage;
+    const natsl_config *c = s->config;
+    const size_t d = (size_t)c->hidden_size, vd = (size_t)c->value_dim;
+    for (size_t i = 0; i < s->n_tiles; i++) {
+        const natsl_own_rows r = natsl_own_rows_of(s, &s->tiles[i]);
+        const float *xt = x + r.row * d, *gate = NULL;
+        float *dxt = dx + r.row * d;
+        if (c->use_gate) {
+            natsl_grad_norm(b, r.m, xt, layer->attn_norm, b->xn);
+            natsl_grad_product(b, r.m, &layer->g_proj, b->xn, d, b->gate, vd);
+            gate = b->gate;
+        }
+        mix_tile(b, layer, &r, gate);
+        natsl_grad_product(b, r.m, &layer->o_proj, b->y, vd, b->x1, d);
+        for (size_t j = 0; j < r.m * d; j++) b->x1[j] += xt[j];
+        natsl_grad_norm(b, r.m, b->x1, layer->mlp_norm, b->z);
+        feed_forward_back(b, layer, grad, r.m, dxt);
+        natsl_grad_product_w(b, r.m, &layer->o_proj, dxt, d, b->y, vd, grad->o_proj);
+        natsl_grad_product_x(b, r.m, &layer->o_proj, dxt, d, b->dy, vd, 0);
+        mix_tile_back(b, layer, grad, &r, gate);
+        if (c->use_gate) {
+            natsl_grad_product_w(b, r.m, &layer->g_proj, b->dgate, vd, b->xn, d, grad->g_proj);
+            natsl_grad_product_x(b, r.m, &layer->g_proj, b->dgate, vd, b->dxn + r.row * d, d, 0);
+        } else {
+            memset(b->dxn + r.row * d, 0, r.m * d * sizeof(float));
+        }
+    }
+}
+
+/* ---- inner --------------------------------------------------------------------------------------------------------------- */
+
+/** to [m, ldto] += from [m,n]. */
+static void add_rows(size_t m, size_t n, const float *from, size_t ldfrom, float *to, size_t ldto)
+{
+    for (size_t i = 0; i < m; i++) {
+        for (size_t j = 0; j < n; j++) to[i * ldto + j] += from[i * ldfrom + j];
+    }
+}
+
+/** Attention's queries, keys and values of a tile back to the columns they came from: `from` [m, ldfrom] holds those, `to`
+ * [m, n_in] gets their gradients added. */
+static void attention_rows_back(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad,
+                                const natsl_own_rows *r, const float *from, size_t ldfrom, float *to)
+{
+    natsl_stage *s = b->stage;
+    const natsl_config *c = s->config;
+    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, heads = (size_t)c->num_attn_heads;
+    const size_t dk = (size_t)c->attn_k_dim;
+    const struct {
+        float *dy;
+        const float *w;
+        float *dw;
+    } both[2] = {{b->dqa + r->row * kd, layer->q_norm, grad->q_norm},
+                 {b->dka + r->row * kd, layer->k_norm, grad->k_norm}};
+    for (size_t i = 0; i < 2; i++) {
+        if (c->attn_apply_pos_encoding)
+            s->kernels->rotary_grad(r->m, heads, dk, both[i].dy, kd, s->first + (int64_t)r->row, c->rope_theta);
+        if (both[i].w)
+            natsl_grad_norm_back(b, r->m, heads, dk, from + i * kd, ldfrom, both[i].w, both[i].dy, kd, to + i * kd,
+                                 s->n_in, 1, both[i].dw);
+        else add_rows(r->m, kd, both[i].dy, kd, to + i * kd, s->n_in);
+    }
+    add_rows(r->m, vd, b->dva + r->row * vd, vd, to + 2 * kd, s->n_in);
+}
+
+/** Convolution of tile `index`: dqkv's columns become gradients of the raw rows. Spread over threads by channels, whose
+ * halos lie apart and are gathered for it. */
+static void conv_back(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, size_t index,
+                      const natsl_own_rows *r, float *dhalo)
+{
+    enum { CHANNELS = 128 };
+    natsl_stage *s = b->stage;
+    const size_t width = (size_t)s->config->conv_size, h = width - 1, channels = s->conv_channels;
+    const float *halo = s->tails + index * h * channels, *raw = b->raw + r->row * s->n_in;
+    float *rows = b->dqkv + r->row * s->n_in;
+#pragma omp parallel for schedule(static) num_threads(s->threads)
+    for (size_t c = 0; c < channels; c += CHANNELS) {
+        const size_t n = channels - c < CHANNELS ? channels - c : CHANNELS;
+        float *before = b->scratch[omp_get_thread_num()], *after = before + h * n;
+        for (size_t i = 0; i < h; i++) {
+            memcpy(before + i * n, halo + i * channels + c, n * sizeof(float));
+            memcpy(after + i * n, dhalo + i * channels + c, n * sizeof(float));
+        }
+        s->kernels->short_conv_grad(r->m, n, width, raw + c, s->n_in, before,
+                                    layer->conv ? layer->conv + c * width : NULL, rows + c, s->n_in, rows + c, s->n_in,
+                                    after, layer->conv ? grad->conv + c * width : NULL);
+        for (size_t i = 0; i < h; i++) memcpy(dhalo + i * channels + c, after + i * n, n * sizeof(float));
+    }
+}
+
+static void inner_tile(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, size_t index,
+                       const float *x, float *dhalo, float *dx)
+{
+    natsl_stage *s = b->stage;
+    const natsl_config *c = s->config;
+    const natsl_kernels *k = s->kernels;
+    const natsl_own_rows r = natsl_own_rows_of(s, &s->tiles[index]);
+    const size_t d = (size_t)c->hidden_size, kd = (size_t)c->key_dim, channels = s->conv_channels, n_in = s->n_in;
+    const size_t dk = (size_t)c->head_dim, heads = (size_t)c->num_heads, a_heads = (size_t)c->num_attn_heads;
+    const float *raw = b->raw + r.row * n_in, *xt = x + r.row * d;
+    float *rows = b->dqkv + r.row * n_in, *dxt = dx + r.row * d, *dxn = b->dxn + r.row * d;
+    for (size_t i = 0; i < r.m; i++) memcpy(b->conv + i * channels, raw + i * n_in, channels * sizeof(float));
+    k->short_conv(r.m, channels, (size_t)c->conv_size, b->conv, channels,
+                  s->tails + index * (size_t)(c->conv_size - 1) * channels, layer->conv);
+    k->l2_norm_grad(r.m, heads, dk, b->conv, channels, 1.0f / sqrtf((float)dk), rows, n_in, rows, n_in);
+    k->l2_norm_grad(r.m, heads, dk, b->conv + kd, channels, 1.0f, rows + kd, n_in, rows + kd, n_in);
+    if (!layer->is_gdn && c->attn_with_short_conv) attention_rows_back(b, layer, grad, &r, b->conv, channels, rows);
+    if (!layer->is_gdn && c->use_gate) {
+        const float *dmix = b->dmix + r.row * 2 * a_heads;
+        natsl_grad_product_w(b, r.m, &layer->nats_out, dmix, 2 * a_heads, b->conv, channels, grad->nats_out);
+        natsl_grad_product_x(b, r.m, &layer->nats_out, dmix, 2 * a_heads, rows, n_in, 1);
+    }
+    conv_back(b, layer, grad, index, &r, dhalo);
+    if (!layer->is_gdn && !c->attn_with_short_conv) attention_rows_back(b, layer, grad, &r, raw, n_in, rows);
+    k->decay_beta_grad(r.m, (size_t)c->num_v_heads, raw + channels, n_in, layer->a_log, layer->dt_bias,
+                       c->allow_neg_eigval, rows + channels, n_in, grad->a_log, grad->dt_bias);
+    natsl_grad_norm(b, r.m, xt, layer->attn_norm, b->xn);
+    natsl_grad_product_w(b, r.m, &layer->w_in, rows, n_in, b->xn, d, grad->w_in);
+    natsl_grad_product_x(b, r.m, &layer->w_in, rows, n_in, dxn, d, 1);
+    natsl_grad_norm_back(b, r.m, 1, d, xt, d, layer->attn_norm, dxn, d, dxt, d, 1, grad->attn_norm);
+}
+
+void natsl_backward_inner(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, const float *x,
+                          float *dhalo, float *dx)
+{
+    for (size_t i = b->stage->n_tiles; i-- > 0;) inner_tile(b, layer, grad, i, x, dhalo, dx);
+}

@@ -1,0 +1,53 @@
+/* train_impl.h - one window under way: shared by train.c (window, loss, sums) and train_layer.c (one layer there and back).
+ * Private to src/train. */
+#ifndef NATSL_TRAIN_IMPL_H
+#define NATSL_TRAIN_IMPL_H
+
+#include "context_impl.h"
+#include "grad.h"
+#include "train.h"
+
+struct natsl_trainer {
+    MPI_Comm comm; /* duplicate */
+    int rank, size;
+    int prev, next; /* ranks with the ranges before and after this one; -1: none */
+    int reads;      /* whether this rank has a range at all */
+    const natsl_model *model;
+    const natsl_config *config;
+    natsl_options options; /* with defaults filled in */
+    int64_t tokens;
+    int64_t *first; /* [P+1] */
+    natsl_stage stage;
+    natsl_backward back;
+    natsl_gradients gradients;
+    float *flat; /* [layout.floats, rounded up for the sum] */
+    float *inbox;
+    float **x;                       /* [layers+1][rows, D] input rows; the last: output of the last layer */
+    float **states, **halos;         /* [layers] as they came in: [Hv,dk,dv], [conv_size-1, conv_channels] */
+    float *dx;                       /* [rows, D] */
+    float *state, *current, *dstate; /* [Hv,dk,dv] in work */
+    float *halo_out, *dhalo;
+    int32_t *ids; /* [rows + 1] */
+    /* kept units of one layer: of all ranges up to this one, in rank order, then by head, then by chunk */
+    uint8_t *keep;             /* [chunks up to this range's end, Hn] */
+    int64_t *chunks;           /* [units] */
+    float *units, *unit_grads; /* [units, .] */
+    float *unit_inbox;         /* [own units, .] */
+    natsl_unit_list *lists;    /* [P, Hn] */
+    int64_t *block;            /* [P+1] where each rank's units begin */
+    natsl_sends sends;
+    double forward_s, backward_s, sum_s;
+};
+
+/** x[layer] to x[layer+1]. */
+void natsl_train_forward(natsl_trainer *t, int layer);
+/** dx: from the gradient of x[layer+1] to that of x[layer]; adds to the weights' gradients. */
+void natsl_train_backward(natsl_trainer *t, int layer);
+
+/** Complete chunks of rank r's range: only the text's last one may be open. */
+static inline int64_t natsl_train_chunks(const natsl_trainer *t, int r)
+{
+    return t->first[r + 1] / t->stage.grid.chunk - t->first[r] / t->stage.grid.chunk;
+}
+
+#endif
