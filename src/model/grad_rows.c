@@ -191,6 +191,31 @@ static void conv_back(natsl_backward *b, const natsl_layer *layer, natsl_layer_g
     }
 }
 
+/** b->conv: the convolution's output for a tile, once more; then the gradients of unit queries and keys become those of what
+ * was normed. By slices of rows, each with the raw rows before it. */
+static void conv_again(natsl_backward *b, const natsl_layer *layer, size_t index, const natsl_own_rows *r)
+{
+    natsl_stage *s = b->stage;
+    const natsl_config *c = s->config;
+    const size_t h = (size_t)c->conv_size - 1, channels = s->conv_channels, n_in = s->n_in, kd = (size_t)c->key_dim;
+    const size_t dk = (size_t)c->head_dim, heads = (size_t)c->num_heads;
+    const float *tail = s->tails + index * h * channels, *raw = b->raw + r->row * n_in;
+#pragma omp parallel for schedule(static) num_threads(s->threads)
+    for (size_t i = 0; i < r->m; i += NATSL_GRAD_SLICE) {
+        const size_t m = r->m - i < NATSL_GRAD_SLICE ? r->m - i : NATSL_GRAD_SLICE;
+        float *before = b->scratch[omp_get_thread_num()], *conv = b->conv + i * channels;
+        float *rows = b->dqkv + (r->row + i) * n_in;
+        for (size_t j = 0; j < h; j++) { /* row i - h + j of the tile, or of the rows before it */
+            const float *from = i + j >= h ? raw + (i + j - h) * n_in : tail + (i + j) * channels;
+            memcpy(before + j * channels, from, channels * sizeof(float));
+        }
+        for (size_t j = 0; j < m; j++) memcpy(conv + j * channels, raw + (i + j) * n_in, channels * sizeof(float));
+        s->kernels->short_conv(m, channels, h + 1, conv, channels, before, layer->conv);
+        s->kernels->l2_norm_grad(m, heads, dk, conv, channels, 1.0f / sqrtf((float)dk), rows, n_in, rows, n_in);
+        s->kernels->l2_norm_grad(m, heads, dk, conv + kd, channels, 1.0f, rows + kd, n_in, rows + kd, n_in);
+    }
+}
+
 static void inner_tile(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, size_t index,
                        const float *x, float *dhalo, float *dx)
 {
@@ -198,15 +223,11 @@ static void inner_tile(natsl_backward *b, const natsl_layer *layer, natsl_layer_
     const natsl_config *c = s->config;
     const natsl_kernels *k = s->kernels;
     const natsl_own_rows r = natsl_own_rows_of(s, &s->tiles[index]);
-    const size_t d = (size_t)c->hidden_size, kd = (size_t)c->key_dim, channels = s->conv_channels, n_in = s->n_in;
-    const size_t dk = (size_t)c->head_dim, heads = (size_t)c->num_heads, a_heads = (size_t)c->num_attn_heads;
+    const size_t d = (size_t)c->hidden_size, channels = s->conv_channels, n_in = s->n_in;
+    const size_t a_heads = (size_t)c->num_attn_heads;
     const float *raw = b->raw + r.row * n_in, *xt = x + r.row * d;
     float *rows = b->dqkv + r.row * n_in, *dxt = dx + r.row * d, *dxn = b->dxn + r.row * d;
-    for (size_t i = 0; i < r.m; i++) memcpy(b->conv + i * channels, raw + i * n_in, channels * sizeof(float));
-    k->short_conv(r.m, channels, (size_t)c->conv_size, b->conv, channels,
-                  s->tails + index * (size_t)(c->conv_size - 1) * channels, layer->conv);
-    k->l2_norm_grad(r.m, heads, dk, b->conv, channels, 1.0f / sqrtf((float)dk), rows, n_in, rows, n_in);
-    k->l2_norm_grad(r.m, heads, dk, b->conv + kd, channels, 1.0f, rows + kd, n_in, rows + kd, n_in);
+    conv_again(b, layer, index, &r);
     if (!layer->is_gdn && c->attn_with_short_conv) attention_rows_back(b, layer, grad, &r, b->conv, channels, rows);
     if (!layer->is_gdn && c->use_gate) {
         const float *dmix = b->dmix + r.row * 2 * a_heads;

@@ -47,7 +47,9 @@ natsl_status natsl_train_plan_make(const natsl_config *c, natsl_storage weights,
     const size_t d = (size_t)c->hidden_size, layers = (size_t)c->num_hidden_layers, rows = (size_t)plan->most_tokens;
     const size_t state = (size_t)c->num_v_heads * (size_t)c->head_dim * (size_t)c->head_v_dim;
     const size_t halo = (size_t)c->conv_size * (2 * (size_t)c->key_dim + (size_t)c->value_dim);
-    const size_t per_unit = natsl_unit_floats(c, o.kept) + natsl_unit_grad_floats(c);
+    const size_t unit = natsl_unit_floats(c, o.kept), per_unit = unit + natsl_unit_grad_floats(c);
+    size_t keeping = 0, own = 0;
+    for (size_t l = 0; l < layers; l++) keeping += !c->is_gdn[l];
     size_t part = 0;
     int ok = natsl_size_mul(&part, rows, (layers + 2) * d * sizeof(float));
     plan->rows_bytes = part;
@@ -59,7 +61,9 @@ natsl_status natsl_train_plan_make(const natsl_config *c, natsl_storage weights,
     ok &= natsl_size_mul(&part, layout.floats, sizeof(float));
     plan->gradient_bytes = part;
     plan->weight_bytes = layout.store_bytes;
-    ok &= natsl_size_mul(&part, units_most(c, tokens), per_unit * sizeof(float));
+    ok &= natsl_size_mul(&part, keeping ? units_most(c, tokens) : 0, per_unit * sizeof(float));
+    ok &= natsl_size_mul(&own, units_most(c, plan->most_tokens), unit * sizeof(float)) &&
+          natsl_size_mul(&own, own, keeping) && natsl_size_add(&part, part, own);
     plan->kept_bytes_all = part;
     natsl_layout_free(&layout);
     return ok ? NATSL_OK : natsl_fail(NATSL_ERR_NOMEM, "gradients of %lld tokens are too large", (long long)tokens);
@@ -90,7 +94,9 @@ static natsl_status allocate_range(natsl_trainer *t)
     t->x = natsl_calloc(layers + 1, sizeof(float *), "rows");
     t->states = natsl_calloc(layers, sizeof(float *), "states");
     t->halos = natsl_calloc(layers, sizeof(float *), "halos");
-    if (!t->x || !t->states || !t->halos) return NATSL_ERR_NOMEM;
+    t->own_keep = natsl_calloc(layers, sizeof(uint8_t *), "choices");
+    t->own_units = natsl_calloc(layers, sizeof(float *), "kept keys and values");
+    if (!t->x || !t->states || !t->halos || !t->own_keep || !t->own_units) return NATSL_ERR_NOMEM;
     const size_t halo = (size_t)c->conv_size * t->stage.conv_channels;
     for (size_t l = 0; l <= layers; l++) {
         if (!(t->x[l] = natsl_alloc(rows, d * sizeof(float), "input rows of a layer"))) return NATSL_ERR_NOMEM;
@@ -99,11 +105,18 @@ static natsl_status allocate_range(natsl_trainer *t)
         t->halos[l] = natsl_alloc(halo, sizeof(float), "halos");
         if (!t->states[l] || !t->halos[l]) return NATSL_ERR_NOMEM;
     }
-    const size_t units = units_most(c, end), own = (size_t)(end / c->chunk - begin / c->chunk) * heads;
+    const size_t units = units_most(c, end);
+    const size_t own = (size_t)(end / c->chunk - begin / c->chunk) * heads;
     const size_t unit_bytes = natsl_unit_floats(c, t->options.kept) * sizeof(float);
     const size_t grad_bytes = natsl_unit_grad_floats(c) * sizeof(float);
     size_t keeping = 0; /* without a layer that keeps chunks there are no units */
-    for (size_t l = 0; l < layers; l++) keeping |= !c->is_gdn[l];
+    for (size_t l = 0; l < layers; l++) {
+        if (c->is_gdn[l]) continue;
+        keeping = 1;
+        t->own_keep[l] = natsl_alloc(own, 1, "choices");
+        t->own_units[l] = natsl_alloc(own, unit_bytes, "kept keys and values");
+        if (!t->own_keep[l] || !t->own_units[l]) return NATSL_ERR_NOMEM;
+    }
     t->dx = natsl_alloc(rows, d * sizeof(float), "gradients of rows");
     t->state = natsl_alloc(state, sizeof(float), "states");
     t->current = natsl_alloc(state, sizeof(float), "states");
@@ -178,12 +191,17 @@ void natsl_trainer_destroy(natsl_trainer **trainer)
         if (l == t->config->num_hidden_layers) break;
         if (t->states) natsl_free(t->states[l]);
         if (t->halos) natsl_free(t->halos[l]);
+        if (t->own_keep) natsl_free(t->own_keep[l]);
+        if (t->own_units) natsl_free(t->own_units[l]);
     }
     void *const all[] = {t->first, t->flat,    t->inbox,  t->x,        t->states,     t->halos,     t->dx,
                          t->state, t->current, t->dstate, t->dhalo,    t->ids,        t->keep,      t->chunks,
                          t->units, t->lists,   t->block,  t->halo_out, t->unit_grads, t->unit_inbox};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) natsl_free(all[i]);
+    natsl_free(t->own_keep);
+    natsl_free(t->own_units);
     natsl_sends_free(&t->sends);
+    natsl_sends_free(&t->announced);
     natsl_gradients_free(&t->gradients);
     natsl_backward_free(&t->back);
     natsl_stage_free(&t->stage);
@@ -219,6 +237,7 @@ static void forward(natsl_trainer *t)
         t->stage.kernels->embed(rows - i < NATSL_TILE ? rows - i : NATSL_TILE, &t->model->weights.embeddings,
                                 t->ids + i, t->x[0] + i * d, d);
     for (int l = 0; l < t->config->num_hidden_layers; l++) natsl_train_forward(t, l);
+    natsl_train_announce(t);
 }
 
 static double backward(natsl_trainer *t)
@@ -229,6 +248,7 @@ static double backward(natsl_trainer *t)
     for (int l = layers - 1; l >= 0; l--) natsl_train_backward(t, l);
     natsl_backward_embed(&t->back, t->ids, t->dx, t->gradients.embeddings);
     natsl_sends_wait(&t->sends);
+    natsl_sends_wait(&t->announced);
     return loss;
 }
 

@@ -5,7 +5,8 @@
  * from each range to the one before, those of kept keys and values back to the ranges they came from, and the
  * weights' gradients are summed over ranks at the end: all sums in a fixed order, so that the same run gives the same
  * bits; other numbers of ranks agree to rounding.
- * Memory per rank: natsl_train_plan. The kept keys and values of all ranges before a rank's own are in its memory at once.
+ * Memory per rank: natsl_train_plan. A rank keeps its own kept keys and values of every layer from the forward pass on; those of
+ * all ranges before its own are in its memory for one layer at a time.
  * Source: oracle_grad.py. Tests: tests/mpi/test_train.c, tests/cli/grad.sh */
 #ifndef NATSL_TRAIN_H
 #define NATSL_TRAIN_H

@@ -33,12 +33,18 @@ struct natsl_trainer {
     int64_t *chunks;           /* [units] */
     float *units, *unit_grads; /* [units, .] */
     float *unit_inbox;         /* [own units, .] */
-    natsl_unit_list *lists;    /* [P, Hn] */
-    int64_t *block;            /* [P+1] where each rank's units begin */
-    natsl_sends sends;
+    uint8_t **
+        own_keep; /* [layers] this range's own choices and units, from the forward pass on: sent again for the other one */
+    float **own_units;
+    natsl_unit_list *lists;       /* [P, Hn] */
+    int64_t *block;               /* [P+1] where each rank's units begin */
+    natsl_sends sends, announced; /* of the layer in work; of own choices and units, until the step ends */
     double forward_s, backward_s, sum_s;
 };
 
+/** Between the passes: posts all own choices and units that later ranges will need again, so that in the backward pass, where
+ * those are ahead, they never wait for this one to get to a layer. */
+void natsl_train_announce(natsl_trainer *t);
 /** x[layer] to x[layer+1]. */
 void natsl_train_forward(natsl_trainer *t, int layer);
 /** dx: from the gradient of x[layer+1] to that of x[layer]; adds to the weights' gradients. */

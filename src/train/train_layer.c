@@ -6,15 +6,20 @@
 /* Floats per message: an int counts them, and the receiver can put a message away while the next one travels. */
 #define MESSAGE_FLOATS ((size_t)1 << 26)
 
-/** Posts floats to a rank; they stay untouched until natsl_sends_wait. */
-static void post(natsl_trainer *t, const float *from, size_t count, int to, int tag)
+/** Posts floats to a rank; they stay untouched until `sends` has been waited for. */
+static void post_on(natsl_trainer *t, natsl_sends *sends, const float *from, size_t count, int to, int tag)
 {
     for (size_t i = 0; i < count; i += MESSAGE_FLOATS) {
         const int n = (int)(count - i < MESSAGE_FLOATS ? count - i : MESSAGE_FLOATS);
-        MPI_Request *request = natsl_sends_add(&t->sends);
+        MPI_Request *request = natsl_sends_add(sends);
         if (!request) natsl_die_nomem(); /* others wait for it */
         NATSL_MPI(MPI_Isend(from + i, n, MPI_FLOAT, to, tag, t->comm, request));
     }
+}
+
+static void post(natsl_trainer *t, const float *from, size_t count, int to, int tag)
+{
+    post_on(t, &t->sends, from, count, to, tag);
 }
 
 static void receive(natsl_trainer *t, float *to, size_t count, int from, int tag)
@@ -29,25 +34,40 @@ static int has_range(const natsl_trainer *t, int r) { return t->first[r] < t->fi
 
 /* ---- kept units --------------------------------------------------------------------------------------------------------- */
 
-/** Choices of this range to those after it, and of those before it. */
-static void exchange_choices(natsl_trainer *t)
+/** Posts own choices and units of layer l to the ranges after this one; both stay as they are until the step ends. */
+static void units_send(natsl_trainer *t, int l)
+{
+    natsl_sends *sends = &t->announced;
+    const size_t heads = (size_t)t->config->num_nats_head, unit = natsl_unit_floats(t->config, t->stage.kept);
+    const size_t choices = (size_t)natsl_train_chunks(t, t->rank) * heads;
+    size_t count = 0;
+    for (size_t i = 0; i < choices; i++) count += t->own_keep[l][i] != 0;
+    for (int to = t->rank + 1; to < t->size && choices > 0; to++) {
+        if (!has_range(t, to)) continue;
+        MPI_Request *request = natsl_sends_add(sends);
+        if (!request) natsl_die_nomem();
+        NATSL_MPI(MPI_Isend(t->own_keep[l], (int)choices, MPI_BYTE, to, NATSL_TAG_CHOICES, t->comm, request));
+        post_on(t, sends, t->own_units[l], count * unit, to, NATSL_TAG_UNITS);
+    }
+}
+
+void natsl_train_announce(natsl_trainer *t)
+{
+    for (int l = t->config->num_hidden_layers - 1; l >= 0; l--) {
+        if (!t->config->is_gdn[l]) units_send(t, l);
+    }
+}
+
+/** Choices of the ranges before this one, and its own, to t->keep. */
+static void choices_receive(natsl_trainer *t, int l)
 {
     const size_t heads = (size_t)t->config->num_nats_head;
     for (int r = 0; r <= t->rank; r++) {
         uint8_t *at = t->keep + (size_t)(t->first[r] / t->stage.grid.chunk) * heads;
         const int bytes = (int)((size_t)natsl_train_chunks(t, r) * heads);
         if (bytes == 0) continue;
-        if (r < t->rank) {
-            NATSL_MPI(MPI_Recv(at, bytes, MPI_BYTE, r, NATSL_TAG_CHOICES, t->comm, MPI_STATUS_IGNORE));
-            continue;
-        }
-        memcpy(at, t->stage.keep, (size_t)bytes);
-        for (int to = t->rank + 1; to < t->size; to++) {
-            if (!has_range(t, to)) continue;
-            MPI_Request *request = natsl_sends_add(&t->sends);
-            if (!request) natsl_die_nomem();
-            NATSL_MPI(MPI_Isend(at, bytes, MPI_BYTE, to, NATSL_TAG_CHOICES, t->comm, request));
-        }
+        if (r == t->rank) memcpy(at, t->own_keep[l], (size_t)bytes);
+        else NATSL_MPI(MPI_Recv(at, bytes, MPI_BYTE, r, NATSL_TAG_CHOICES, t->comm, MPI_STATUS_IGNORE));
     }
 }
 
@@ -75,26 +95,37 @@ static void lists_make(natsl_trainer *t)
     t->block[t->rank + 1] = n;
 }
 
-/** Keys and values of this range to those after it, and of those before it. After natsl_stage_local. */
-static void exchange_units(natsl_trainer *t)
+/** Keys and values of this range's kept chunks into own_units. */
+static void units_pack(natsl_trainer *t, int l)
 {
     natsl_stage *s = &t->stage;
     const size_t heads = (size_t)t->config->num_nats_head, unit = natsl_unit_floats(t->config, s->kept);
-    exchange_choices(t);
-    lists_make(t);
+    const int64_t chunks = natsl_train_chunks(t, t->rank);
+    float *to = t->own_units[l];
+    memcpy(t->own_keep[l], s->keep, (size_t)chunks * heads);
     for (size_t h = 0; h < heads; h++) {
-        const natsl_unit_list *own = &t->lists[(size_t)t->rank * heads + h];
-        float *to = t->units + (size_t)(own->chunks - t->chunks) * unit;
-#pragma omp parallel for schedule(static) num_threads(s->threads)
-        for (int64_t i = 0; i < own->count; i++)
-            natsl_stage_pack(s, own->chunks[i] - s->chunk0, h, to + (size_t)i * unit);
+        for (int64_t j = 0; j < chunks; j++) {
+            if (!s->keep[(size_t)j * heads + h]) continue;
+            natsl_stage_pack(s, j, h, to);
+            to += unit;
+        }
     }
-    for (int r = 0; r < t->size; r++) {
-        if (r == t->rank || !has_range(t, r)) continue;
-        const int from = r < t->rank ? r : t->rank; /* whose units */
-        float *at = t->units + (size_t)t->block[from] * unit;
-        const size_t floats = (size_t)(t->block[from + 1] - t->block[from]) * unit;
-        if (r > t->rank) post(t, at, floats, r, NATSL_TAG_UNITS);
+}
+
+/** Keys and values of this range to those after it (the first time), and of those before it. After natsl_stage_local. */
+static void exchange_units(natsl_trainer *t, int l, int again)
+{
+    const size_t unit = natsl_unit_floats(t->config, t->stage.kept);
+    if (!again) {
+        units_pack(t, l);
+        units_send(t, l);
+    }
+    choices_receive(t, l);
+    lists_make(t);
+    for (int r = 0; r <= t->rank; r++) {
+        float *at = t->units + (size_t)t->block[r] * unit;
+        const size_t floats = (size_t)(t->block[r + 1] - t->block[r]) * unit;
+        if (r == t->rank) memcpy(at, t->own_units[l], floats * sizeof(float));
         else receive(t, at, floats, r, NATSL_TAG_UNITS);
     }
 }
@@ -195,7 +226,7 @@ static void mixer(natsl_trainer *t, int l, int again)
     else halo_forward(t, l);
     natsl_stage_gate(s, layer, t->x[l], NULL, (natsl_route_kind)t->options.route);
     natsl_stage_local(s, layer, t->halos[l]);
-    if (!layer->is_gdn) exchange_units(t);
+    if (!layer->is_gdn) exchange_units(t, l, again);
     state_forward(t, l, !again);
     if (layer->is_gdn) return;
     const size_t n = (size_t)(t->rank + 1) * (size_t)t->config->num_nats_head;
