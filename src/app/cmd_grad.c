@@ -27,8 +27,10 @@ static const natsl_option options[] = {
 /** What common options cannot mean here is refused, not ignored. */
 static natsl_status check_options(const natsl_args *a, int64_t tokens)
 {
-    if (a->state_pass == 2)
+    if (a->state_pass == NATSL_STATE_SCAN)
         return natsl_fail(NATSL_ERR_USAGE, "--state-pass: grad passes states in order, expected auto or relay");
+    if (a->balance == NATSL_BALANCE_ON)
+        return natsl_fail(NATSL_ERR_USAGE, "--balance: grad cuts ranges of equal length, expected auto or off");
     if (a->pass_tokens > 0 && a->pass_tokens < tokens)
         return natsl_fail(NATSL_ERR_USAGE,
                           "--pass-tokens: grad reads a text in one pass, expected %lld or more (or 0: automatic)",

@@ -66,6 +66,7 @@ refused 3 'token 200 is 96' grad --model "$m" bad.h5 --out g2.h5
 refused 2 'set --stage-tokens [0-9]+ or more' grad --model "$m" long.h5 --out g2.h5 --stage-tokens 256
 refused 2 '--pass-tokens: grad reads a text in one pass' grad --model "$m" "$t" --out g2.h5 --pass-tokens 100
 refused 2 '--state-pass: grad' grad --model "$m" "$t" --out g2.h5 --state-pass scan
+refused 2 '--balance: grad' grad --model "$m" "$t" --out g2.h5 --balance on
 refused 2 '--out is missing' grad --model "$m" "$t"
 refused 2 'TOKENS.h5 is missing' grad --model "$m" --out g2.h5
 refused 3 'nothing.h5' grad --model "$m" nothing.h5 --out g2.h5
