@@ -29,10 +29,10 @@ typedef enum natsl_balance { NATSL_BALANCE_AUTO = 0, NATSL_BALANCE_ON, NATSL_BAL
 
 /** How to compute. Zero means default for every member. */
 typedef struct natsl_options {
-    int threads;              /**< OpenMP threads per rank; 0: OMP_NUM_THREADS, or the cores of this rank's binding */
-    natsl_kernel_set kernels; /**< fast, or the plain reference kernels (slow, for checks) */
-    natsl_route route;        /**< force every chunk's choice, to measure what the gate buys */
-    natsl_storage kept;       /**< how kept keys and values are held */
+    int threads; /**< OpenMP threads per rank, 0: OMP_NUM_THREADS; the smallest of all ranks' numbers counts */
+    natsl_kernel_set kernels;    /**< fast, or the plain reference kernels (slow, for checks) */
+    natsl_route route;           /**< force every chunk's choice, to measure what the gate buys */
+    natsl_storage kept;          /**< how kept keys and values are held */
     natsl_state_pass state_pass; /**< how states go from rank to rank */
     natsl_exchange exchange;     /**< read kept keys of ranks on the node in place, or force messages */
     natsl_balance balance;       /**< ranges of equal cost or of equal length */

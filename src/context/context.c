@@ -112,8 +112,10 @@ natsl_status natsl_context_create(MPI_Comm comm, const natsl_model *model, const
     }
     /* natsl spreads items over its own threads; each product runs on the thread that asks for it. */
     openblas_set_num_threads(1);
-    if ((st = natsl_agree(comm, st)) == NATSL_OK)
+    if ((st = natsl_agree(comm, st)) == NATSL_OK) { /* decisions follow from the number of threads: one for all ranks */
+        NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &cx->options.threads, 1, MPI_INT, MPI_MIN, comm));
         st = natsl_arena_create(comm, cx->options.exchange == NATSL_EXCHANGE_AUTO, &cx->arena);
+    }
     if (st == NATSL_OK) st = natsl_agree(comm, allocate(cx));
     if (st != NATSL_OK) {
         natsl_context_destroy(&cx);

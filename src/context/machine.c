@@ -83,6 +83,9 @@ static natsl_status probe_weights(probe *p, natsl_storage type)
     return natsl_weights_bind(&p->config, &p->layout, p->store, &p->weights);
 }
 
+/* Of a thread, where memory for the probe is wanting. */
+#define GUESSED_GFLOPS 50.0
+
 static natsl_status probe_create(probe *p, const natsl_config *config, const natsl_options *o, natsl_storage type)
 {
     const natsl_kernels *kernels = o->kernels == NATSL_KERNELS_REF ? &natsl_kernels_ref : &natsl_kernels_fast;
@@ -96,6 +99,7 @@ static natsl_status probe_create(probe *p, const natsl_config *config, const nat
     const natsl_grid g = natsl_grid_make(c->chunk);
     const int64_t all = natsl_min64(g.tile, NATSL_TILE) * o->threads;
     p->tokens = (all + g.unit - 1) / g.unit * g.unit;
+    if (o->stage_tokens > 0) p->tokens = natsl_min64(p->tokens, natsl_max64(o->stage_tokens / g.unit, 1) * g.unit);
     natsl_status st = probe_weights(p, type);
     if (st == NATSL_OK) st = natsl_stage_create(&p->weights, kernels, o->kept, p->tokens, o->threads, &p->stage);
     if (st != NATSL_OK) return st;
@@ -248,15 +252,24 @@ natsl_status natsl_machine_find(MPI_Comm comm, const natsl_config *config, const
     double share;
     NATSL_MPI(MPI_Comm_rank(comm, &rank));
     look_around(comm, &ranks, &cores);
-    const int alone = (path && *path) || (cores > 0 && ranks * o->threads > cores);
+    /* rank 0's view decides for all: launchers need not hand an environment to other nodes */
+    int how[2] = {path && *path, (path && *path) || (cores > 0 && ranks * o->threads > cores)};
+    NATSL_MPI(MPI_Bcast(how, 2, MPI_INT, 0, comm));
+    const int file = how[0], alone = how[1];
     if (alone && rank > 0) *machine = natsl_cost_machine_guess(1.0, o->threads);
-    else if (path && *path) {
+    else if (file) {
         const int threads = cores > 0 && o->threads > cores ? cores : o->threads;
         st = natsl_machine_read(path, machine, &share);
         for (int k = 0; k < NATSL_WORK_KINDS && st == NATSL_OK; k++)
             machine->per_s[k] *= (double)threads / machine->threads;
         machine->threads = threads;
-    } else st = natsl_machine_probe(config, o, weights, machine);
+    } else {
+        st = natsl_machine_probe(config, o, weights, machine);
+        if (st == NATSL_ERR_NOMEM) { /* a guess predicts worse, but the run can do without the probe's memory */
+            *machine = natsl_cost_machine_guess(GUESSED_GFLOPS * o->threads, o->threads);
+            st = NATSL_OK;
+        }
+    }
     if (alone) rest(comm);
     if ((st = natsl_agree(comm, st)) != NATSL_OK) return st;
     if (!alone) NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, machine->per_s, NATSL_WORK_KINDS, MPI_DOUBLE, MPI_MIN, comm));
@@ -273,7 +286,7 @@ static double number(const json_t *object, const char *name)
 {
     const json_t *v = json_object_get(object, name);
     const double x = json_is_number(v) ? json_number_value(v) : NAN;
-    return x > 0.0 && isfinite(x) ? x : NAN;
+    return x > 1e-18 && x < 1e18 ? x : NAN; /* what follows from such numbers stays finite */
 }
 
 /** Speeds from a prefill: work by counting over seconds by phase (means of ranks). */

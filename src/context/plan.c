@@ -34,6 +34,9 @@ static void size_memory(const natsl_config *c, const natsl_options *o, int64_t t
     if (plan->ranks > 1) plan->other_bytes += (size_t)(keeping * (double)ranks * (double)heads * sizeof(int64_t));
 }
 
+/** A number of bytes that may be larger than can be counted. */
+static int64_t whole(double bytes) { return bytes < 9e18 ? (int64_t)bytes : INT64_MAX; }
+
 natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int ranks, const natsl_options *options,
                              int64_t tokens, natsl_plan *plan)
 {
@@ -60,9 +63,9 @@ natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int r
     const size_t unit_bytes = natsl_unit_floats(c, o.kept) * sizeof(float) * (size_t)c->num_nats_head;
     const int64_t chunks = tokens / grid.chunk;
     plan->kept_bytes_all = keeping * (size_t)((chunks + ranks - 1) / ranks) * unit_bytes;
-    const int64_t hops = natsl_max64(plan->passes * ranks - 1, 0);
-    plan->halo_bytes = ranks > 1 ? hops * (int64_t)(layers * (size_t)(c->conv_size - 1) * channels * sizeof(float)) : 0;
-    plan->state_bytes = ranks > 1 ? hops * (int64_t)(layers * (tail.current - tail.state) * sizeof(float)) : 0;
+    const double hops = ranks > 1 ? (double)plan->passes * ranks - 1.0 : 0.0;
+    plan->halo_bytes = whole(hops * (double)(layers * (size_t)(c->conv_size - 1) * channels * sizeof(float)));
+    plan->state_bytes = whole(hops * (double)(layers * (tail.current - tail.state) * sizeof(float)));
     /* Each pass every rank reads what the others kept before it, and what the ranks before it keep in it: once per stage. */
     const double stages = (double)((per_rank + o.stage_tokens - 1) / o.stage_tokens), passes = (double)plan->passes;
     const double before = passes * (passes - 1.0) / 2.0 * (double)in_pass * (ranks - 1),
@@ -70,7 +73,7 @@ natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int r
     const double sent = stages * (before + now) / (double)grid.chunk * (double)(unit_bytes * keeping);
     plan->kept_share = natsl_expected_share(&o, 0.0);
     size_memory(c, &o, tokens, natsl_min64(per_rank, in_pass), plan);
-    plan->kept_bytes_all_sent = sent < 9e18 ? (int64_t)sent : INT64_MAX;
+    plan->kept_bytes_all_sent = whole(sent);
     natsl_layout_free(&layout);
     return natsl_state_plan(c, &o, ranks, tokens, plan);
 }

@@ -89,7 +89,7 @@ static back_sizes sizes_of(const natsl_config *c, int64_t tokens)
     back_sizes s = {.rows = (size_t)tokens};
     s.chunks = s.rows / chunk + 2;
     s.blocks = s.chunks * ((chunk + NATSL_DELTA_BLOCK - 1) / NATSL_DELTA_BLOCK);
-    s.partial = 2 * max_size(d, max_size(dv, (size_t)c->attn_v_dim));
+    s.partial = 2 * max_size(max_size(d, dv), max_size((size_t)c->attn_k_dim, (size_t)c->attn_v_dim));
     s.scratch = max_size(natsl_linear_scratch(), natsl_delta_scratch(dk, dv));
     s.scratch = max_size(s.scratch, natsl_delta_grad_scratch(dk, dv));
     s.scratch = max_size(s.scratch, natsl_attn_grad_scratch((size_t)c->attn_k_dim, (size_t)c->attn_v_dim));

@@ -4,6 +4,7 @@
 #include <cblas.h>
 #include <limits.h>
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 /* Floats of the gradient that one rank sums at a time: small enough for the inbox, large enough for the network. */
@@ -161,7 +162,11 @@ natsl_status natsl_trainer_create(MPI_Comm comm, const natsl_model *model, const
 {
     natsl_trainer *t = natsl_calloc(1, sizeof *t, "gradients");
     natsl_status st = t ? NATSL_OK : NATSL_ERR_NOMEM;
+    natsl_options own = options ? *options : (natsl_options){0};
     *out = NULL;
+    /* sizes of messages follow from the number of threads: one for all ranks; one out of range is refused below, on all */
+    if (own.threads == 0) own.threads = omp_get_max_threads();
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &own.threads, 1, MPI_INT, MPI_MIN, comm));
     if (t) {
         t->comm = MPI_COMM_NULL;
         t->model = model;
@@ -169,7 +174,7 @@ natsl_status natsl_trainer_create(MPI_Comm comm, const natsl_model *model, const
         t->tokens = tokens;
         NATSL_MPI(MPI_Comm_size(comm, &t->size));
         NATSL_MPI(MPI_Comm_rank(comm, &t->rank));
-        st = allocate(t, options);
+        st = allocate(t, &own);
     }
     openblas_set_num_threads(1); /* as in natsl_context_create */
     if ((st = natsl_agree(comm, st)) != NATSL_OK) {
