@@ -59,7 +59,7 @@ TEXT
 
 # what a document would take if every chunk were kept: half
 for type in f32 bf16; do
-    "$NATSL" score --model "$model" "$tokens" --kept "$type" --weights "$type" --dry-run | sed -n 's/.*if every chunk were kept: //p' >"plan.$type"
+    "$NATSL" score --model "$model" "$tokens" --kept "$type" --weights "$type" --dry-run | grep -o '([0-9.]* [KMG]*iB if every chunk were kept)' >"plan.$type"
 done
 [ -s plan.f32 ] && ! cmp -s plan.f32 plan.bf16 || { echo "FAILED: the plan does not know --kept"; exit 1; }
 
