@@ -6,7 +6,11 @@
 
 enum {
     K_F32 = 1024, /* inputs at once: 64 x 1024 floats are 256 KiB */
-    FEW_ROWS = 3  /* up to here a bfloat16 panel is widened on the way, not stored first */
+#ifdef NATSL_HAVE_CLONES
+    FEW_ROWS = 3 /* up to here a bfloat16 panel is widened on the way, not stored first */
+#else
+    FEW_ROWS = 0 /* compiled for a plain machine that loop is slow, and rounds otherwise than gemm's fused products */
+#endif
 };
 
 /* y [count] += or = x [k] times columns of a bfloat16 panel [k][ld], count <= 64; the constant-width call keeps its sums in

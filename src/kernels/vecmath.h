@@ -16,6 +16,7 @@
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(NATSL_NO_CLONES)
 #if __GNUC__ >= 12
 #define NATSL_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define NATSL_HAVE_CLONES
 #endif
 #endif
 #ifndef NATSL_CLONES
