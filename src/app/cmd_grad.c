@@ -64,10 +64,15 @@ static natsl_status print_plan(natsl_job *s, int64_t tokens)
     return natsl_app_agree(app, st);
 }
 
-static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_t *ids)
+/** Every token is to be said after the one before it. */
+static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_t *ids, int32_t *targets)
 {
     natsl_job *s = user;
-    return natsl_doc_read(s->doc, first, count, ids);
+    const int64_t more = first + count < natsl_doc_length(s->doc);
+    natsl_status st = natsl_doc_read(s->doc, first, count, ids);
+    if (st == NATSL_OK) st = natsl_doc_read(s->doc, first + 1, count - 1 + more, targets);
+    if (!more) targets[count - 1] = -1;
+    return st;
 }
 
 static natsl_status report(natsl_app *app, const natsl_trainer *t, int64_t tokens, double loss)
@@ -97,8 +102,13 @@ static natsl_status gradients(natsl_job *s)
     natsl_trainer *t = NULL;
     double loss = NAN;
     const int64_t tokens = natsl_doc_length(s->doc);
-    natsl_status st = natsl_trainer_create(app->comm, s->model, &s->options, tokens, &t);
-    if (st == NATSL_OK) st = natsl_trainer_step(t, give_tokens, s, &loss);
+    const natsl_window window = {.tokens = tokens, .user = s, .read = give_tokens, .scale = 1.0 / (double)(tokens - 1)};
+    natsl_status st = natsl_trainer_create(app->comm, s->model, &s->options, 0, tokens, &t);
+    if (st == NATSL_OK) st = natsl_trainer_add(t, &window);
+    if (st == NATSL_OK) {
+        loss = natsl_trainer_sum(t)->loss / (double)(tokens - 1);
+        natsl_shards_gather(natsl_trainer_shards(t), natsl_trainer_gradients(t));
+    }
     if (st == NATSL_OK && !isfinite(loss))
         st = natsl_fail(NATSL_ERR_INPUT, "%s: the loss is %g, expected a finite number", app->args.model, loss);
     if (st == NATSL_OK)

@@ -170,10 +170,13 @@ typedef struct natsl_kernels {
 
     /** The gate's straight-through gradient of one chunk: what multiplies the chosen operation is 1, and counts as the softmax
      * of the head's two scores there; what multiplies the other one is a constant 0. dchosen [heads]: the gradient of
-     * the chosen operation's factor; sum, count, w, keep as in gate_choose. drow [d] =: the gradient of each of the
-     * chunk's rows; dw [2*heads, d] +=. \oracle oracle_grad.py choose */
+     * the chosen operation's factor; sum, count, w, keep as in gate_choose. noise [heads] (NULL: none) is added to the
+     * difference of a head's scores, and the sum divided by temperature > 0, before the softmax (a Gumbel softmax of
+     * two; 1 without noise is oracle_grad.py's). drow [d] =: the gradient of each of the chunk's rows; dw [2*heads, d]
+     * +=; share [heads] =: the softmax operation's part. \oracle oracle_grad.py choose */
     void (*gate_grad)(size_t heads, size_t d, const float *sum, size_t count, const float *w, const uint8_t *keep,
-                      const double *dchosen, float *drow, float *dw);
+                      const double *dchosen, const float *noise, double temperature, float *drow, float *dw,
+                      double *share);
 
     /** One block of the gated delta rule for one value head, m <= NATSL_DELTA_BLOCK rows: q, k, v, log_decay, beta as
      * delta_prepare and delta_apply get them, s [dk,dv] the state before the block, dout [m,dv] of o.

@@ -160,7 +160,7 @@ natsl_status natsl_backward_create(natsl_stage *stage, int64_t tokens, natsl_bac
         *all[i].where = natsl_alloc(all[i].rows, all[i].width * sizeof(float), "gradients of a stage");
         if (!*all[i].where) goto nomem;
     }
-    b->sum = natsl_alloc(max_size(NATSL_TILE, (size_t)c->num_nats_head), sizeof(double), "gradients of a stage");
+    b->sum = natsl_alloc(max_size(NATSL_TILE, 2 * (size_t)c->num_nats_head), sizeof(double), "gradients of a stage");
     b->dsoft = natsl_alloc(s.chunks, heads * sizeof(double), "gradients of a stage");
     b->dlinear = natsl_alloc(s.chunks, (size_t)c->num_v_heads * sizeof(double), "gradients of a stage");
     b->scratch = natsl_calloc((size_t)stage->threads, sizeof(float *), "scratch");
@@ -285,6 +285,32 @@ double natsl_backward_logits(natsl_backward *b, const float *x, const int32_t *t
         natsl_grad_product_w(b, m, &w->head, b->logits, vocab, b->xn, d, gradients->head);
         natsl_grad_product_x(b, m, &w->head, b->logits, vocab, b->dz, d, 0);
         natsl_grad_norm_back(b, m, 1, d, x + r.row * d, d, w->norm, b->dz, d, dx + r.row * d, d, 0, gradients->norm);
+    }
+    return loss;
+}
+
+double natsl_backward_score(natsl_backward *b, const float *x, const int32_t *targets, uint8_t *hits)
+{
+    natsl_stage *s = b->stage;
+    const natsl_weights *w = s->weights;
+    const size_t d = (size_t)s->config->hidden_size, vocab = (size_t)s->config->vocab_size;
+    double loss = 0.0;
+    for (size_t i = 0; i < s->n_tiles; i++) {
+        const natsl_own_rows r = natsl_own_rows_of(s, &s->tiles[i]);
+        const int32_t *want = targets + r.row;
+        natsl_grad_norm(b, r.m, x + r.row * d, w->norm, b->xn);
+        natsl_grad_product(b, r.m, &w->head, b->xn, d, b->logits, vocab);
+#pragma omp parallel for schedule(static) num_threads(s->threads)
+        for (size_t j = 0; j < r.m; j++) {
+            const float *logits = b->logits + j * vocab;
+            b->top[j] = -INFINITY, b->sum[j] = 0.0, b->picked[j] = 0.0f;
+            s->kernels->lse_add(1, vocab, logits, vocab, 0, want + j, b->top + j, b->sum + j, b->picked + j);
+            size_t best = 0;
+            for (size_t v = 1; v < vocab; v++) best = logits[v] > logits[best] ? v : best;
+            hits[r.row + j] = want[j] >= 0 && best == (size_t)want[j];
+        }
+        for (size_t j = 0; j < r.m; j++)
+            if (want[j] >= 0) loss += (double)b->top[j] + log(b->sum[j]) - (double)b->picked[j];
     }
     return loss;
 }

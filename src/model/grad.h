@@ -68,7 +68,9 @@ typedef struct natsl_backward {
     float *gu, *dgu, *u, *du;      /* [2*I] twice, [I] twice */
     float *conv, *logits;          /* [conv_channels], [V] */
     float *top, *picked, *partial; /* [1] twice; sums of slices of a tile, to be added up in order */
-    double *sum;                   /* [NATSL_TILE], [Hn] at least */
+    double *sum;                   /* [NATSL_TILE], [2*Hn] at least */
+    double kept_weight;            /* gradient of the loss by each chunk's expected choice of softmax; 0 as created */
+    double expected;               /* natsl_backward_gate adds those expected choices: sum over chunks and gate heads */
     size_t partial_floats, blocks;
     float **scratch, **states; /* [threads]; states: [blocks + 2, dk, dv] of one head */
 } natsl_backward;
@@ -83,6 +85,9 @@ void natsl_backward_free(natsl_backward *b);
  * of -log p(target); dx = gradient of `scale` times that sum; gradients of the head and the final norm are added. */
 double natsl_backward_logits(natsl_backward *b, const float *x, const int32_t *targets, double scale,
                              natsl_gradients *gradients, float *dx);
+
+/** The same sum without gradients: hits [rows] = 1 where the target has the highest score (the lowest id among equals), else 0. */
+double natsl_backward_score(natsl_backward *b, const float *x, const int32_t *targets, uint8_t *hits);
 
 /** Adds rows dx to the gradient of the embedding table. */
 void natsl_backward_embed(natsl_backward *b, const int32_t *ids, const float *dx, float *dtable);

@@ -288,14 +288,19 @@ void natsl_backward_gate(natsl_backward *b, const natsl_layer *layer, natsl_laye
     for (int64_t j = 0; j < complete; j++) { /* in order: all add to the same weights */
         float *sum = b->pools + (size_t)j * d;
         const uint8_t *keep = s->keep + (size_t)j * heads;
+        float *noise = s->noise.temperature > 0.0 ? b->scratch[0] : NULL;
+        if (noise) natsl_gate_noise_of(&s->noise, heads, s->chunk0 + j, noise);
         for (size_t n = 0; n < heads; n++) {
             const double *soft = b->dsoft + ((size_t)j * heads + n) * a_group;
             const double *linear = b->dlinear + ((size_t)j * heads + n) * v_group;
             double chosen = 0.0;
             for (size_t i = 0; i < (keep[n] ? a_group : v_group); i++) chosen += keep[n] ? soft[i] : linear[i];
-            b->sum[n] = chosen;
+            /* a weight on the softmax operation's share: with two shares that sum to 1, minus that on the other's */
+            b->sum[n] = chosen + (keep[n] ? b->kept_weight : -b->kept_weight);
         }
-        s->kernels->gate_grad(heads, d, sum, rows, layer->nats, keep, b->sum, b->dz, grad->nats);
+        s->kernels->gate_grad(heads, d, sum, rows, layer->nats, keep, b->sum, noise, noise ? s->noise.temperature : 1.0,
+                              b->dz, grad->nats, b->sum + heads);
+        for (size_t n = 0; n < heads; n++) b->expected += b->sum[heads + n];
         memcpy(sum, b->dz, d * sizeof(float));
     }
 #pragma omp parallel for schedule(static) num_threads(s->threads)

@@ -83,6 +83,17 @@ void natsl_stage_project(natsl_stage *s, const natsl_layer *layer, const float *
     s->regions_s += natsl_now_s() - start;
 }
 
+void natsl_gate_noise_of(const natsl_gate_noise *noise, size_t heads, int64_t chunk, float *out)
+{
+    for (size_t h = 0; h < heads; h++) {
+        uint64_t z = noise->stream + ((uint64_t)chunk * heads + h + 1) * 0x9e3779b97f4a7c15u; /* splitmix64 */
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+        const double u = ((double)((z ^ (z >> 31)) >> 11) + 0.5) * 0x1p-53; /* in (0,1) */
+        out[h] = (float)log(u / (1.0 - u)); /* the difference of two Gumbel numbers is logistic */
+    }
+}
+
 void natsl_stage_gate(natsl_stage *s, const natsl_layer *layer, const float *x, const float *pool_in,
                       natsl_route_kind route)
 {
@@ -113,6 +124,11 @@ void natsl_stage_gate(natsl_stage *s, const natsl_layer *layer, const float *x, 
             continue;
         }
         s->kernels->gate_choose(heads, d, sum, (size_t)chunk, layer->nats, p.wide, keep);
+        if (s->noise.temperature > 0.0) {
+            float *noise = p.wide + 2 * heads; /* room for 2*intermediate_size floats and more */
+            natsl_gate_noise_of(&s->noise, heads, s->chunk0 + j, noise);
+            for (size_t h = 0; h < heads; h++) keep[h] = p.wide[2 * h] + noise[h] >= p.wide[2 * h + 1];
+        }
         if (route != NATSL_ROUTE_LEARNED) memset(keep, route == NATSL_ROUTE_SOFTMAX, heads);
         clock_lap(s, NATSL_PHASE_GATE);
     }

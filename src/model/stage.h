@@ -59,6 +59,16 @@ typedef struct natsl_clock {
     char apart[64];
 } natsl_clock;
 
+/** Gumbel noise on the gate's scores, for training: the difference of a head's two scores gets a logistic random number, a
+ * function of stream and of the chunk's place in the window; the softmax that carries the gradient has `temperature`. */
+typedef struct natsl_gate_noise {
+    double temperature; /* > 0; 0: no noise, and the gradient's softmax has temperature 1 */
+    uint64_t stream;    /* of this layer, window and step */
+} natsl_gate_noise;
+
+/** noise [heads] of the window's chunk `chunk`. */
+void natsl_gate_noise_of(const natsl_gate_noise *noise, size_t heads, int64_t chunk, float *out);
+
 /** What a layer remembers at the end of a window, as offsets (in floats) into one flat buffer, so that it travels in one
  * message. Rows of the open chunk: unit keys, values, log decay, beta; attention keys and values for NAtS-L layers. */
 typedef struct natsl_tail_layout {
@@ -104,6 +114,7 @@ typedef struct natsl_stage {
     float **scratch;              /* [threads] */
     size_t scratch_own;           /* floats of it for kernels */
     natsl_storage kept;           /* how units hold keys and values */
+    natsl_gate_noise noise;       /* training; temperature 0 (as created): none */
     natsl_clock *clocks;          /* [threads] */
     int thread_time;              /* clocks count processor time: to measure on a machine that does other things, too */
     double regions_s;             /* spent in parallel regions */

@@ -7,9 +7,6 @@
 #include <omp.h>
 #include <string.h>
 
-/* Floats of the gradient that one rank sums at a time: small enough for the inbox, large enough for the network. */
-#define SUM_FLOATS ((size_t)1 << 18)
-
 /* ---- plan ------------------------------------------------------------------------------------------------------------------ */
 
 /** Kept units of a layer, at most, of the ranges up to token `last`. */
@@ -72,25 +69,17 @@ natsl_status natsl_train_plan_make(const natsl_config *c, natsl_storage weights,
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------ */
 
-/** Floats of the flat gradient, rounded up so that every rank sums the same number in every round. */
-static size_t flat_floats(const natsl_trainer *t)
-{
-    const size_t size = (size_t)t->size, floats = t->model->layout.floats;
-    return (floats + size - 1) / size * size;
-}
-
-/** Rows by layer, for a rank that has a range. */
-static natsl_status allocate_range(natsl_trainer *t)
+/** Rows by layer, for windows in which this rank reads up to t->most tokens before token `end`. */
+static natsl_status allocate_range(natsl_trainer *t, int64_t end)
 {
     const natsl_config *c = t->config;
     const size_t d = (size_t)c->hidden_size, layers = (size_t)c->num_hidden_layers, heads = (size_t)c->num_nats_head;
-    const int64_t begin = t->first[t->rank], end = t->first[t->rank + 1];
-    const size_t rows = (size_t)(end - begin);
+    const size_t rows = (size_t)t->most;
     const size_t state = (size_t)c->num_v_heads * (size_t)c->head_dim * (size_t)c->head_v_dim;
     const natsl_kernels *kernels = t->options.kernels == NATSL_KERNELS_REF ? &natsl_kernels_ref : &natsl_kernels_fast;
     natsl_status st =
-        natsl_stage_create(&t->model->weights, kernels, t->options.kept, end - begin, t->options.threads, &t->stage);
-    if (st == NATSL_OK) st = natsl_backward_create(&t->stage, end - begin, &t->back);
+        natsl_stage_create(&t->model->weights, kernels, t->options.kept, t->most, t->options.threads, &t->stage);
+    if (st == NATSL_OK) st = natsl_backward_create(&t->stage, t->most, &t->back);
     if (st != NATSL_OK) return st;
     t->x = natsl_calloc(layers + 1, sizeof(float *), "rows");
     t->states = natsl_calloc(layers, sizeof(float *), "states");
@@ -106,8 +95,7 @@ static natsl_status allocate_range(natsl_trainer *t)
         t->halos[l] = natsl_alloc(halo, sizeof(float), "halos");
         if (!t->states[l] || !t->halos[l]) return NATSL_ERR_NOMEM;
     }
-    const size_t units = units_most(c, end);
-    const size_t own = (size_t)(end / c->chunk - begin / c->chunk) * heads;
+    const size_t units = units_most(c, end), own = units_most(c, t->most);
     const size_t unit_bytes = natsl_unit_floats(c, t->options.kept) * sizeof(float);
     const size_t grad_bytes = natsl_unit_grad_floats(c) * sizeof(float);
     size_t keeping = 0; /* without a layer that keeps chunks there are no units */
@@ -124,7 +112,8 @@ static natsl_status allocate_range(natsl_trainer *t)
     t->dstate = natsl_alloc(state, sizeof(float), "states");
     t->halo_out = natsl_alloc(halo, sizeof(float), "halos");
     t->dhalo = natsl_alloc(halo, sizeof(float), "halos");
-    t->ids = natsl_alloc(rows + 1, sizeof *t->ids, "tokens");
+    t->ids = natsl_alloc(rows, sizeof *t->ids, "tokens");
+    t->targets = natsl_alloc(rows, sizeof *t->targets, "targets");
     t->keep = natsl_alloc(units, 1, "choices");
     t->chunks = natsl_alloc(units, sizeof *t->chunks, "chunk indices");
     t->units = natsl_alloc(keeping * units, unit_bytes, "kept keys and values");
@@ -132,57 +121,81 @@ static natsl_status allocate_range(natsl_trainer *t)
     t->unit_inbox = natsl_alloc(keeping * own, grad_bytes, "gradients of kept keys and values");
     t->lists = natsl_alloc((size_t)(t->rank + 1) * heads, sizeof *t->lists, "lists");
     t->block = natsl_alloc((size_t)t->rank + 2, sizeof *t->block, "lists");
-    if (!t->dx || !t->state || !t->current || !t->dstate || !t->halo_out || !t->dhalo || !t->ids || !t->keep ||
-        !t->chunks || !t->units || !t->unit_grads || !t->unit_inbox || !t->lists || !t->block)
+    if (!t->dx || !t->state || !t->current || !t->dstate || !t->halo_out || !t->dhalo || !t->ids || !t->targets ||
+        !t->keep || !t->chunks || !t->units || !t->unit_grads || !t->unit_inbox || !t->lists || !t->block)
         return NATSL_ERR_NOMEM;
     return NATSL_OK;
+}
+
+/** Cuts a window of `tokens` tokens. */
+static void cut(natsl_trainer *t, int64_t tokens)
+{
+    const natsl_grid grid = natsl_grid_make(t->config->chunk);
+    t->tokens = tokens;
+    natsl_part_make(&grid, 0, tokens, t->size, 0, t->first);
+    t->prev = natsl_part_prev(t->first, t->rank);
+    t->next = natsl_part_next(t->first, t->size, t->rank);
+    t->reads = t->first[t->rank] < t->first[t->rank + 1];
 }
 
 static natsl_status allocate(natsl_trainer *t, const natsl_options *options)
 {
     natsl_train_plan plan;
+    const size_t layers = (size_t)t->config->num_hidden_layers;
     t->first = natsl_alloc((size_t)t->size + 1, sizeof *t->first, "ranges");
-    if (!t->first) return NATSL_ERR_NOMEM;
+    t->sums.kept = natsl_alloc(layers, sizeof *t->sums.kept, "counts");
+    t->sums.chunks = natsl_alloc(layers, sizeof *t->sums.chunks, "counts");
+    if (!t->first || !t->sums.kept || !t->sums.chunks) return NATSL_ERR_NOMEM;
     natsl_status st =
-        natsl_train_plan_make(t->config, t->model->layout.type, t->size, options, t->tokens, &plan, t->first);
+        natsl_train_plan_make(t->config, t->model->layout.type, t->size, options, t->capacity, &plan, t->first);
     if (st == NATSL_OK) st = natsl_options_complete(t->config, t->size, options, &t->options);
+    if (st == NATSL_OK) st = natsl_shards_create(t->all, t->model->layout.floats, &t->shards);
     if (st != NATSL_OK) return st;
-    t->prev = natsl_part_prev(t->first, t->rank);
-    t->next = natsl_part_next(t->first, t->size, t->rank);
-    t->reads = t->first[t->rank] < t->first[t->rank + 1];
-    t->flat = natsl_calloc(flat_floats(t), sizeof(float), "gradients");
-    t->inbox = natsl_alloc((size_t)t->size, SUM_FLOATS * sizeof(float), "gradients of other ranks");
-    if (!t->flat || !t->inbox) return NATSL_ERR_NOMEM;
+    t->most = plan.most_tokens; /* of any rank: ranges of shorter windows are no longer than that */
+    t->flat = natsl_calloc(t->shards.each * (size_t)t->shards.size, sizeof(float), "gradients");
+    if (!t->flat) return NATSL_ERR_NOMEM;
     st = natsl_gradients_bind(t->config, &t->model->layout, t->flat, &t->gradients);
-    return st == NATSL_OK && t->reads ? allocate_range(t) : st;
+    return st == NATSL_OK ? allocate_range(t, t->capacity) : st;
 }
 
-natsl_status natsl_trainer_create(MPI_Comm comm, const natsl_model *model, const natsl_options *options, int64_t tokens,
-                                  natsl_trainer **out)
+natsl_status natsl_trainer_create(MPI_Comm comm, const natsl_model *model, const natsl_options *options, int group,
+                                  int64_t tokens, natsl_trainer **out)
 {
     natsl_trainer *t = natsl_calloc(1, sizeof *t, "gradients");
     natsl_status st = t ? NATSL_OK : NATSL_ERR_NOMEM;
     natsl_options own = options ? *options : (natsl_options){0};
+    int size = 1, rank = 0;
     *out = NULL;
+    NATSL_MPI(MPI_Comm_size(comm, &size));
+    NATSL_MPI(MPI_Comm_rank(comm, &rank));
     /* sizes of messages follow from the number of threads: one for all ranks; one out of range is refused below, on all */
     if (own.threads == 0) own.threads = omp_get_max_threads();
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &own.threads, 1, MPI_INT, MPI_MIN, comm));
-    if (t) {
-        t->comm = MPI_COMM_NULL;
-        t->model = model;
-        t->config = &model->weights.config;
-        t->tokens = tokens;
-        NATSL_MPI(MPI_Comm_size(comm, &t->size));
-        NATSL_MPI(MPI_Comm_rank(comm, &t->rank));
-        st = allocate(t, &own);
+    if (group == 0) group = size;
+    if (st == NATSL_OK && (group < 1 || size % group != 0))
+        st = natsl_fail(NATSL_ERR_USAGE, "%d ranks cannot be groups of %d, expected a divisor", size, group);
+    if ((st = natsl_agree(comm, st)) != NATSL_OK) {
+        natsl_free(t);
+        return st;
     }
+    t->model = model;
+    t->config = &model->weights.config;
+    t->capacity = tokens;
+    t->groups = size / group;
+    t->group = rank / group;
+    NATSL_MPI(MPI_Comm_dup(comm, &t->all));
+    NATSL_MPI(MPI_Comm_set_errhandler(t->all, MPI_ERRORS_RETURN));
+    NATSL_MPI(MPI_Comm_split(t->all, t->group, rank, &t->comm));
+    NATSL_MPI(MPI_Comm_set_errhandler(t->comm, MPI_ERRORS_RETURN));
+    NATSL_MPI(MPI_Comm_size(t->comm, &t->size));
+    NATSL_MPI(MPI_Comm_rank(t->comm, &t->rank));
+    st = allocate(t, &own);
     openblas_set_num_threads(1); /* as in natsl_context_create */
     if ((st = natsl_agree(comm, st)) != NATSL_OK) {
         natsl_trainer_destroy(&t);
         return st;
     }
-    NATSL_MPI(MPI_Comm_dup(comm, &t->comm));
-    NATSL_MPI(MPI_Comm_set_errhandler(t->comm, MPI_ERRORS_RETURN));
+    natsl_trainer_clear(t);
     *out = t;
     return NATSL_OK;
 }
@@ -199,39 +212,54 @@ void natsl_trainer_destroy(natsl_trainer **trainer)
         if (t->own_keep) natsl_free(t->own_keep[l]);
         if (t->own_units) natsl_free(t->own_units[l]);
     }
-    void *const all[] = {t->first, t->flat,    t->inbox,  t->x,        t->states,     t->halos,     t->dx,
-                         t->state, t->current, t->dstate, t->dhalo,    t->ids,        t->keep,      t->chunks,
-                         t->units, t->lists,   t->block,  t->halo_out, t->unit_grads, t->unit_inbox};
+    void *const all[] = {t->first,      t->flat,       t->x,        t->states,    t->halos,     t->dx,
+                         t->state,      t->current,    t->dstate,   t->dhalo,     t->ids,       t->targets,
+                         t->keep,       t->chunks,     t->units,    t->lists,     t->block,     t->halo_out,
+                         t->unit_grads, t->unit_inbox, t->own_keep, t->own_units, t->sums.kept, t->sums.chunks};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) natsl_free(all[i]);
-    natsl_free(t->own_keep);
-    natsl_free(t->own_units);
     natsl_sends_free(&t->sends);
     natsl_sends_free(&t->announced);
     natsl_gradients_free(&t->gradients);
     natsl_backward_free(&t->back);
     natsl_stage_free(&t->stage);
-    if (t->comm != MPI_COMM_NULL) NATSL_MPI(MPI_Comm_free(&t->comm));
+    natsl_shards_free(&t->shards);
+    NATSL_MPI(MPI_Comm_free(&t->comm));
+    NATSL_MPI(MPI_Comm_free(&t->all));
     natsl_free(t);
     *trainer = NULL;
 }
 
-/* ---- a step ---------------------------------------------------------------------------------------------------------------- */
+/* ---- windows --------------------------------------------------------------------------------------------------------------- */
 
-/** ids [rows + 1]: the range's tokens and the one after it, -1 where the text ends. */
-static natsl_status read_tokens(natsl_trainer *t,
-                                natsl_status (*tokens)(void *user, int64_t first, int64_t count, int32_t *ids),
-                                void *user)
+/** A number of the vocabulary, or (least -1) none. */
+static natsl_status check_tokens(const natsl_trainer *t, const int32_t *ids, int64_t count, int32_t least)
 {
-    const int64_t begin = t->first[t->rank], rows = t->first[t->rank + 1] - begin;
-    const int64_t want = rows + (begin + rows < t->tokens);
-    natsl_status st = tokens(user, begin, want, t->ids);
-    for (int64_t i = 0; st == NATSL_OK && i < want; i++) {
-        if (t->ids[i] < 0 || t->ids[i] >= t->config->vocab_size)
-            st = natsl_fail(NATSL_ERR_INPUT, "token %lld is %d, expected 0 to %d", (long long)(begin + i), t->ids[i],
-                            t->config->vocab_size - 1);
+    for (int64_t i = 0; i < count; i++) {
+        if (ids[i] < least || ids[i] >= t->config->vocab_size)
+            return natsl_fail(NATSL_ERR_INPUT, "token %lld is %d, expected 0 to %d",
+                              (long long)(t->first[t->rank] + i + (least < 0)), ids[i], t->config->vocab_size - 1);
     }
-    if (want == rows) t->ids[rows] = -1;
-    return st;
+    return NATSL_OK;
+}
+
+/** Takes a window in hand: its cut, this rank's tokens and targets. Collective on the group. */
+static natsl_status begin(natsl_trainer *t, const natsl_window *w)
+{
+    natsl_status st = NATSL_OK;
+    if (w->tokens < 2 || w->tokens > t->capacity)
+        return natsl_fail(NATSL_ERR_USAGE, "a window of %lld tokens, expected 2 to %lld", (long long)w->tokens,
+                          (long long)t->capacity);
+    cut(t, w->tokens);
+    const int64_t at = t->first[t->rank], rows = t->first[t->rank + 1] - at;
+    if (rows > t->most) st = natsl_fail(NATSL_ERR_USAGE, "a range of %lld tokens is too long", (long long)rows);
+    else if (t->reads) {
+        st = w->read(w->user, at, rows, t->ids, t->targets);
+        if (st == NATSL_OK) st = check_tokens(t, t->ids, rows, 0);
+        if (st == NATSL_OK) st = check_tokens(t, t->targets, rows, -1);
+    }
+    t->stage.noise = w->choice;
+    t->noise_stream = w->choice.stream;
+    return natsl_agree(t->comm, st);
 }
 
 static void forward(natsl_trainer *t)
@@ -241,65 +269,115 @@ static void forward(natsl_trainer *t)
     for (size_t i = 0; i < rows; i += NATSL_TILE)
         t->stage.kernels->embed(rows - i < NATSL_TILE ? rows - i : NATSL_TILE, &t->model->weights.embeddings,
                                 t->ids + i, t->x[0] + i * d, d);
-    for (int l = 0; l < t->config->num_hidden_layers; l++) natsl_train_forward(t, l);
-    natsl_train_announce(t);
+    for (int l = 0; l < t->config->num_hidden_layers; l++) {
+        natsl_train_forward(t, l);
+        if (t->config->is_gdn[l]) continue;
+        const int64_t choices = natsl_train_chunks(t, t->rank) * t->config->num_nats_head;
+        t->sums.choices += choices;
+        t->sums.chunks[l] += choices;
+        for (int64_t i = 0; i < choices; i++) t->sums.kept[l] += t->own_keep[l][i] != 0;
+    }
 }
 
-static double backward(natsl_trainer *t)
+/** Choices of a window, over all layers and ranks of the group. */
+static int64_t window_choices(const natsl_trainer *t)
+{
+    int64_t layers = 0;
+    for (int l = 0; l < t->config->num_hidden_layers; l++) layers += !t->config->is_gdn[l];
+    return layers * (t->tokens / t->config->chunk) * t->config->num_nats_head;
+}
+
+static void backward(natsl_trainer *t, const natsl_window *w)
 {
     const int layers = t->config->num_hidden_layers;
-    const double loss =
-        natsl_backward_logits(&t->back, t->x[layers], t->ids + 1, 1.0 / (double)(t->tokens - 1), &t->gradients, t->dx);
+    const int64_t choices = window_choices(t);
+    natsl_train_announce(t);
+    t->back.kept_weight = choices > 0 ? w->kept_scale / (double)choices : 0.0;
+    t->back.expected = 0.0;
+    t->sums.loss += natsl_backward_logits(&t->back, t->x[layers], t->targets, w->scale, &t->gradients, t->dx);
     for (int l = layers - 1; l >= 0; l--) natsl_train_backward(t, l);
     natsl_backward_embed(&t->back, t->ids, t->dx, t->gradients.embeddings);
+    t->sums.expected += t->back.expected;
+}
+
+static void count_targets(natsl_trainer *t)
+{
+    const int64_t rows = t->first[t->rank + 1] - t->first[t->rank];
+    for (int64_t i = 0; i < rows; i++) t->sums.targets += t->targets[i] >= 0;
+}
+
+void natsl_trainer_clear(natsl_trainer *t)
+{
+    const size_t layers = (size_t)t->config->num_hidden_layers;
+    memset(t->flat, 0, t->shards.each * (size_t)t->shards.size * sizeof(float));
+    memset(t->sums.kept, 0, layers * sizeof *t->sums.kept);
+    memset(t->sums.chunks, 0, layers * sizeof *t->sums.chunks);
+    t->sums.loss = t->sums.expected = 0.0;
+    t->sums.targets = t->sums.choices = 0;
+    t->forward_s = t->backward_s = t->sum_s = 0.0;
+}
+
+natsl_status natsl_trainer_add(natsl_trainer *t, const natsl_window *w)
+{
+    const natsl_status st = begin(t, w);
+    if (st != NATSL_OK || !t->reads) return st;
+    const double start = natsl_now_s();
+    count_targets(t);
+    forward(t);
+    const double middle = natsl_now_s();
+    backward(t, w);
     natsl_sends_wait(&t->sends);
     natsl_sends_wait(&t->announced);
-    return loss;
-}
-
-/** flat becomes the sum over ranks, added in rank order, on all ranks. In rounds: every rank gets one part of a block from
- * all, sums it, and gives it to all. Collective. */
-static void sum_over_ranks(natsl_trainer *t)
-{
-    const size_t size = (size_t)t->size, floats = flat_floats(t);
-    for (size_t at = 0, n; at < floats && size > 1; at += n * size) {
-        n = (floats - at) / size < SUM_FLOATS ? (floats - at) / size : SUM_FLOATS;
-        NATSL_MPI(MPI_Alltoall(t->flat + at, (int)n, MPI_FLOAT, t->inbox, (int)n, MPI_FLOAT, t->comm));
-        for (size_t r = 1; r < size; r++) {
-            for (size_t i = 0; i < n; i++) t->inbox[i] += t->inbox[r * n + i];
-        }
-        NATSL_MPI(MPI_Allgather(t->inbox, (int)n, MPI_FLOAT, t->flat + at, (int)n, MPI_FLOAT, t->comm));
-    }
-}
-
-natsl_status natsl_trainer_step(natsl_trainer *t,
-                                natsl_status (*tokens)(void *user, int64_t first, int64_t count, int32_t *ids),
-                                void *user, double *loss)
-{
-    double mine = 0.0, *all = natsl_alloc((size_t)t->size, sizeof *all, "losses");
-    natsl_status st = !all ? NATSL_ERR_NOMEM : t->reads ? read_tokens(t, tokens, user) : NATSL_OK;
-    if ((st = natsl_agree(t->comm, st)) != NATSL_OK) {
-        natsl_free(all);
-        return st;
-    }
-    memset(t->flat, 0, flat_floats(t) * sizeof(float));
-    const double start = natsl_now_s();
-    if (t->reads) forward(t);
-    t->forward_s = natsl_now_s() - start;
-    if (t->reads) mine = backward(t);
-    t->backward_s = natsl_now_s() - start - t->forward_s;
-    sum_over_ranks(t);
-    NATSL_MPI(MPI_Allgather(&mine, 1, MPI_DOUBLE, all, 1, MPI_DOUBLE, t->comm));
-    *loss = 0.0;
-    for (int r = 0; r < t->size; r++) *loss += all[r];
-    *loss /= (double)(t->tokens - 1);
-    t->sum_s = natsl_now_s() - start - t->forward_s - t->backward_s;
-    natsl_free(all);
+    t->forward_s += middle - start;
+    t->backward_s += natsl_now_s() - middle;
     return NATSL_OK;
 }
 
-const float *natsl_trainer_gradients(const natsl_trainer *t) { return t->flat; }
+natsl_status natsl_trainer_evaluate(natsl_trainer *t, const natsl_window *w, uint8_t *hits)
+{
+    const natsl_status st = begin(t, w);
+    if (st != NATSL_OK) return st;
+    memset(hits, 0, (size_t)t->tokens);
+    if (t->reads) {
+        const double start = natsl_now_s();
+        count_targets(t);
+        forward(t);
+        t->sums.loss +=
+            natsl_backward_score(&t->back, t->x[t->config->num_hidden_layers], t->targets, hits + t->first[t->rank]);
+        natsl_sends_wait(&t->sends);
+        natsl_sends_wait(&t->announced);
+        t->forward_s += natsl_now_s() - start;
+    }
+    for (int64_t at = 0, n; at < t->tokens; at += n) {
+        n = natsl_min64(t->tokens - at, INT_MAX);
+        NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, hits + at, (int)n, MPI_UINT8_T, MPI_MAX, t->comm));
+    }
+    return NATSL_OK;
+}
+
+const natsl_train_sums *natsl_trainer_sum(natsl_trainer *t)
+{
+    const double start = natsl_now_s();
+    natsl_shards_sum(&t->shards, t->flat);
+    t->sums.loss = natsl_shards_sum_real(&t->shards, t->sums.loss);
+    t->sums.expected = natsl_shards_sum_real(&t->shards, t->sums.expected);
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &t->sums.targets, 1, MPI_INT64_T, MPI_SUM, t->all));
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &t->sums.choices, 1, MPI_INT64_T, MPI_SUM, t->all));
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, t->sums.kept, t->config->num_hidden_layers, MPI_INT64_T, MPI_SUM, t->all));
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, t->sums.chunks, t->config->num_hidden_layers, MPI_INT64_T, MPI_SUM, t->all));
+    t->sum_s += natsl_now_s() - start;
+    return &t->sums;
+}
+
+float *natsl_trainer_gradients(natsl_trainer *t) { return t->flat; }
 const natsl_layout *natsl_trainer_layout(const natsl_trainer *t) { return &t->model->layout; }
+const natsl_shards *natsl_trainer_shards(const natsl_trainer *t) { return &t->shards; }
+
+int natsl_trainer_group(const natsl_trainer *t, int *groups)
+{
+    *groups = t->groups;
+    return t->group;
+}
 
 void natsl_trainer_seconds(const natsl_trainer *t, double *forward_s, double *backward_s, double *sum_s)
 {

@@ -8,26 +8,31 @@
 #include "train.h"
 
 struct natsl_trainer {
-    MPI_Comm comm; /* duplicate */
-    int rank, size;
+    MPI_Comm all;   /* duplicate */
+    MPI_Comm comm;  /* this rank's group */
+    int rank, size; /* in the group */
+    int group, groups;
     int prev, next; /* ranks with the ranges before and after this one; -1: none */
     int reads;      /* whether this rank has a range at all */
     const natsl_model *model;
     const natsl_config *config;
     natsl_options options; /* with defaults filled in */
-    int64_t tokens;
-    int64_t *first; /* [P+1] */
+    int64_t capacity;      /* tokens of the longest window */
+    int64_t tokens;        /* of the window in hand */
+    int64_t *first;        /* [P+1] of it */
+    int64_t most;          /* tokens of this rank, of the longest window */
     natsl_stage stage;
     natsl_backward back;
     natsl_gradients gradients;
-    float *flat; /* [layout.floats, rounded up for the sum] */
-    float *inbox;
+    natsl_shards shards;
+    float *flat; /* [shards] */
+    natsl_train_sums sums;
     float **x;                       /* [layers+1][rows, D] input rows; the last: output of the last layer */
     float **states, **halos;         /* [layers] as they came in: [Hv,dk,dv], [conv_size-1, conv_channels] */
     float *dx;                       /* [rows, D] */
     float *state, *current, *dstate; /* [Hv,dk,dv] in work */
     float *halo_out, *dhalo;
-    int32_t *ids; /* [rows + 1] */
+    int32_t *ids, *targets; /* [rows] */
     /* kept units of one layer: of all ranges up to this one, in rank order, then by head, then by chunk */
     uint8_t *keep;             /* [chunks up to this range's end, Hn] */
     int64_t *chunks;           /* [units] */
@@ -38,6 +43,7 @@ struct natsl_trainer {
     float **own_units;
     natsl_unit_list *lists;       /* [P, Hn] */
     int64_t *block;               /* [P+1] where each rank's units begin */
+    uint64_t noise_stream;        /* of the window */
     natsl_sends sends, announced; /* of the layer in work; of own choices and units, until the step ends */
     double forward_s, backward_s, sum_s;
 };

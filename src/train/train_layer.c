@@ -221,6 +221,7 @@ static void mixer(natsl_trainer *t, int l, int again)
     const natsl_layer *layer = &t->model->weights.layers[l];
     natsl_sends_wait(&t->sends); /* of the layer before: their buffers are used again */
     natsl_stage_set(s, 0, t->tokens, t->first[t->rank], t->first[t->rank + 1]);
+    s->noise.stream = t->noise_stream + ((uint64_t)l + 1) * 0xd1b54a32d192ed03u; /* the same both times */
     natsl_stage_project(s, layer, t->x[l]);
     if (again) natsl_backward_raw(&t->back);
     else halo_forward(t, l);

@@ -39,15 +39,24 @@ static void must_ok(natsl_status st)
 typedef struct source {
     const int32_t *ids;
     int32_t vocab;
+    int64_t tokens;
+    uint64_t stream;
+    int64_t every; /* only these positions count for the loss; 0: all */
 } source;
 
-static natsl_status give(void *user, int64_t first, int64_t count, int32_t *ids)
+static int32_t token_of(const source *s, int64_t i)
+{
+    uint64_t z = ((uint64_t)i + s->stream + 1) * 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    return s->ids ? s->ids[i] : (int32_t)((z >> 33) % (uint64_t)s->vocab);
+}
+
+static natsl_status give(void *user, int64_t first, int64_t count, int32_t *ids, int32_t *targets)
 {
     const source *s = user;
-    for (int64_t i = 0; i < count; i++) {
-        uint64_t z = (uint64_t)(first + i + 1) * 0x9e3779b97f4a7c15u;
-        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-        ids[i] = s->ids ? s->ids[first + i] : (int32_t)((z >> 33) % (uint64_t)s->vocab);
+    for (int64_t i = first; i < first + count; i++) {
+        ids[i - first] = token_of(s, i);
+        targets[i - first] = i + 1 < s->tokens && (s->every == 0 || i % s->every == 0) ? token_of(s, i + 1) : -1;
     }
     return NATSL_OK;
 }
@@ -57,9 +66,17 @@ static float *gradients(MPI_Comm comm, const natsl_model *m, const natsl_options
                         double *loss)
 {
     natsl_trainer *t = NULL;
-    must_ok(natsl_trainer_create(comm, m, o, tokens, &t));
-    must_ok(natsl_trainer_step(t, give, from, loss));
-    must_ok(natsl_trainer_step(t, give, from, loss)); /* nothing is left over from a step */
+    must_ok(natsl_trainer_create(comm, m, o, 0, tokens, &t));
+    from->tokens = tokens;
+    const natsl_window w = {.tokens = tokens, .user = from, .read = give, .scale = 1.0 / (double)(tokens - 1)};
+    for (int k = 0; k < 2; k++) { /* nothing is left over from a step */
+        natsl_trainer_clear(t);
+        must_ok(natsl_trainer_add(t, &w));
+        const natsl_train_sums *sums = natsl_trainer_sum(t);
+        *loss = sums->loss / (double)(tokens - 1);
+        CU_ASSERT(sums->targets == tokens - 1);
+    }
+    natsl_shards_gather(natsl_trainer_shards(t), natsl_trainer_gradients(t));
     const size_t floats = natsl_trainer_layout(t)->floats;
     float *out = must(malloc(floats * sizeof *out));
     memcpy(out, natsl_trainer_gradients(t), floats * sizeof *out);
@@ -259,20 +276,26 @@ static void test_refusals(void)
     (void)snprintf(path, sizeof path, "%s/hybrid-model.h5", golden_dir);
     must_ok(natsl_model_open(MPI_COMM_WORLD, path, NATSL_F32, &m));
     const natsl_options small = {.stage_tokens = 256};
-    CU_ASSERT(natsl_trainer_create(MPI_COMM_WORLD, m, NULL, 1, &t) == NATSL_ERR_USAGE && t == NULL);
-    CU_ASSERT(natsl_trainer_create(MPI_COMM_WORLD, m, &small, 256 * world_size + 300, &t) == NATSL_ERR_USAGE);
+    CU_ASSERT(natsl_trainer_create(MPI_COMM_WORLD, m, NULL, 0, 1, &t) == NATSL_ERR_USAGE && t == NULL);
+    CU_ASSERT(natsl_trainer_create(MPI_COMM_WORLD, m, &small, 0, 256 * world_size + 300, &t) == NATSL_ERR_USAGE);
     CU_ASSERT(strstr(natsl_error_text(), "--stage-tokens") != NULL && t == NULL);
+    CU_ASSERT(natsl_trainer_create(MPI_COMM_WORLD, m, NULL, world_size + 1, 64, &t) == NATSL_ERR_USAGE && t == NULL);
     const int64_t tokens = 260;
-    source from = {.vocab = 1000}; /* beyond the vocabulary: refused on all ranks, and the next step works */
-    double loss = 0.0;
-    must_ok(natsl_trainer_create(MPI_COMM_WORLD, m, NULL, tokens, &t));
-    CU_ASSERT(natsl_trainer_step(t, give, &from, &loss) == NATSL_ERR_INPUT);
+    source from = {.vocab = 1000,
+                   .tokens = tokens}; /* beyond the vocabulary: refused on all ranks, and the next works */
+    natsl_window w = {.tokens = tokens + 1, .user = &from, .read = give, .scale = 0.01};
+    must_ok(natsl_trainer_create(MPI_COMM_WORLD, m, NULL, 0, tokens, &t));
+    CU_ASSERT(natsl_trainer_add(t, &w) == NATSL_ERR_USAGE);
+    w.tokens = tokens;
+    CU_ASSERT(natsl_trainer_add(t, &w) == NATSL_ERR_INPUT);
     from.vocab = 96;
-    CU_ASSERT(natsl_trainer_step(t, give, &from, &loss) == NATSL_OK && loss > 0.0);
+    CU_ASSERT(natsl_trainer_add(t, &w) == NATSL_OK && natsl_trainer_sum(t)->loss > 0.0);
     natsl_trainer_destroy(&t);
     const natsl_options forced = {.route = NATSL_ALL_SOFTMAX};
-    must_ok(natsl_trainer_create(MPI_COMM_WORLD, m, &forced, tokens, &t));
-    CU_ASSERT(natsl_trainer_step(t, give, &from, &loss) == NATSL_OK);
+    must_ok(natsl_trainer_create(MPI_COMM_WORLD, m, &forced, 0, tokens, &t));
+    CU_ASSERT(natsl_trainer_add(t, &w) == NATSL_OK);
+    (void)natsl_trainer_sum(t);
+    natsl_shards_gather(natsl_trainer_shards(t), natsl_trainer_gradients(t));
     const natsl_layout *layout = natsl_trainer_layout(t);
     size_t gates = 0;
     for (size_t i = 0; i < layout->count; i++) {

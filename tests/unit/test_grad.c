@@ -273,6 +273,8 @@ typedef struct gate_shape {
     size_t heads, d, count;
     const uint8_t *keep;
     const double *dchosen;
+    const float *noise;
+    double temperature;
 } gate_shape;
 
 /* Straight through: the chosen operation's factor counts as its softmax. in[0]: one row of the chunk's (the others are constant
@@ -285,7 +287,8 @@ static double gate_loss(double *const *in, const void *shape)
         const double *w = in[1] + 2 * h * s->d;
         const double z0 = d_dot(s->d, in[0], w) / (double)s->count,
                      z1 = d_dot(s->d, in[0], w + s->d) / (double)s->count;
-        loss += s->dchosen[h] * d_sigmoid(s->keep[h] ? z0 - z1 : z1 - z0);
+        const double diff = (z0 - z1 + (s->noise ? (double)s->noise[h] : 0.0)) / s->temperature;
+        loss += s->dchosen[h] * d_sigmoid(s->keep[h] ? diff : -diff);
     }
     return loss;
 }
@@ -294,15 +297,23 @@ static void test_gate(void)
 {
     static const uint8_t keep[4] = {1, 0, 0, 1};
     static const double dchosen[4] = {0.7, -1.3, 2.0, 0.4};
-    for (size_t i = 0; i < 4; ++i) {
-        gate_shape s = {.heads = i + 1, .d = 3 + 7 * i, .count = i == 1 ? 64 : 2, .keep = keep, .dchosen = dchosen};
+    static const float noise[4] = {-0.8f, 0.3f, 1.7f, 0.0f};
+    for (size_t i = 0; i < 5; ++i) {
+        gate_shape s = {.heads = i % 4 + 1, .d = 3 + 7 * i, .count = i == 1 ? 64 : 2, .keep = keep, .dchosen = dchosen};
+        s.noise = i >= 2 ? noise : NULL;
+        s.temperature = i >= 3 ? 0.6 : 1.0;
         buf sum = buf_random(1, s.d, 0, 0, i + 1, 3.0), w = buf_random(2 * s.heads, s.d, 0, 0, i + 2, 0.6);
         buf dw0 = buf_random(2 * s.heads, s.d, 0, 0, i + 3, 1.0);
         double *in[2] = {double_rows(&sum), double_rows(&w)};
         for (size_t set = 0; set < 2; ++set) {
             check c = check_begin(kernel_sets[set]->name, "gate_grad", i, TOL_GRAD);
             buf drow = buf_make(1, s.d, 0, 0), dw = buf_copy(&dw0);
-            kernel_sets[set]->gate_grad(s.heads, s.d, sum.p, s.count, w.p, keep, dchosen, drow.p, dw.p);
+            double share[4];
+            kernel_sets[set]->gate_grad(s.heads, s.d, sum.p, s.count, w.p, keep, dchosen, s.noise, s.temperature,
+                                        drow.p, dw.p, share);
+            const double diff = (d_dot(s.d, in[0], in[1]) - d_dot(s.d, in[0], in[1] + s.d)) / (double)s.count;
+            CU_ASSERT_DOUBLE_EQUAL(share[0], d_sigmoid((diff + (s.noise ? (double)noise[0] : 0.0)) / s.temperature),
+                                   1e-9);
             check_grad(&c, &drow, gate_loss, in, 0, &s, NULL);
             check_grad(&c, &dw, gate_loss, in, 1, &s, &dw0);
             check_end(&c);
