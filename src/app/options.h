@@ -35,6 +35,8 @@ typedef struct natsl_args {
     const char *token_list, *rank_list, *machine; /* plan */
     int64_t ranks_per_node;
     double gflops, latency_us, bandwidth, share;
+    int64_t group, log_every; /* train */
+    int changed;
     const char *stops[NATSL_MAX_STOPS];
     size_t n_stops;
     const char *operands[NATSL_MAX_OPERANDS];

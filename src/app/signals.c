@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t loud, log_fd = -1, done_status = -1;
+static volatile sig_atomic_t loud, log_fd = -1, done_status = -1, catching, caught;
 
 /** Async-signal-safe: unlink, write and _exit only. */
 static void end_now(int number)
@@ -19,6 +19,10 @@ static void end_now(int number)
     ssize_t ignored = 0;
     (void)number;
     if (done_status >= 0) _exit(done_status);
+    if (catching && !caught) {
+        caught = 1;
+        return;
+    }
     if (natsl_temporary_path[0]) (void)unlink(natsl_temporary_path);
     if (loud > 1) ignored = write(STDERR_FILENO, "\n", 1); /* a progress bar may stand there */
     if (loud) ignored = write(STDERR_FILENO, line, sizeof line - 1);
@@ -42,6 +46,18 @@ void natsl_signals_install(int speaks)
     action.sa_handler = SIG_IGN;
     (void)sigaction(SIGPIPE, &action, NULL);
 }
+
+void natsl_signals_catch(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    sigfillset(&action.sa_mask);
+    action.sa_handler = end_now;
+    catching = 1;
+    (void)sigaction(SIGUSR1, &action, NULL);
+}
+
+int natsl_signals_caught(void) { return caught; }
 
 void natsl_signals_done(int status) { done_status = status; }
 

@@ -7,6 +7,12 @@
  * pipe return an error. `speaks`: this rank tells the user. */
 void natsl_signals_install(int speaks);
 
+/** From here on the first signal only sets a flag, so that the program can save its work; a second one ends it at once. SIGUSR1 counts,
+ * too: it is what some launchers pass on. */
+void natsl_signals_catch(void);
+/** Whether a signal has come since. */
+int natsl_signals_caught(void);
+
 /** The status is agreed and told: from here on a signal ends the process with it, silently. (mpirun terminates ranks that are
  * still on their way out when the first has ended with a status other than 0.) */
 void natsl_signals_done(int status);

@@ -2,6 +2,7 @@
 #include "context_impl.h"
 #include "files.h"
 #include "init.h"
+#include "model_update.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -104,6 +105,21 @@ static natsl_status fill_random(natsl_model *m, const natsl_config *config, uint
     if (m->window != MPI_WIN_NULL)
         NATSL_MPI(MPI_Win_fence(0, m->window)); /* the reader digests what all have written */
     return failed ? NATSL_ERR_NOMEM : NATSL_OK;
+}
+
+natsl_status natsl_model_update(natsl_model *m, const float *flat)
+{
+    int part = 0, parts = 1;
+    if (m->window != MPI_WIN_NULL) {
+        NATSL_MPI(MPI_Comm_rank(m->node, &part));
+        NATSL_MPI(MPI_Comm_size(m->node, &parts));
+        NATSL_MPI(MPI_Win_fence(0, m->window)); /* nobody reads the old ones any more */
+    }
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t i = (size_t)part; i < m->layout.count; i += (size_t)parts)
+        natsl_layout_put(&m->layout, &m->layout.tensors[i], flat + m->layout.tensors[i].offset, m->store);
+    if (m->window != MPI_WIN_NULL) NATSL_MPI(MPI_Win_fence(0, m->window));
+    return NATSL_OK;
 }
 
 /** From the file `path`, or with random weights where it is NULL (`config` and `seed` count only then). */

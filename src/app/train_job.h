@@ -1,0 +1,53 @@
+/* train_job.h - a training under way: what cmd_train.c drives, and its directory (train_files.c).
+ * The directory: log.jsonl (one JSON object a line), checkpoint-<step>.h5 (the last ones), model.h5 (at the end).
+ * MPI: collective on app->comm unless said. */
+#ifndef NATSL_APP_TRAIN_JOB_H
+#define NATSL_APP_TRAIN_JOB_H
+
+#include "app.h"
+#include "data.h"
+#include "spec.h"
+#include "train.h"
+
+typedef struct natsl_train_job {
+    natsl_app *app;
+    natsl_spec spec;
+    char *text; /* the configuration as read, NUL-terminated; equal on all ranks */
+    const char *tokenizer;
+    natsl_model *model;
+    natsl_trainer *trainer;
+    natsl_adamw adamw;
+    int group, groups, leads; /* leads: the group's first rank */
+    natsl_data **data;        /* [phases], some equal */
+    natsl_data *validation;
+    int64_t step; /* steps done */
+    int64_t skipped;
+    double kept_share; /* as last measured; 0: never */
+    int32_t *ids, *targets; /* [windows of a step and group, spec.tokens] */
+    int64_t *counts;        /* [the same] tokens */
+    uint8_t *hits;          /* [spec.tokens] */
+    natsl_answer *answers;
+    /* since the last line of the log */
+    double loss, norm, seconds, forward_s, backward_s, sum_s;
+    int64_t steps, tokens, targets_done, kept, choices;
+    double expected;
+    double saved_s; /* time of the last checkpoint */
+    int log_fd;     /* rank 0; -1 elsewhere */
+} natsl_train_job;
+
+/** The directory exists (it is made where its parent exists) and can be written; *step is that of the newest checkpoint in it,
+ * 0: none. */
+natsl_status natsl_train_directory(natsl_app *app, const char *directory, int64_t *step);
+/** Opens the log for appending, on rank 0. */
+natsl_status natsl_train_log_open(natsl_train_job *j);
+void natsl_train_log_close(natsl_train_job *j);
+/** One line of the log; takes the reference of `object`. Rank 0's calls count. Not collective. */
+void natsl_train_log(natsl_train_job *j, const char *event, json_t *object);
+/** Saves a checkpoint, and removes those that are too old. */
+natsl_status natsl_train_save(natsl_train_job *j);
+/** Goes on from checkpoint `step`: weights, moments, j->step. */
+natsl_status natsl_train_load(natsl_train_job *j, int64_t step);
+/** Writes the model that has been trained. */
+natsl_status natsl_train_export(natsl_train_job *j);
+
+#endif

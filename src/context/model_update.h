@@ -1,0 +1,11 @@
+/* model_update.h - a model whose weights change: for training. */
+#ifndef NATSL_MODEL_UPDATE_H
+#define NATSL_MODEL_UPDATE_H
+
+#include <natsl/model.h>
+
+/** The model takes new weights: flat [layout->floats], equal on all ranks. Its digest is no longer that of its weights: contexts
+ * of it cannot be saved. Collective on the model's communicator. */
+natsl_status natsl_model_update(natsl_model *model, const float *flat);
+
+#endif

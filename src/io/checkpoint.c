@@ -1,0 +1,191 @@
+/* checkpoint.c - see checkpoint.h. */
+#include "checkpoint.h"
+#include "h5.h"
+
+#include "agree.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GROUP      "training"
+#define SPEC_LIMIT ((size_t)1 << 20)
+
+/* ---- writing --------------------------------------------------------------------------------------------------------------- */
+
+static natsl_status put_root(const natsl_h5_out *out, const char *json, const char *tokenizer, const char *origin,
+                             const natsl_checkpoint *c)
+{
+    natsl_status st = natsl_h5_put_text(out->file, out->path, "format", "natsl-model");
+    if (st == NATSL_OK) st = natsl_h5_put_int(out->file, out->path, "format_version", 1);
+    if (st == NATSL_OK) st = natsl_h5_put_text(out->file, out->path, "config", json);
+    if (st == NATSL_OK) st = natsl_h5_put_text(out->file, out->path, "origin", origin);
+    if (st == NATSL_OK && c->kept_share > 0.0)
+        st = natsl_h5_put_real(out->file, out->path, "kept_share", c->kept_share);
+    if (st == NATSL_OK && strcmp(tokenizer, "none") != 0) {
+        const hid_t group = H5Gcreate2(out->file, "tokenizer", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        st = group < 0 ? natsl_fail(NATSL_ERR_IO, "%s: creating tokenizer failed", out->path)
+                       : natsl_h5_put_text(group, out->path, "kind", tokenizer);
+        if (group >= 0) (void)H5Gclose(group);
+    }
+    return st;
+}
+
+static natsl_status put_training(const natsl_h5_out *out, const natsl_checkpoint *c)
+{
+    const hid_t group = H5Gopen2(out->file, GROUP, H5P_DEFAULT);
+    if (group < 0) return natsl_fail(NATSL_ERR_IO, "%s: creating " GROUP " failed", out->path);
+    natsl_status st = natsl_h5_put_int(group, out->path, "step", c->step);
+    if (st == NATSL_OK) st = natsl_h5_put_int(group, out->path, "updates", c->updates);
+    if (st == NATSL_OK) st = natsl_h5_put_text(group, out->path, "configuration", c->spec);
+    (void)H5Gclose(group);
+    return st;
+}
+
+/** Rows [first, last) of a new dataset by this rank. `mine` collects this rank's trouble: it goes on with the others' steps. */
+static natsl_status put_rows(natsl_h5_out *out, const char *name, int rank, const hsize_t *shape, size_t first,
+                             size_t last, size_t row_bytes, const float *from, natsl_status *mine)
+{
+    hid_t dataset = -1;
+    const natsl_status st = natsl_h5_new_dataset(out, name, H5T_IEEE_F32LE, rank, shape, &dataset);
+    if (st != NATSL_OK) return st;
+    if (*mine == NATSL_OK && last > first)
+        *mine = natsl_h5_write_rows(dataset, out->path, name, H5T_NATIVE_FLOAT, (int64_t)first, (int64_t)(last - first),
+                                    row_bytes, from);
+    if (H5Dclose(dataset) < 0 && *mine == NATSL_OK)
+        *mine = natsl_fail(NATSL_ERR_IO, "%s: writing %s failed", out->path, name);
+    return NATSL_OK;
+}
+
+static natsl_status put_arrays(natsl_h5_out *out, const natsl_layout *layout, const natsl_checkpoint *c, int rank,
+                               int size, natsl_status *mine)
+{
+    natsl_status st = NATSL_OK;
+    for (size_t i = 0; st == NATSL_OK && i < layout->count; i++) {
+        const natsl_tensor *t = &layout->tensors[i];
+        char name[sizeof t->name];
+        hsize_t shape[3];
+        natsl_tensor_object_name(t, name);
+        for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
+        const size_t rows = t->shape[0], width = t->count / rows, p = (size_t)rank, n = (size_t)size;
+        const size_t first = rows / n * p + rows % n * p / n, last = rows / n * (p + 1) + rows % n * (p + 1) / n;
+        st = put_rows(out, name, t->rank, shape, first, last, width * sizeof(float),
+                      c->weights + t->offset + first * width, mine);
+    }
+    const hsize_t floats = layout->floats;
+    if (!c->spec) return st;
+    if (st == NATSL_OK)
+        st = put_rows(out, GROUP "/first_moment", 1, &floats, c->first, c->last, sizeof(float), c->first_moment, mine);
+    if (st == NATSL_OK)
+        st = put_rows(out, GROUP "/second_moment", 1, &floats, c->first, c->last, sizeof(float), c->second_moment, mine);
+    return st;
+}
+
+natsl_status natsl_checkpoint_write(MPI_Comm comm, const char *path, const natsl_config *config, const char *tokenizer,
+                                    const char *origin, const natsl_layout *layout, const natsl_checkpoint *c)
+{
+    natsl_h5_out out;
+    int rank = 0, size = 1;
+    natsl_status st = natsl_h5_create(comm, path, &out), mine = NATSL_OK;
+    if (st != NATSL_OK) return st;
+    NATSL_MPI(MPI_Comm_rank(comm, &rank));
+    NATSL_MPI(MPI_Comm_size(comm, &size));
+    char *json = natsl_config_json(config);
+    st = natsl_agree(comm, json ? NATSL_OK : natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration"));
+    if (st == NATSL_OK) st = natsl_agree(comm, put_root(&out, json, tokenizer, origin, c));
+    free(json);
+    if (st == NATSL_OK) st = put_arrays(&out, layout, c, rank, size, &mine);
+    if (st == NATSL_OK && c->spec) st = natsl_agree(comm, put_training(&out, c));
+    return natsl_h5_finish(&out, st == NATSL_OK ? mine : st);
+}
+
+/* ---- reading --------------------------------------------------------------------------------------------------------------- */
+
+static natsl_status get_rows(hid_t file, const char *path, const char *name, int rank, const hsize_t *shape,
+                             size_t first, size_t last, size_t width, float *to)
+{
+    hid_t dataset = -1;
+    natsl_status st = natsl_h5_dataset(file, path, name, H5T_FLOAT, rank, shape, &dataset);
+    if (st != NATSL_OK) return st;
+    if (last > first)
+        st = natsl_h5_read_rows(dataset, path, name, H5T_NATIVE_FLOAT, (int64_t)first, (int64_t)(last - first),
+                                width * sizeof(float), to);
+    (void)H5Dclose(dataset);
+    for (size_t i = 0; st == NATSL_OK && i < (last - first) * width; i++) {
+        if (!isfinite(to[i]))
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: %s: value %zu is not finite", path, name, first * width + i);
+    }
+    return st;
+}
+
+static natsl_status get_weights(hid_t file, const char *path, const natsl_layout *layout, float *flat)
+{
+    natsl_status st = NATSL_OK;
+    memset(flat, 0, layout->floats * sizeof *flat); /* gaps */
+    for (size_t i = 0; st == NATSL_OK && i < layout->count; i++) {
+        const natsl_tensor *t = &layout->tensors[i];
+        char name[sizeof t->name];
+        hsize_t shape[3];
+        natsl_tensor_object_name(t, name);
+        for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
+        st = get_rows(file, path, name, t->rank, shape, 0, t->shape[0], t->count / t->shape[0], flat + t->offset);
+    }
+    return st;
+}
+
+natsl_status natsl_model_file_read_flat(const char *path, const natsl_layout *layout, float *flat)
+{
+    hid_t file = -1;
+    natsl_status st = natsl_h5_open(path, &file);
+    if (st != NATSL_OK) return st;
+    st = get_weights(file, path, layout, flat);
+    (void)H5Fclose(file);
+    return st;
+}
+
+static natsl_status get_training(hid_t file, const char *path, natsl_checkpoint *c)
+{
+    natsl_status st = natsl_h5_stored_here(file, path, GROUP);
+    if (st != NATSL_OK) return st;
+    const hid_t group = H5Gopen2(file, GROUP, H5P_DEFAULT);
+    if (group < 0) return natsl_fail(NATSL_ERR_INPUT, "%s: " GROUP " is not a group", path);
+    st = natsl_h5_int(group, path, "step", &c->step);
+    if (st == NATSL_OK) st = natsl_h5_int(group, path, "updates", &c->updates);
+    if (st == NATSL_OK && (c->step < 0 || c->updates < 0 || c->updates > c->step))
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: step %lld with %lld updates, expected no negative number and no more updates",
+                        path, (long long)c->step, (long long)c->updates);
+    if (st == NATSL_OK) st = natsl_h5_text(group, path, "configuration", SPEC_LIMIT, &c->spec);
+    (void)H5Gclose(group);
+    return st;
+}
+
+natsl_status natsl_checkpoint_read(const char *path, const natsl_config *config, const natsl_layout *layout,
+                                   natsl_checkpoint *c)
+{
+    natsl_model_info info;
+    hid_t file = -1;
+    char *own = natsl_config_json(config), *other = NULL;
+    natsl_status st = own ? natsl_model_file_info(path, &info) : NATSL_ERR_NOMEM;
+    if (st == NATSL_OK && !(other = natsl_config_json(&info.config)))
+        st = natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration");
+    if (st == NATSL_OK && strcmp(own, other) != 0)
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: a checkpoint of a model with another configuration", path);
+    free(own);
+    free(other);
+    if (st == NATSL_OK) st = natsl_h5_open(path, &file);
+    if (st != NATSL_OK) return st;
+    c->spec = NULL;
+    c->kept_share = info.kept_share;
+    const hsize_t floats = layout->floats;
+    st = get_training(file, path, c);
+    if (st == NATSL_OK) st = get_weights(file, path, layout, c->weights);
+    if (st == NATSL_OK)
+        st = get_rows(file, path, GROUP "/first_moment", 1, &floats, c->first, c->last, 1, c->first_moment);
+    if (st == NATSL_OK)
+        st = get_rows(file, path, GROUP "/second_moment", 1, &floats, c->first, c->last, 1, c->second_moment);
+    (void)H5Fclose(file);
+    if (st != NATSL_OK) {
+        natsl_free(c->spec);
+        c->spec = NULL;
+    }
+    return st;
+}

@@ -1,0 +1,103 @@
+/* fields.c - see fields.h. */
+#include "fields.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *natsl_fields_where(char *to, size_t size, const char *where, const char *name, int64_t index)
+{
+    const size_t n = strlen(where);
+    const char *dot = n > 0 && where[n - 1] == ' ' ? "" : "."; /* after the file's name */
+    if (index < 0) (void)snprintf(to, size, "%s%s%s", where, dot, name);
+    else (void)snprintf(to, size, "%s%s%s[%lld]", where, dot, name, (long long)index);
+    return to;
+}
+
+static const natsl_field *find(const natsl_field *fields, const char *name)
+{
+    for (; fields->kind != NATSL_FIELD_END; fields++) {
+        if (strcmp(fields->name, name) == 0) return fields;
+    }
+    return NULL;
+}
+
+/** "a, b or c". */
+static void join(const char *const *words, char *to, size_t size)
+{
+    to[0] = '\0';
+    for (size_t i = 0; words[i]; i++) {
+        const size_t at = strlen(to);
+        (void)snprintf(to + at, size - at, "%s%s", i == 0 ? "" : words[i + 1] ? ", " : " or ", words[i]);
+    }
+}
+
+static natsl_status read_one(const json_t *v, const char *where, const natsl_field *f, void *out)
+{
+    char place[512], words[256];
+    void *to = (char *)out + f->offset;
+    natsl_fields_where(place, sizeof place, where, f->name, -1);
+    switch (f->kind) {
+    case NATSL_FIELD_COUNT:
+        if (!json_is_integer(v) || (double)json_integer_value(v) < f->low || (double)json_integer_value(v) > f->high)
+            return natsl_fail(NATSL_ERR_INPUT, "%s: expected a whole number, %.0f to %.0f", place, f->low, f->high);
+        *(int64_t *)to = (int64_t)json_integer_value(v);
+        return NATSL_OK;
+    case NATSL_FIELD_REAL:
+        if (!json_is_number(v) || !(json_number_value(v) >= f->low && json_number_value(v) <= f->high))
+            return natsl_fail(NATSL_ERR_INPUT, "%s: expected a number, %g to %g", place, f->low, f->high);
+        *(double *)to = json_number_value(v);
+        return NATSL_OK;
+    case NATSL_FIELD_TEXT:
+        if (!json_is_string(v) || json_string_length(v) != strlen(json_string_value(v)) || !*json_string_value(v))
+            return natsl_fail(NATSL_ERR_INPUT, "%s: expected a text", place);
+        *(const char **)to = json_string_value(v);
+        return NATSL_OK;
+    case NATSL_FIELD_WORD:
+        for (int i = 0; json_is_string(v) && f->words[i]; i++) {
+            if (strcmp(f->words[i], json_string_value(v)) != 0) continue;
+            *(int *)to = i;
+            return NATSL_OK;
+        }
+        join(f->words, words, sizeof words);
+        return natsl_fail(NATSL_ERR_INPUT, "%s: expected %s", place, words);
+    case NATSL_FIELD_OBJECT:
+        if (!json_is_object(v)) return natsl_fail(NATSL_ERR_INPUT, "%s: expected an object", place);
+        break;
+    case NATSL_FIELD_ARRAY:
+        if (!json_is_array(v) || json_array_size(v) == 0)
+            return natsl_fail(NATSL_ERR_INPUT, "%s: expected a list of one element at least", place);
+        break;
+    case NATSL_FIELD_ANY:
+    case NATSL_FIELD_END: break;
+    }
+    *(const json_t **)to = v;
+    return NATSL_OK;
+}
+
+natsl_status natsl_fields_read(const json_t *object, const char *where, const natsl_field *fields, void *out)
+{
+    char place[512];
+    const char *name;
+    json_t *value;
+    if (!json_is_object(object)) {
+        const size_t n = strlen(where);
+        const char *end = n > 2 && strcmp(where + n - 2, ": ") == 0 ? "" : ": ";
+        return natsl_fail(NATSL_ERR_INPUT, "%s%sexpected an object", where, end);
+    }
+    for (const natsl_field *f = fields; f->kind != NATSL_FIELD_END; f++) {
+        if (f->required && !json_object_get(object, f->name))
+            return natsl_fail(NATSL_ERR_INPUT, "%s: missing",
+                              natsl_fields_where(place, sizeof place, where, f->name, -1));
+    }
+    json_object_foreach((json_t *)object, name, value)
+    {
+        const natsl_field *f = find(fields, name);
+        if (!f)
+            return natsl_fail(NATSL_ERR_INPUT, "%s: not a known key",
+                              natsl_fields_where(place, sizeof place, where, name, -1));
+        const natsl_status st = read_one(value, where, f, out);
+        if (st != NATSL_OK) return st;
+    }
+    return NATSL_OK;
+}
