@@ -6,16 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-double natsl_rng_uniform(natsl_rng *rng)
-{
-    /* A Weyl sequence through a 64-bit finaliser: equidistributed, full period, any seed. */
-    uint64_t z = rng->state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
-    return (double)(z >> 11) * 0x1p-53;
-}
-
 /** Most probable first, lower ids first among equals: a total order, so that sorting has one result. */
 static int before(const natsl_candidate *a, const natsl_candidate *b)
 {

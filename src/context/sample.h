@@ -4,6 +4,7 @@
 #ifndef NATSL_SAMPLE_H
 #define NATSL_SAMPLE_H
 
+#include "rng.h"
 #include <natsl/status.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,14 +21,6 @@ typedef struct natsl_candidate {
     double weight; /* exp((logit - largest) / temperature) */
     int32_t token;
 } natsl_candidate;
-
-/** State of the generator; any value is a good seed. */
-typedef struct natsl_rng {
-    uint64_t state;
-} natsl_rng;
-
-/** A number in [0, 1), uniform on multiples of 2^-53. */
-double natsl_rng_uniform(natsl_rng *rng);
 
 /** Chooses a token. Not collective.
  * \param logits  f32 [vocab], all finite; vocab in 1 .. 2^31-1.  (borrowed)

@@ -170,6 +170,22 @@ natsl_status natsl_doc_open(MPI_Comm comm, const char *path, const natsl_model_i
     return st;
 }
 
+natsl_status natsl_doc_open_alone(const char *path, const natsl_model_info *model, natsl_doc **out)
+{
+    natsl_doc *doc = natsl_calloc(1, sizeof *doc, "document");
+    natsl_status st = NATSL_OK;
+    *out = NULL;
+    if (!doc) return NATSL_ERR_NOMEM;
+    *doc = (natsl_doc){.fd = -1, .file = -1, .set = -1, .vocab = model->config.vocab_size};
+    doc->path = strdup(path);
+    if (!doc->path) st = natsl_fail(NATSL_ERR_NOMEM, "out of memory: document");
+    if (st == NATSL_OK) st = open_file(path, doc);
+    if (st == NATSL_OK) st = open_local(path, model, doc);
+    if (st != NATSL_OK) natsl_doc_close(&doc);
+    *out = doc;
+    return st;
+}
+
 int64_t natsl_doc_length(const natsl_doc *doc) { return doc->length; }
 
 /** Bytes [first, first+count) of a text, as ids. */

@@ -63,6 +63,8 @@ typedef struct natsl_doc natsl_doc;
  * tokenised by the byte tokenizer (one token per byte). Collective on comm. NATSL_ERR_INPUT: cannot open, empty (0
  * tokens), wrong type. */
 natsl_status natsl_doc_open(MPI_Comm comm, const char *path, const natsl_model_info *model, natsl_doc **out);
+/** The same for a path on this rank alone. Not collective. */
+natsl_status natsl_doc_open_alone(const char *path, const natsl_model_info *model, natsl_doc **out);
 int64_t natsl_doc_length(const natsl_doc *doc); /* tokens, >= 1 */
 /** Reads tokens [first, first+count) into ids. Each is checked against the vocabulary: NATSL_ERR_INPUT names the
  * first bad position. Not collective: each rank reads its own range. */

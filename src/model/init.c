@@ -1,35 +1,28 @@
 /* init.c - see init.h. */
 #include "init.h"
 
+#include "rng.h"
+
 #include <math.h>
 #include <string.h>
 
-/** splitmix64 (Steele, Lea, Flood 2014): one 64-bit number, state advanced. */
-static uint64_t next64(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 /** In (0, 1): never an end. */
-static double uniform(uint64_t *state) { return ((double)(next64(state) >> 11) + 0.5) * 0x1p-53; }
+static double uniform(natsl_rng *rng) { return ((double)(natsl_rng_next(rng) >> 11) + 0.5) * 0x1p-53; }
 
 /** Box-Muller. */
-static double normal(uint64_t *state)
+static double normal(natsl_rng *rng)
 {
-    const double radius = sqrt(-2.0 * log(uniform(state)));
-    return radius * cos(6.283185307179586476925 * uniform(state));
+    const double radius = sqrt(-2.0 * log(uniform(rng)));
+    return radius * cos(6.283185307179586476925 * uniform(rng));
 }
 
-static uint64_t stream_of(uint64_t seed, const char *name)
+static natsl_rng stream_of(uint64_t seed, const char *name)
 {
     uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
     for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
-    uint64_t state = seed ^ h;
-    (void)next64(&state);
-    return state;
+    natsl_rng rng = {seed ^ h};
+    (void)natsl_rng_next(&rng);
+    return rng;
 }
 
 static int ends_with(const char *text, const char *end)
@@ -41,21 +34,21 @@ static int ends_with(const char *text, const char *end)
 void natsl_init_tensor(const natsl_config *config, const natsl_tensor *t, uint64_t seed, float *values)
 {
     const double bound = 1.0 / sqrt((double)config->conv_size);
-    uint64_t state = stream_of(seed, t->name);
+    natsl_rng rng = stream_of(seed, t->name);
     const int decay = ends_with(t->name, "A_log"), dt = ends_with(t->name, "dt_bias");
     const int conv = strstr(t->name, "conv1d") != NULL, norm = strstr(t->name, "norm") && t->rank == 1;
     for (size_t k = 0; k < t->count; k++) {
         double v;
         if (decay) {
-            v = log(16.0 * uniform(&state));
+            v = log(16.0 * uniform(&rng));
         } else if (dt) {
-            double step = exp(log(0.001) + uniform(&state) * log(0.1 / 0.001));
+            double step = exp(log(0.001) + uniform(&rng) * log(0.1 / 0.001));
             if (step < 1e-4) step = 1e-4;
             v = step + log(-expm1(-step));
         } else if (conv) {
-            v = bound * (2.0 * uniform(&state) - 1.0);
+            v = bound * (2.0 * uniform(&rng) - 1.0);
         } else {
-            v = norm ? 1.0 : 0.02 * normal(&state);
+            v = norm ? 1.0 : 0.02 * normal(&rng);
         }
         values[k] = (float)v;
     }

@@ -1,0 +1,269 @@
+/* data.c - windows of training data: whose turn it is, and what is in them. See data.h. */
+#include "data_impl.h"
+
+#include "mqar.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/** A share of all: what turn[] counts in. */
+#define WHOLE ((uint64_t)1 << 32)
+
+/** What random numbers are for, beside the source and the part. */
+enum purpose { FOR_WINDOW = 0, FOR_COUNTS, FOR_SHIFT, FOR_ORDER };
+
+static natsl_rng generator(const natsl_data *d, size_t k, natsl_data_part part, enum purpose purpose, uint64_t index)
+{
+    return natsl_rng_at(d->seed, (uint64_t)k << 8 | (uint64_t)part << 4 | (uint64_t)purpose, index);
+}
+
+void natsl_source_region(const source *s, natsl_data_part part, int64_t *first, int64_t *count)
+{
+    const int held = part == NATSL_DATA_VALIDATION;
+    *first = held ? s->held_out : 0;
+    *count = held ? natsl_corpus_length(s->corpus) - s->held_out : s->held_out;
+}
+
+static int has_part(const source *s, natsl_data_part part)
+{
+    int64_t first = 0, count = 1;
+    if (s->corpus) natsl_source_region(s, part, &first, &count);
+    return count > 0;
+}
+
+/** Shares of each source, of what those before it leave. */
+static void divide(natsl_data *d)
+{
+    for (int part = 0; part < 2; part++) {
+        double left = 0.0;
+        for (size_t k = d->count; k-- > 0;) { /* from the last, so that what is left is never less than its part */
+            const source *s = &d->sources[k];
+            if (!has_part(s, (natsl_data_part)part)) continue;
+            left += s->weight;
+            const uint64_t share = (uint64_t)rint(s->weight / left * (double)WHOLE);
+            d->turn[part][k] = share < 1 ? 1 : share;
+            if (left > s->weight && share >= WHOLE) d->turn[part][k] = WHOLE - 1; /* the others come, too */
+        }
+    }
+}
+
+natsl_status natsl_data_open(const json_t *spec, const char *where, const char *directory, const natsl_config *config,
+                             const char *tokenizer, uint64_t seed, natsl_data **out)
+{
+    natsl_status st = NATSL_OK;
+    *out = NULL;
+    const size_t n = json_array_size(spec);
+    if (!json_is_array(spec) || n < 1 || n > MOST_SOURCES)
+        return natsl_fail(NATSL_ERR_INPUT, "%s: expected a list of 1 to %zu sources of data", where, MOST_SOURCES);
+    natsl_data *d = natsl_calloc(1, sizeof *d, "training data");
+    if (!d) return NATSL_ERR_NOMEM;
+    d->seed = seed;
+    NATSL_TRY(st, cleanup,
+              (d->sources = natsl_calloc(n, sizeof *d->sources, "training data")) ? NATSL_OK : NATSL_ERR_NOMEM);
+    while (d->count < n) {
+        char at[512];
+        (void)snprintf(at, sizeof at, "%.480s[%zu]", where, d->count);
+        source *s = &d->sources[d->count++]; /* counted now: what it opens is closed */
+        NATSL_TRY(st, cleanup,
+                  natsl_source_parse(json_array_get(spec, d->count - 1), at, directory, config, tokenizer, s));
+    }
+    divide(d);
+    *out = d;
+    return NATSL_OK;
+cleanup:
+    natsl_data_close(&d);
+    return st;
+}
+
+void natsl_data_close(natsl_data **data)
+{
+    natsl_data *d = *data;
+    if (!d) return;
+    for (size_t k = 0; k < d->count; k++) natsl_source_close(&d->sources[k]);
+    natsl_free(d->sources);
+    natsl_free(d);
+    *data = NULL;
+}
+
+int natsl_data_has_validation(const natsl_data *d)
+{
+    for (size_t k = 0; k < d->count; k++) {
+        if (d->turn[NATSL_DATA_VALIDATION][k]) return 1;
+    }
+    return 0;
+}
+
+/** How many of the first n <= 2^63 turns a share takes: n * share / WHOLE, rounded. */
+static uint64_t taken(uint64_t n, uint64_t share)
+{
+    return (n >> 32) * share + (((n & (WHOLE - 1)) * share + WHOLE / 2) >> 32);
+}
+
+/** Whose turn window `index` is, and how many windows that source had before. SIZE_MAX: no source has this part. */
+static size_t whose(const natsl_data *d, natsl_data_part part, uint64_t index, uint64_t *turn)
+{
+    for (size_t k = 0; k < d->count; k++) {
+        const uint64_t share = d->turn[part][k], before = taken(index, share);
+        if (!share) continue;
+        if (share >= WHOLE || taken(index + 1, share) > before) {
+            *turn = share >= WHOLE ? index : before;
+            return k;
+        }
+        index -= before;
+    }
+    return SIZE_MAX;
+}
+
+int64_t natsl_data_epoch(const natsl_data *d, natsl_data_part part, int64_t tokens)
+{
+    double left = 1.0, longest = 0.0;
+    if ((part != NATSL_DATA_TRAIN && part != NATSL_DATA_VALIDATION) || tokens < 2) return 0;
+    for (size_t k = 0; k < d->count; k++) {
+        const double share = left * (double)d->turn[part][k] / (double)WHOLE;
+        int64_t first, count;
+        left -= share;
+        if (share <= 0.0 || d->sources[k].kind != SOURCE_TEXT) continue;
+        natsl_source_region(&d->sources[k], part, &first, &count);
+        const double windows = (double)(count < tokens ? 1 : count / tokens) / share;
+        if (windows > longest) longest = windows;
+    }
+    return longest < 9e18 ? (int64_t)ceil(longest) : INT64_MAX;
+}
+
+static natsl_status text_window(natsl_data *d, size_t k, natsl_data_part part, uint64_t turn, int64_t tokens,
+                                int32_t *ids, int32_t *targets, int64_t *count)
+{
+    const source *s = &d->sources[k];
+    int64_t first, length;
+    natsl_source_region(s, part, &first, &length);
+    const int64_t n = length < tokens ? length : tokens;
+    const uint64_t windows = (uint64_t)(length / n), epoch = turn / windows;
+    uint64_t w = turn % windows;
+    if (part == NATSL_DATA_TRAIN) {
+        natsl_rng shift = generator(d, k, part, FOR_SHIFT, epoch);
+        first += (int64_t)natsl_rng_below(&shift, (uint64_t)(length - (int64_t)windows * n) + 1);
+        w = natsl_rng_permute(generator(d, k, part, FOR_ORDER, epoch).state, windows, w);
+    }
+    const natsl_status st = natsl_corpus_read(s->corpus, first + (int64_t)w * n, n, ids);
+    if (st != NATSL_OK) return st;
+    memcpy(targets, ids + 1, (size_t)(n - 1) * sizeof *targets);
+    targets[n - 1] = -1;
+    *count = n;
+    return NATSL_OK;
+}
+
+/** Part of a corpus of texts, as a haystack. */
+typedef struct region {
+    const natsl_corpus *corpus;
+    int64_t first;
+} region;
+
+static void read_region(void *user, int64_t first, int64_t count, char *to)
+{
+    const region *r = user;
+    natsl_corpus_bytes(r->corpus, r->first + first, count, to);
+}
+
+static int draw(natsl_rng *rng, range r) { return r.lo + (int)natsl_rng_below(rng, (uint64_t)(r.hi - r.lo) + 1); }
+
+/** Lowers counts until the sample surely fits, or is the smallest there is. What takes most bytes goes first. */
+static void lower(natsl_needle_task *t, int64_t bytes)
+{
+    while (natsl_needle_bytes(t) > bytes) {
+        natsl_needle_task fewer = *t;
+        fewer.questions = 1;
+        const int64_t questions = natsl_needle_bytes(t) - natsl_needle_bytes(&fewer);
+        int *count = NULL;
+        if (t->questions > 1 && 2 * questions > natsl_needle_bytes(t)) count = &t->questions;
+        else if (t->restate > 0) count = &t->restate;
+        else if (t->keys > 1) count = &t->keys;
+        else if (t->values > 1) count = &t->values;
+        else return;
+        *count -= (*count + 7) / 8;
+        if (count != &t->restate && *count < 1) *count = 1;
+        if (t->questions > t->keys) t->questions = t->keys;
+    }
+}
+
+static natsl_status needle_window(natsl_data *d, size_t k, natsl_data_part part, uint64_t turn, int64_t tokens,
+                                  int32_t *ids, int32_t *targets, int64_t *count, natsl_answer *answers,
+                                  size_t *n_answers)
+{
+    const source *s = &d->sources[k];
+    natsl_rng counts = generator(d, k, part, FOR_COUNTS, turn), rng = generator(d, k, part, FOR_WINDOW, turn);
+    natsl_needle_task task = {.key_kind = s->key_kind, .value_kind = s->value_kind, .depth = -1.0};
+    natsl_needle_sample sample;
+    region r = {.corpus = s->corpus};
+    natsl_hay hay = {.read = read_region, .user = &r};
+    if (s->corpus) {
+        natsl_source_region(s, part, &r.first, &hay.length);
+        task.hay = &hay;
+    }
+    task.keys = draw(&counts, s->keys);
+    task.values = draw(&counts, s->values);
+    task.questions = draw(&counts, s->questions);
+    task.restate = draw(&counts, s->restate);
+    if (task.questions > task.keys) task.questions = task.keys;
+    lower(&task, tokens);
+    const natsl_status st = natsl_needle_make(&task, tokens, &rng, &sample);
+    if (st != NATSL_OK) return st;
+    const size_t room = n_answers ? *n_answers : 0;
+    *count = sample.length;
+    for (int64_t i = 0; i < sample.length; i++) ids[i] = (unsigned char)sample.text[i];
+    for (int64_t i = 0; i < sample.length; i++) targets[i] = s->all && i + 1 < sample.length ? ids[i + 1] : -1;
+    for (size_t a = 0; a < sample.n_answers; a++) {
+        const natsl_needle_answer *from = &sample.answers[a];
+        /* token i is the target of position i - 1; the header is before every answer */
+        for (int64_t i = from->begin; i < from->end; i++) targets[i - 1] = ids[i];
+        if (a < room) answers[a] = (natsl_answer){from->begin - 1, from->end - 1, sample.needles[from->needle].depth};
+    }
+    if (n_answers) *n_answers = sample.n_answers < room ? sample.n_answers : room;
+    natsl_needle_free(&sample);
+    return NATSL_OK;
+}
+
+static natsl_status mqar_window(natsl_data *d, size_t k, natsl_data_part part, uint64_t turn, int64_t tokens,
+                                int32_t *ids, int32_t *targets, int64_t *count, natsl_answer *answers,
+                                size_t *n_answers)
+{
+    const source *s = &d->sources[k];
+    natsl_rng counts = generator(d, k, part, FOR_COUNTS, turn), rng = generator(d, k, part, FOR_WINDOW, turn);
+    int64_t n = draw(&counts, s->pairs);
+    if (n > tokens / 4) n = tokens / 4;
+    if (n < 1)
+        return natsl_fail(NATSL_ERR_USAGE, "a window of %lld tokens: recall needs at least 4", (long long)tokens);
+    natsl_mqar_query *queries = natsl_alloc((size_t)n, sizeof *queries, "queries");
+    if (!queries) return NATSL_ERR_NOMEM;
+    const natsl_status st =
+        natsl_mqar_make(s->vocabulary, n, s->random_non_queries, tokens, &rng, ids, targets, queries);
+    const size_t room = n_answers ? *n_answers : 0, shown = (uint64_t)n < room ? (size_t)n : room;
+    for (size_t a = 0; a < shown && st == NATSL_OK; a++)
+        answers[a] = (natsl_answer){queries[a].position, queries[a].position + 1,
+                                    2.0 * (double)queries[a].pair / (double)tokens};
+    if (n_answers && st == NATSL_OK) *n_answers = shown;
+    *count = tokens;
+    natsl_free(queries);
+    return st;
+}
+
+natsl_status natsl_data_window(natsl_data *d, natsl_data_part part, int64_t index, int64_t tokens, int32_t *ids,
+                               int32_t *targets, int64_t *count, natsl_answer *answers, size_t *n_answers)
+{
+    uint64_t turn = 0;
+    if (index < 0 || tokens < 2 || (part != NATSL_DATA_TRAIN && part != NATSL_DATA_VALIDATION))
+        return natsl_fail(NATSL_ERR_USAGE,
+                          "window %lld of %lld tokens: expected an index from 0 on and 2 tokens or more",
+                          (long long)index, (long long)tokens);
+    const size_t k = whose(d, part, (uint64_t)index, &turn);
+    if (k == SIZE_MAX)
+        return natsl_fail(NATSL_ERR_USAGE, "training data: no source holds anything back for validation");
+    switch (d->sources[k].kind) {
+    case SOURCE_NEEDLE: return needle_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers);
+    case SOURCE_MQAR: return mqar_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers);
+    case SOURCE_TEXT:
+        if (n_answers) *n_answers = 0;
+        return text_window(d, k, part, turn, tokens, ids, targets, count);
+    }
+    return natsl_fail(NATSL_ERR_INTERNAL, "training data: a source of kind %d", (int)d->sources[k].kind);
+}

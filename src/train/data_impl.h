@@ -1,0 +1,61 @@
+/* data_impl.h - sources of training data as parsed (data_spec.c), their files (data_corpus.c) and windows (data.c). */
+#ifndef NATSL_DATA_IMPL_H
+#define NATSL_DATA_IMPL_H
+
+#include "core.h"
+#include "data.h"
+#include "needle.h"
+
+/** Files joined into one sequence of tokens. */
+typedef struct natsl_corpus natsl_corpus;
+
+/** Opens `count` files. vocab, tokenizer: as of a model file. text_only: token files are refused. NATSL_ERR_INPUT, NATSL_ERR_NOMEM. */
+natsl_status natsl_corpus_open(char *const *paths, size_t count, int32_t vocab, const char *tokenizer, int text_only,
+                               natsl_corpus **out);
+void natsl_corpus_close(natsl_corpus **corpus);
+int64_t natsl_corpus_length(const natsl_corpus *corpus); /* tokens, >= 1 */
+/** Tokens [first, first+count) of the sequence. */
+natsl_status natsl_corpus_read(natsl_corpus *corpus, int64_t first, int64_t count, int32_t *ids);
+/** The same of a corpus of texts alone, as bytes. */
+void natsl_corpus_bytes(const natsl_corpus *corpus, int64_t first, int64_t count, char *to);
+
+typedef enum source_kind { SOURCE_TEXT = 0, SOURCE_NEEDLE, SOURCE_MQAR } source_kind;
+
+/** Drawn evenly from lo .. hi. */
+typedef struct range {
+    int lo, hi;
+} range;
+
+typedef struct source {
+    source_kind kind;
+    double weight;
+    int all;                                /* every token counts, not answers alone */
+    natsl_corpus *corpus;                   /* NULL: none */
+    int64_t held_out;                       /* tokens [held_out, length) of the corpus are for validation */
+    range keys, values, questions, restate; /* needle */
+    natsl_word_kind key_kind, value_kind;
+    range pairs; /* mqar */
+    int32_t vocabulary;
+    int random_non_queries;
+} source;
+
+struct natsl_data {
+    source *sources;
+    size_t count;
+    uint64_t seed;
+    /* Turns of a part: of the windows that come to source k (all that no source before it takes), turn[k] * 2^-32 are its own; 0:
+     * it has none of this part. The last source that has any takes all. */
+    uint64_t turn[2][64];
+};
+
+#define MOST_SOURCES (sizeof((natsl_data *)0)->turn[0] / sizeof((natsl_data *)0)->turn[0][0])
+
+/** One object of the specification. Zeroed before; what it opened is closed by natsl_source_close also after an error. */
+natsl_status natsl_source_parse(const json_t *spec, const char *where, const char *directory,
+                                const natsl_config *config, const char *tokenizer, source *out);
+void natsl_source_close(source *s);
+
+/** Tokens [*first, *first + *count) of the corpus belong to a part. */
+void natsl_source_region(const source *s, natsl_data_part part, int64_t *first, int64_t *count);
+
+#endif
