@@ -3,6 +3,7 @@
 #include "app.h"
 #include "checkpoint.h"
 #include "core.h"
+#include "init.h"
 #include "job.h"
 #include "model_update.h"
 #include "signals.h"

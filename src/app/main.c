@@ -8,6 +8,7 @@
 #include "signals.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const natsl_command *const natsl_commands[] = {
@@ -69,6 +70,8 @@ int main(int argc, char **argv)
     int provided = MPI_THREAD_SINGLE;
     natsl_app app = {.argc = argc, .argv = argv, .size = 1};
     app.warning = natsl_blas_core_fit(argv);
+    /* Without mpirun, Open MPI would start a daemon for processes that natsl never spawns: several times the time to start. */
+    (void)setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
     if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
         fprintf(stderr, "natsl: MPI could not be started\n");
         return NATSL_ERR_INTERNAL;
