@@ -97,8 +97,7 @@ static natsl_status check_options(const natsl_args *a)
         return natsl_fail(NATSL_ERR_USAGE, "--balance: train cuts ranges of equal length, expected auto or off");
     if (a->pass_tokens > 0)
         return natsl_fail(NATSL_ERR_USAGE, "--pass-tokens: train reads a window in one pass, expected 0 (automatic)");
-    if (a->weights != NATSL_F32)
-        return natsl_fail(NATSL_ERR_USAGE, "--weights: train needs float32, expected f32");
+    if (a->weights != NATSL_F32) return natsl_fail(NATSL_ERR_USAGE, "--weights: train needs float32, expected f32");
     return NATSL_OK;
 }
 
@@ -319,13 +318,13 @@ static void report(natsl_train_job *j, double rate)
     const double speed = j->seconds > 0.0 ? (double)j->tokens / j->seconds : 0.0;
     if (j->choices > 0) j->kept_share = kept;
     if (j->app->rank == 0) {
-        natsl_train_log(
-            j, "step",
-            json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "phase", (int)phase, "loss",
-                      j->loss / n, "gradient_norm", isfinite(j->norm) ? j->norm / n : -1.0, "learning_rate", rate,
-                      "kept", kept, "expected_kept", expected, "tokens_per_s", speed, "tokens", (json_int_t)j->tokens,
-                      "seconds", j->seconds, "forward_s", j->forward_s, "backward_s", j->backward_s, "sum_s", j->sum_s,
-                      "updates", (json_int_t)j->adamw.steps));
+        natsl_train_log(j, "step",
+                        json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "phase",
+                                  (int)phase, "loss", j->loss / n, "gradient_norm",
+                                  isfinite(j->norm) ? j->norm / n : -1.0, "learning_rate", rate, "kept", kept,
+                                  "expected_kept", expected, "tokens_per_s", speed, "tokens", (json_int_t)j->tokens,
+                                  "seconds", j->seconds, "forward_s", j->forward_s, "backward_s", j->backward_s,
+                                  "sum_s", j->sum_s, "updates", (json_int_t)j->adamw.steps));
         if (!j->app->args.quiet) {
             printf("step %lld of %lld  loss %.4f  norm %.3f  rate %.2e  kept %.3f (expected %.3f)  %.0f tokens/s\n",
                    (long long)j->step, (long long)j->spec.steps, j->loss / n, j->norm / n, rate, kept, expected, speed);
@@ -337,7 +336,8 @@ static void report(natsl_train_job *j, double rate)
 }
 
 /** Right answers and right tokens among the hits of a window. */
-static void count_hits(const natsl_train_job *j, const int32_t *targets, int64_t tokens, size_t answers, int64_t *counts)
+static void count_hits(const natsl_train_job *j, const int32_t *targets, int64_t tokens, size_t answers,
+                       int64_t *counts)
 {
     for (int64_t i = 0; i < tokens; i++) counts[0] += targets[i] >= 0, counts[1] += j->hits[i];
     for (size_t a = 0; a < answers; a++) {
@@ -378,9 +378,11 @@ static natsl_status validate_length(natsl_train_job *j, int64_t tokens, int64_t 
     const double answers = counts[2] > 0 ? (double)counts[3] / (double)counts[2] : 0.0;
     if (j->app->rank == 0 && !j->app->args.quiet) {
         printf("validation %lld tokens  loss %.4f  tokens right %.3f", (long long)tokens, loss, right);
-        if (counts[2] > 0) printf("  answers right %.3f (%lld of %lld)", answers, (long long)counts[3], (long long)counts[2]);
+        if (counts[2] > 0)
+            printf("  answers right %.3f (%lld of %lld)", answers, (long long)counts[3], (long long)counts[2]);
         printf("  kept");
-        for (size_t i = 0; i < json_array_size(layers); i++) printf(" %.3f", json_real_value(json_array_get(layers, i)));
+        for (size_t i = 0; i < json_array_size(layers); i++)
+            printf(" %.3f", json_real_value(json_array_get(layers, i)));
         printf("\n");
         (void)fflush(stdout);
     }
@@ -433,7 +435,8 @@ static natsl_status loop(natsl_train_job *j)
         if (st == NATSL_OK && (last || ask & 1 || due(j->step, j->spec.checkpoint.every_steps)))
             st = natsl_train_save(j);
         if (st == NATSL_OK && ask & 2 && !last)
-            st = natsl_fail(NATSL_INTERRUPTED, "interrupted after step %lld, which is saved in %s; the same command goes on",
+            st = natsl_fail(NATSL_INTERRUPTED,
+                            "interrupted after step %lld, which is saved in %s; the same command goes on",
                             (long long)j->step, j->app->args.out);
     }
     return st;
@@ -465,7 +468,8 @@ static natsl_status print_plan(natsl_train_job *j)
                tokens, (long long)j->spec.tokens);
         printf("ranks       %d, %d thread%s each, in groups of %d\n", app->size, o.threads, o.threads == 1 ? "" : "s",
                group);
-        printf("memory      weights %s per node; per rank %s (rows and buffers %s, gradients and weights %s, moments %s)\n",
+        printf("memory      weights %s per node; per rank %s (rows and buffers %s, gradients and weights %s, moments "
+               "%s)\n",
                natsl_format_bytes((double)plan.weight_bytes, a),
                natsl_format_bytes((double)plan.rows_bytes + (double)plan.buffer_bytes + 2.0 * weights +
                                       2.0 * weights / (double)app->size,

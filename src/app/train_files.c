@@ -127,7 +127,8 @@ void natsl_train_log_close(natsl_train_job *j)
 
 void natsl_train_log(natsl_train_job *j, const char *event, json_t *object)
 {
-    json_t *line = j->log_fd >= 0 && object ? json_pack("{s:s, s:I}", "event", event, "step", (json_int_t)j->step) : NULL;
+    json_t *line =
+        j->log_fd >= 0 && object ? json_pack("{s:s, s:I}", "event", event, "step", (json_int_t)j->step) : NULL;
     if (line) (void)json_object_update(line, object);
     char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     const size_t length = text ? strlen(text) : 0;
@@ -209,7 +210,8 @@ natsl_status natsl_train_load(natsl_train_job *j, int64_t step)
     if (st == NATSL_OK && c.step != step)
         st = natsl_fail(NATSL_ERR_INPUT, "%s: says step %lld, its name another", path, (long long)c.step);
     if (st == NATSL_OK && step > j->spec.steps)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: beyond the %lld steps that are configured", path, (long long)j->spec.steps);
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: beyond the %lld steps that are configured", path,
+                        (long long)j->spec.steps);
     if (st == NATSL_OK && !j->app->args.changed && strcmp(c.spec, j->text) != 0)
         st = natsl_fail(NATSL_ERR_USAGE,
                         "%s: was trained by another configuration than %s; give --changed to go on with that, or --out "

@@ -76,7 +76,8 @@ static natsl_status put_arrays(natsl_h5_out *out, const natsl_layout *layout, co
     if (st == NATSL_OK)
         st = put_rows(out, GROUP "/first_moment", 1, &floats, c->first, c->last, sizeof(float), c->first_moment, mine);
     if (st == NATSL_OK)
-        st = put_rows(out, GROUP "/second_moment", 1, &floats, c->first, c->last, sizeof(float), c->second_moment, mine);
+        st =
+            put_rows(out, GROUP "/second_moment", 1, &floats, c->first, c->last, sizeof(float), c->second_moment, mine);
     return st;
 }
 
@@ -151,8 +152,9 @@ static natsl_status get_training(hid_t file, const char *path, natsl_checkpoint 
     st = natsl_h5_int(group, path, "step", &c->step);
     if (st == NATSL_OK) st = natsl_h5_int(group, path, "updates", &c->updates);
     if (st == NATSL_OK && (c->step < 0 || c->updates < 0 || c->updates > c->step))
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: step %lld with %lld updates, expected no negative number and no more updates",
-                        path, (long long)c->step, (long long)c->updates);
+        st = natsl_fail(NATSL_ERR_INPUT,
+                        "%s: step %lld with %lld updates, expected no negative number and no more updates", path,
+                        (long long)c->step, (long long)c->updates);
     if (st == NATSL_OK) st = natsl_h5_text(group, path, "configuration", SPEC_LIMIT, &c->spec);
     (void)H5Gclose(group);
     return st;

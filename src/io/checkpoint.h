@@ -6,9 +6,9 @@
 #include "files.h"
 
 typedef struct natsl_checkpoint {
-    int64_t step;    /* steps done */
-    int64_t updates; /* of them, those that changed weights */
-    float *weights;  /* flat [layout->floats], equal on all ranks when writing */
+    int64_t step;                        /* steps done */
+    int64_t updates;                     /* of them, those that changed weights */
+    float *weights;                      /* flat [layout->floats], equal on all ranks when writing */
     float *first_moment, *second_moment; /* [last - first] of the flat arrays: this rank's shard */
     size_t first, last;
     double kept_share; /* of chunks, as last measured; 0: unknown */

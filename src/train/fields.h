@@ -8,10 +8,10 @@
 
 typedef enum natsl_field_kind {
     NATSL_FIELD_END = 0,
-    NATSL_FIELD_COUNT, /* int64_t in low .. high */
-    NATSL_FIELD_REAL,  /* double in low .. high */
-    NATSL_FIELD_TEXT,  /* const char *, borrowed from the JSON */
-    NATSL_FIELD_WORD,  /* int: index into words */
+    NATSL_FIELD_COUNT,  /* int64_t in low .. high */
+    NATSL_FIELD_REAL,   /* double in low .. high */
+    NATSL_FIELD_TEXT,   /* const char *, borrowed from the JSON */
+    NATSL_FIELD_WORD,   /* int: index into words */
     NATSL_FIELD_OBJECT, /* const json_t *, borrowed */
     NATSL_FIELD_ARRAY,  /* the same, of one element at least */
     NATSL_FIELD_ANY     /* the same, of any type */

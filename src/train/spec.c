@@ -138,12 +138,11 @@ typedef struct raw_validation {
 
 static natsl_status read_validation(natsl_spec *s, const json_t *v, const char *where)
 {
-    static const natsl_field fields[] = {
-        {NATSL_FIELD_COUNT, "every", AT(raw_validation, every), 1, 1, MAX_STEPS, NULL},
-        {NATSL_FIELD_COUNT, "windows", AT(raw_validation, windows), 1, 1, 1e6, NULL},
-        {NATSL_FIELD_ANY, "tokens", AT(raw_validation, tokens), 1, 0, 0, NULL},
-        {NATSL_FIELD_ARRAY, "data", AT(raw_validation, data), 0, 0, 0, NULL},
-        {.kind = NATSL_FIELD_END}};
+    static const natsl_field fields[] = {{NATSL_FIELD_COUNT, "every", AT(raw_validation, every), 1, 1, MAX_STEPS, NULL},
+                                         {NATSL_FIELD_COUNT, "windows", AT(raw_validation, windows), 1, 1, 1e6, NULL},
+                                         {NATSL_FIELD_ANY, "tokens", AT(raw_validation, tokens), 1, 0, 0, NULL},
+                                         {NATSL_FIELD_ARRAY, "data", AT(raw_validation, data), 0, 0, 0, NULL},
+                                         {.kind = NATSL_FIELD_END}};
     char place[256], tokens[512];
     raw_validation raw = {.data = s->phases[s->n_phases - 1].data};
     if (!v) return NATSL_OK;
@@ -251,8 +250,7 @@ natsl_status natsl_spec_parse(const char *text, size_t length, const char *path,
     memcpy(s->directory, path, n);
     s->directory[n] = '\0';
     s->json = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    if (!s->json)
-        return natsl_fail(NATSL_ERR_INPUT, "%s: line %d: %s", path, error.line, error.text);
+    if (!s->json) return natsl_fail(NATSL_ERR_INPUT, "%s: line %d: %s", path, error.line, error.text);
     (void)snprintf(where, sizeof where, "%s: ", path);
     return read_all(s, where);
 }

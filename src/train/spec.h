@@ -38,7 +38,7 @@ typedef struct natsl_spec {
         int64_t tokens[NATSL_SPEC_LENGTHS];
         size_t n_tokens;
         const json_t *data; /* NULL: the last phase's */
-    } validation; /* every 0: none */
+    } validation;           /* every 0: none */
     struct {
         int64_t every_steps;
         double every_minutes; /* 0: not by time */
