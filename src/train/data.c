@@ -36,14 +36,14 @@ static int has_part(const source *s, natsl_data_part part)
 static void divide(natsl_data *d)
 {
     for (int part = 0; part < 2; part++) {
-        double left = 0.0;
+        double left = 0.0;                    /* the weight of this source and of those after it */
         for (size_t k = d->count; k-- > 0;) { /* from the last, so that what is left is never less than its part */
             const source *s = &d->sources[k];
             if (!has_part(s, (natsl_data_part)part)) continue;
+            const int last = left == 0.0;
             left += s->weight;
             const uint64_t share = (uint64_t)rint(s->weight / left * (double)WHOLE);
-            d->turn[part][k] = share < 1 ? 1 : share;
-            if (left > s->weight && share >= WHOLE) d->turn[part][k] = WHOLE - 1; /* the others come, too */
+            d->turn[part][k] = share < 1 ? 1 : share >= WHOLE && !last ? WHOLE - 1 : share; /* each comes some day */
         }
     }
 }
@@ -106,8 +106,8 @@ static size_t whose(const natsl_data *d, natsl_data_part part, uint64_t index, u
     for (size_t k = 0; k < d->count; k++) {
         const uint64_t share = d->turn[part][k], before = taken(index, share);
         if (!share) continue;
-        if (share >= WHOLE || taken(index + 1, share) > before) {
-            *turn = share >= WHOLE ? index : before;
+        if (taken(index + 1, share) > before) {
+            *turn = before;
             return k;
         }
         index -= before;
@@ -115,20 +115,31 @@ static size_t whose(const natsl_data *d, natsl_data_part part, uint64_t index, u
     return SIZE_MAX;
 }
 
+/** How many of the first n windows are source k's. */
+static uint64_t windows_of(const natsl_data *d, natsl_data_part part, size_t k, uint64_t n)
+{
+    for (size_t j = 0; j < k; j++) n -= taken(n, d->turn[part][j]);
+    return taken(n, d->turn[part][k]);
+}
+
 int64_t natsl_data_epoch(const natsl_data *d, natsl_data_part part, int64_t tokens)
 {
-    double left = 1.0, longest = 0.0;
+    uint64_t longest = 0;
     if ((part != NATSL_DATA_TRAIN && part != NATSL_DATA_VALIDATION) || tokens < 2) return 0;
     for (size_t k = 0; k < d->count; k++) {
-        const double share = left * (double)d->turn[part][k] / (double)WHOLE;
         int64_t first, count;
-        left -= share;
-        if (share <= 0.0 || d->sources[k].kind != SOURCE_TEXT) continue;
+        if (d->sources[k].kind != SOURCE_TEXT || !d->turn[part][k]) continue;
         natsl_source_region(&d->sources[k], part, &first, &count);
-        const double windows = (double)(count < tokens ? 1 : count / tokens) / share;
-        if (windows > longest) longest = windows;
+        const uint64_t want = count < tokens ? 1 : (uint64_t)(count / tokens);
+        uint64_t few = 0, enough = INT64_MAX; /* the least number of windows of which it has as many */
+        while (enough - few > 1) {
+            const uint64_t middle = few + (enough - few) / 2;
+            if (windows_of(d, part, k, middle) >= want) enough = middle;
+            else few = middle;
+        }
+        if (enough > longest) longest = enough;
     }
-    return longest < 9e18 ? (int64_t)ceil(longest) : INT64_MAX;
+    return (int64_t)longest;
 }
 
 static natsl_status text_window(natsl_data *d, size_t k, natsl_data_part part, uint64_t turn, int64_t tokens,

@@ -48,7 +48,7 @@ void natsl_data_close(natsl_data **data);
 int natsl_data_has_validation(const natsl_data *data);
 
 /** Windows of `tokens` tokens after which every text of `part` has been seen once: of the source that takes longest; 0 when no
- * source has an end. */
+ * source has an end (needles and recall have none). */
 int64_t natsl_data_epoch(const natsl_data *data, natsl_data_part part, int64_t tokens);
 
 /** Window `index` >= 0 of at most `tokens` >= 2 tokens. Training windows of a text are in random order, each once before any comes
