@@ -59,11 +59,12 @@ natsl_status natsl_data_open(const json_t *spec, const char *where, const char *
     natsl_data *d = natsl_calloc(1, sizeof *d, "training data");
     if (!d) return NATSL_ERR_NOMEM;
     d->seed = seed;
+    (void)snprintf(d->where, sizeof d->where, "%s", where);
     NATSL_TRY(st, cleanup,
               (d->sources = natsl_calloc(n, sizeof *d->sources, "training data")) ? NATSL_OK : NATSL_ERR_NOMEM);
     while (d->count < n) {
         char at[512];
-        (void)snprintf(at, sizeof at, "%.480s[%zu]", where, d->count);
+        (void)snprintf(at, sizeof at, "%s[%zu]", d->where, d->count);
         source *s = &d->sources[d->count++]; /* counted now: what it opens is closed */
         NATSL_TRY(st, cleanup,
                   natsl_source_parse(json_array_get(spec, d->count - 1), at, directory, config, tokenizer, s));
@@ -84,6 +85,22 @@ void natsl_data_close(natsl_data **data)
     natsl_free(d->sources);
     natsl_free(d);
     *data = NULL;
+}
+
+natsl_status natsl_data_check(const natsl_data *d, int64_t tokens)
+{
+    for (size_t k = 0; k < d->count; k++) {
+        const source *s = &d->sources[k];
+        int64_t least = s->kind == SOURCE_MQAR ? 4 : 2;
+        if (s->kind == SOURCE_NEEDLE) /* counts are lowered as far as that */
+            least = natsl_needle_bytes(&(natsl_needle_task){
+                .key_kind = s->key_kind, .value_kind = s->value_kind, .keys = 1, .values = 1, .questions = 1});
+        if (tokens < least)
+            return natsl_fail(NATSL_ERR_INPUT,
+                              "%s[%zu]: windows of %lld tokens are too short for this source, expected at least %lld",
+                              d->where, k, (long long)tokens, (long long)least);
+    }
+    return NATSL_OK;
 }
 
 int natsl_data_has_validation(const natsl_data *d)

@@ -44,6 +44,10 @@ natsl_status natsl_data_open(const json_t *spec, const char *where, const char *
 /** Accepts NULL; sets *data to NULL. */
 void natsl_data_close(natsl_data **data);
 
+/** Every source can fill a window of `tokens` tokens, whatever is drawn. NATSL_ERR_INPUT names the first that cannot, and how many
+ * it needs. */
+natsl_status natsl_data_check(const natsl_data *data, int64_t tokens);
+
 /** Whether there are validation windows: a source that makes its texts, or one that holds some back. */
 int natsl_data_has_validation(const natsl_data *data);
 

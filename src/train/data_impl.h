@@ -43,6 +43,7 @@ struct natsl_data {
     source *sources;
     size_t count;
     uint64_t seed;
+    char where[480]; /* for messages */
     /* Turns of a part: of the windows that come to source k (all that no source before it takes), turn[k] * 2^-32 are its own; 0:
      * it has none of this part. The last source that has any takes all. */
     uint64_t turn[2][64];
