@@ -244,7 +244,11 @@ static natsl_status needle_window(natsl_data *d, size_t k, natsl_data_part part,
         const natsl_needle_answer *from = &sample.answers[a];
         /* token i is the target of position i - 1; the header is before every answer */
         for (int64_t i = from->begin; i < from->end; i++) targets[i - 1] = ids[i];
-        if (a < room) answers[a] = (natsl_answer){from->begin - 1, from->end - 1, sample.needles[from->needle].depth};
+        if (a < room)
+            answers[a] = (natsl_answer){.begin = from->begin - 1,
+                                        .end = from->end - 1,
+                                        .depth = sample.needles[from->needle].depth,
+                                        .again = from->again};
     }
     if (n_answers) *n_answers = sample.n_answers < room ? sample.n_answers : room;
     natsl_needle_free(&sample);
@@ -267,8 +271,9 @@ static natsl_status mqar_window(natsl_data *d, size_t k, natsl_data_part part, u
         natsl_mqar_make(s->vocabulary, n, s->random_non_queries, tokens, &rng, ids, targets, queries);
     const size_t room = n_answers ? *n_answers : 0, shown = (uint64_t)n < room ? (size_t)n : room;
     for (size_t a = 0; a < shown && st == NATSL_OK; a++)
-        answers[a] = (natsl_answer){queries[a].position, queries[a].position + 1,
-                                    2.0 * (double)queries[a].pair / (double)tokens};
+        answers[a] = (natsl_answer){.begin = queries[a].position,
+                                    .end = queries[a].position + 1,
+                                    .depth = 2.0 * (double)queries[a].pair / (double)tokens};
     if (n_answers && st == NATSL_OK) *n_answers = shown;
     *count = tokens;
     natsl_free(queries);
