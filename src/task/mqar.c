@@ -55,8 +55,8 @@ natsl_status natsl_mqar_make(int32_t vocabulary, int64_t n, int random_non_queri
     }
     draw_ids(rng, 1, half - 1, n, pool, ids);
     draw_ids(rng, half, vocabulary - half, n, pool, ids + 1);
-    /* Each gap waits an exponential time at the rate of its weight: the order in which they come is that of drawing one after
-     * the other without replacement (Efraimidis, Spirakis 2006). */
+    /* Each gap waits an exponential time at the rate of its weight: the order in which they come is that of drawing one
+     * after the other without replacement (Efraimidis, Spirakis 2006). */
     for (int64_t i = 0; i < space; i++) {
         const double u = natsl_rng_uniform(rng);
         gaps[i] = (gap){-log1p(-u) * pow((double)(i + 1), 0.99), i};

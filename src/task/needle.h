@@ -1,11 +1,12 @@
-/* needle.h - needle-in-a-haystack texts: sentences that give keys their values, hidden in noise or in a text, and questions for
- * the values. Templates, needles and noise are those of RULER (base model template), byte for byte; places and words are
- * drawn by natsl's own generator.
+/* needle.h - needle-in-a-haystack texts: sentences that give keys their values, hidden in noise or in a text, and
+ * questions for the values. Templates, needles and noise are those of RULER (base model template), byte for byte;
+ * places and words are drawn by natsl's own generator.
  * One sample:
  *   header "\n" context { "\n" question " " prefix ": " values ".\n" } once per question
- * A question asks for all values of one key (with `joint` one question asks for all keys asked), in the order in which they
- * are written in `needles`. The header, too, has the form for one value where a question asks for one: all bytes before the
- * first answer are a prompt of RULER. The answer begins where the prefix ends, with the ":" that follows "is" in a needle.
+ * A question asks for all values of one key (with `joint` one question asks for all keys asked), in the order in which
+ * they are written in `needles`. The header, too, has the form for one value where a question asks for one: all bytes
+ * before the first answer are a prompt of RULER. The answer begins where the prefix ends, with the ":" that follows
+ * "is" in a needle.
  * Owns: a sample's text and lists. MPI: none. Deterministic. Source: RULER's niah.py and its constants.
  * Tests: tests/unit/test_task.c */
 #ifndef NATSL_NEEDLE_H
@@ -46,8 +47,9 @@ typedef struct natsl_needle {
     double depth;  /* of that byte, in the context: 0 .. 1 */
 } natsl_needle;
 
-/** Bytes [begin, end) of the text give a needle's value: ": V.\n" after a question (": V" and ", V" and ", V.\n" of several),
- * ": V." where a needle comes again (only of keys with one value: else nobody could know which one follows). */
+/** Bytes [begin, end) of the text give a needle's value: ": V.\n" after a question (": V" and ", V" and ", V.\n" of
+ * several), ": V." where a needle comes again (only of keys with one value: else nobody could know which one follows).
+ */
 typedef struct natsl_needle_answer {
     int64_t begin, end;
     int needle; /* index into needles */
@@ -66,9 +68,9 @@ typedef struct natsl_needle_sample {
 /** Bytes in which a sample of this task surely fits, whatever is drawn, with an empty haystack. */
 int64_t natsl_needle_bytes(const natsl_needle_task *task);
 
-/** A sample of at most `bytes` bytes: its haystack is as long as that allows (whole units of noise). Advances rng. Release with
- * natsl_needle_free. NATSL_ERR_USAGE: a member out of its range, or needles and questions that do not fit; NATSL_ERR_NOMEM.
- * *out is empty on error. */
+/** A sample of at most `bytes` bytes: its haystack is as long as that allows (whole units of noise). Advances rng.
+ * Release with natsl_needle_free. NATSL_ERR_USAGE: a member out of its range, or needles and questions that do not fit;
+ * NATSL_ERR_NOMEM. *out is empty on error. */
 natsl_status natsl_needle_make(const natsl_needle_task *task, int64_t bytes, natsl_rng *rng, natsl_needle_sample *out);
 void natsl_needle_free(natsl_needle_sample *sample);
 

@@ -17,8 +17,8 @@ void natsl_sink_word(sink *s, const char *word);
 /** "One of the special magic numbers for K is: V." */
 void natsl_needle_sentence(sink *s, natsl_word_kind value_kind, const char *key, const char *value);
 
-/** Writes the context: as much haystack as `room` bytes leave beside the needles, which all fit. Sets first and depth of needles;
- * appends the answers of those that come again. *asked: a key whose needles go to task->depth. */
+/** Writes the context: as much haystack as `room` bytes leave beside the needles, which all fit. Sets first and depth
+ * of needles; appends the answers of those that come again. *asked: a key whose needles go to task->depth. */
 natsl_status natsl_needle_fill(const natsl_needle_task *task, int asked, size_t room, natsl_rng *rng, sink *s,
                                natsl_needle_sample *sample);
 

@@ -36,14 +36,14 @@ static int has_part(const source *s, natsl_data_part part)
 static void divide(natsl_data *d)
 {
     for (int part = 0; part < 2; part++) {
-        double left = 0.0;
+        double left = 0.0;                    /* the weight of this source and of those after it */
         for (size_t k = d->count; k-- > 0;) { /* from the last, so that what is left is never less than its part */
             const source *s = &d->sources[k];
             if (!has_part(s, (natsl_data_part)part)) continue;
+            const int last = left == 0.0;
             left += s->weight;
             const uint64_t share = (uint64_t)rint(s->weight / left * (double)WHOLE);
-            d->turn[part][k] = share < 1 ? 1 : share;
-            if (left > s->weight && share >= WHOLE) d->turn[part][k] = WHOLE - 1; /* the others come, too */
+            d->turn[part][k] = share < 1 ? 1 : share >= WHOLE && !last ? WHOLE - 1 : share; /* each comes some day */
         }
     }
 }
@@ -59,11 +59,12 @@ natsl_status natsl_data_open(const json_t *spec, const char *where, const char *
     natsl_data *d = natsl_calloc(1, sizeof *d, "training data");
     if (!d) return NATSL_ERR_NOMEM;
     d->seed = seed;
+    (void)snprintf(d->where, sizeof d->where, "%s", where);
     NATSL_TRY(st, cleanup,
               (d->sources = natsl_calloc(n, sizeof *d->sources, "training data")) ? NATSL_OK : NATSL_ERR_NOMEM);
     while (d->count < n) {
         char at[512];
-        (void)snprintf(at, sizeof at, "%.480s[%zu]", where, d->count);
+        (void)snprintf(at, sizeof at, "%s[%zu]", d->where, d->count);
         source *s = &d->sources[d->count++]; /* counted now: what it opens is closed */
         NATSL_TRY(st, cleanup,
                   natsl_source_parse(json_array_get(spec, d->count - 1), at, directory, config, tokenizer, s));
@@ -86,6 +87,22 @@ void natsl_data_close(natsl_data **data)
     *data = NULL;
 }
 
+natsl_status natsl_data_check(const natsl_data *d, int64_t tokens)
+{
+    for (size_t k = 0; k < d->count; k++) {
+        const source *s = &d->sources[k];
+        int64_t least = s->kind == SOURCE_MQAR ? 4 : 2;
+        if (s->kind == SOURCE_NEEDLE) /* counts are lowered as far as that */
+            least = natsl_needle_bytes(&(natsl_needle_task){
+                .key_kind = s->key_kind, .value_kind = s->value_kind, .keys = 1, .values = 1, .questions = 1});
+        if (tokens < least)
+            return natsl_fail(NATSL_ERR_INPUT,
+                              "%s[%zu]: windows of %lld tokens are too short for this source, expected at least %lld",
+                              d->where, k, (long long)tokens, (long long)least);
+    }
+    return NATSL_OK;
+}
+
 int natsl_data_has_validation(const natsl_data *d)
 {
     for (size_t k = 0; k < d->count; k++) {
@@ -106,8 +123,8 @@ static size_t whose(const natsl_data *d, natsl_data_part part, uint64_t index, u
     for (size_t k = 0; k < d->count; k++) {
         const uint64_t share = d->turn[part][k], before = taken(index, share);
         if (!share) continue;
-        if (share >= WHOLE || taken(index + 1, share) > before) {
-            *turn = share >= WHOLE ? index : before;
+        if (taken(index + 1, share) > before) {
+            *turn = before;
             return k;
         }
         index -= before;
@@ -115,20 +132,31 @@ static size_t whose(const natsl_data *d, natsl_data_part part, uint64_t index, u
     return SIZE_MAX;
 }
 
+/** How many of the first n windows are source k's. */
+static uint64_t windows_of(const natsl_data *d, natsl_data_part part, size_t k, uint64_t n)
+{
+    for (size_t j = 0; j < k; j++) n -= taken(n, d->turn[part][j]);
+    return taken(n, d->turn[part][k]);
+}
+
 int64_t natsl_data_epoch(const natsl_data *d, natsl_data_part part, int64_t tokens)
 {
-    double left = 1.0, longest = 0.0;
+    uint64_t longest = 0;
     if ((part != NATSL_DATA_TRAIN && part != NATSL_DATA_VALIDATION) || tokens < 2) return 0;
     for (size_t k = 0; k < d->count; k++) {
-        const double share = left * (double)d->turn[part][k] / (double)WHOLE;
         int64_t first, count;
-        left -= share;
-        if (share <= 0.0 || d->sources[k].kind != SOURCE_TEXT) continue;
+        if (d->sources[k].kind != SOURCE_TEXT || !d->turn[part][k]) continue;
         natsl_source_region(&d->sources[k], part, &first, &count);
-        const double windows = (double)(count < tokens ? 1 : count / tokens) / share;
-        if (windows > longest) longest = windows;
+        const uint64_t want = count < tokens ? 1 : (uint64_t)(count / tokens);
+        uint64_t few = 0, enough = INT64_MAX; /* the least number of windows of which it has as many */
+        while (enough - few > 1) {
+            const uint64_t middle = few + (enough - few) / 2;
+            if (windows_of(d, part, k, middle) >= want) enough = middle;
+            else few = middle;
+        }
+        if (enough > longest) longest = enough;
     }
-    return longest < 9e18 ? (int64_t)ceil(longest) : INT64_MAX;
+    return (int64_t)longest;
 }
 
 static natsl_status text_window(natsl_data *d, size_t k, natsl_data_part part, uint64_t turn, int64_t tokens,
@@ -216,7 +244,11 @@ static natsl_status needle_window(natsl_data *d, size_t k, natsl_data_part part,
         const natsl_needle_answer *from = &sample.answers[a];
         /* token i is the target of position i - 1; the header is before every answer */
         for (int64_t i = from->begin; i < from->end; i++) targets[i - 1] = ids[i];
-        if (a < room) answers[a] = (natsl_answer){from->begin - 1, from->end - 1, sample.needles[from->needle].depth};
+        if (a < room)
+            answers[a] = (natsl_answer){.begin = from->begin - 1,
+                                        .end = from->end - 1,
+                                        .depth = sample.needles[from->needle].depth,
+                                        .again = from->again};
     }
     if (n_answers) *n_answers = sample.n_answers < room ? sample.n_answers : room;
     natsl_needle_free(&sample);
@@ -239,8 +271,9 @@ static natsl_status mqar_window(natsl_data *d, size_t k, natsl_data_part part, u
         natsl_mqar_make(s->vocabulary, n, s->random_non_queries, tokens, &rng, ids, targets, queries);
     const size_t room = n_answers ? *n_answers : 0, shown = (uint64_t)n < room ? (size_t)n : room;
     for (size_t a = 0; a < shown && st == NATSL_OK; a++)
-        answers[a] = (natsl_answer){queries[a].position, queries[a].position + 1,
-                                    2.0 * (double)queries[a].pair / (double)tokens};
+        answers[a] = (natsl_answer){.begin = queries[a].position,
+                                    .end = queries[a].position + 1,
+                                    .depth = 2.0 * (double)queries[a].pair / (double)tokens};
     if (n_answers && st == NATSL_OK) *n_answers = shown;
     *count = tokens;
     natsl_free(queries);

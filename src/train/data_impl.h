@@ -9,7 +9,8 @@
 /** Files joined into one sequence of tokens. */
 typedef struct natsl_corpus natsl_corpus;
 
-/** Opens `count` files. vocab, tokenizer: as of a model file. text_only: token files are refused. NATSL_ERR_INPUT, NATSL_ERR_NOMEM. */
+/** Opens `count` files. vocab, tokenizer: as of a model file. text_only: token files are refused. NATSL_ERR_INPUT,
+ * NATSL_ERR_NOMEM. */
 natsl_status natsl_corpus_open(char *const *paths, size_t count, int32_t vocab, const char *tokenizer, int text_only,
                                natsl_corpus **out);
 void natsl_corpus_close(natsl_corpus **corpus);
@@ -43,14 +44,16 @@ struct natsl_data {
     source *sources;
     size_t count;
     uint64_t seed;
-    /* Turns of a part: of the windows that come to source k (all that no source before it takes), turn[k] * 2^-32 are its own; 0:
-     * it has none of this part. The last source that has any takes all. */
+    char where[480]; /* for messages */
+    /* Turns of a part: of the windows that come to source k (all that no source before it takes), turn[k] * 2^-32 are
+     * its own; 0: it has none of this part. The last source that has any takes all. */
     uint64_t turn[2][64];
 };
 
 #define MOST_SOURCES (sizeof((natsl_data *)0)->turn[0] / sizeof((natsl_data *)0)->turn[0][0])
 
-/** One object of the specification. Zeroed before; what it opened is closed by natsl_source_close also after an error. */
+/** One object of the specification. Zeroed before; what it opened is closed by natsl_source_close also after an error.
+ */
 natsl_status natsl_source_parse(const json_t *spec, const char *where, const char *directory,
                                 const natsl_config *config, const char *tokenizer, source *out);
 void natsl_source_close(source *s);

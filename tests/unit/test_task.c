@@ -1,5 +1,5 @@
-/* test_task.c - random numbers, needle texts and recall sequences: templates byte for byte, places and answers as reported, sizes,
- * distributions, refused input. */
+/* test_task.c - random numbers, needle texts and recall sequences: templates byte for byte, places and answers as told,
+ * sizes, distributions, refused input. */
 #define _GNU_SOURCE /* memmem */
 #include "mqar.h"
 #include "needle.h"
