@@ -126,10 +126,12 @@ static natsl_status open_data(natsl_train_job *j)
         for (size_t k = 0; k < i && !j->data[i]; k++) {
             if (s->phases[k].data == s->phases[i].data) j->data[i] = j->data[k];
         }
-        if (j->data[i]) continue;
         (void)snprintf(where, sizeof where, "%s: phases[%zu].data", j->app->args.config, i);
-        st = natsl_data_open(s->phases[i].data, where, s->directory, &s->model, j->tokenizer, (uint64_t)s->seed,
-                             &j->data[i]);
+        if (!j->data[i])
+            st = natsl_data_open(s->phases[i].data, where, s->directory, &s->model, j->tokenizer, (uint64_t)s->seed,
+                                 &j->data[i]);
+        for (size_t k = 0; st == NATSL_OK && k < s->phases[i].n_tokens; k++)
+            st = natsl_data_check(j->data[i], s->phases[i].tokens[k]);
     }
     if (st != NATSL_OK || s->validation.every == 0) return st;
     (void)snprintf(where, sizeof where, "%s: validation.data", j->app->args.config);
@@ -137,6 +139,8 @@ static natsl_status open_data(natsl_train_job *j)
                          &j->validation);
     if (st == NATSL_OK && !natsl_data_has_validation(j->validation))
         st = natsl_fail(NATSL_ERR_INPUT, "%s: no source holds anything back for validation", where);
+    for (size_t k = 0; st == NATSL_OK && k < s->validation.n_tokens; k++)
+        st = natsl_data_check(j->validation, s->validation.tokens[k]);
     return st;
 }
 
@@ -342,6 +346,7 @@ static void count_hits(const natsl_train_job *j, const int32_t *targets, int64_t
     for (int64_t i = 0; i < tokens; i++) counts[0] += targets[i] >= 0, counts[1] += j->hits[i];
     for (size_t a = 0; a < answers; a++) {
         int64_t right = 1;
+        if (j->answers[a].again) continue; /* a needle told once more, which is not a question */
         for (int64_t i = j->answers[a].begin; i < j->answers[a].end; i++) right &= j->hits[i];
         counts[2]++, counts[3] += right;
     }
