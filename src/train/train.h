@@ -80,6 +80,10 @@ const natsl_shards *natsl_trainer_shards(const natsl_trainer *trainer);
 /** This rank's group and how many there are. Not collective. */
 int natsl_trainer_group(const natsl_trainer *trainer, int *groups);
 
+/** Adds to kept [tokens / chunk]: in how many pairs of layer and gate head this rank's chunks were kept in the last window. Not
+ * collective. */
+void natsl_trainer_kept(const natsl_trainer *trainer, int32_t *kept);
+
 /** Seconds of this rank since natsl_trainer_clear: forward, backward, sum over ranks. Not collective. */
 void natsl_trainer_seconds(const natsl_trainer *trainer, double *forward, double *backward, double *sum);
 

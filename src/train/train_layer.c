@@ -264,3 +264,15 @@ void natsl_train_backward(natsl_trainer *t, int l)
     natsl_backward_inner(b, layer, grad, t->x[l], t->dhalo, t->dx);
     if (t->prev >= 0) post(t, t->dhalo, halo_floats(t), t->prev, NATSL_TAG_HALO_GRAD);
 }
+
+void natsl_trainer_kept(const natsl_trainer *t, int32_t *kept)
+{
+    const int64_t chunk0 = t->first[t->rank] / t->config->chunk;
+    const size_t heads = (size_t)t->config->num_nats_head;
+    for (int l = 0; t->reads && l < t->config->num_hidden_layers; l++) {
+        if (t->config->is_gdn[l]) continue;
+        for (int64_t j = 0; j < natsl_train_chunks(t, t->rank); j++) {
+            for (size_t h = 0; h < heads; h++) kept[chunk0 + j] += t->own_keep[l][(size_t)j * heads + h];
+        }
+    }
+}
