@@ -52,6 +52,14 @@ typedef struct natsl_unit_list {
  * attention head, the gradient of the factor 1 on the chunk's exponentials. */
 size_t natsl_unit_grad_floats(const natsl_config *config);
 
+/** Rows that go through the row-by-row phases at once. */
+#define NATSL_GRAD_ROWS 512
+
+/** A layer's matrices turned over: the gradient by x of y = x W^T is a product with them. */
+typedef struct natsl_turned {
+    natsl_matrix w_in, g_proj, o_proj, nats_out, w_gate_up, w_down;
+} natsl_turned;
+
 typedef struct natsl_backward {
     natsl_stage *stage; /* borrowed */
     /* [capacity, .] */
@@ -62,13 +70,15 @@ typedef struct natsl_backward {
     float *dmix, *dots;      /* [2*Ha]; [Ha] d_oa . oa */
     double *dsoft, *dlinear; /* [chunks, Ha], [chunks, Hv] of the factor on what a chunk gives to either operation */
     float *pools;            /* [chunks, D] pooled rows, then what their gradient gives each row */
-    /* [NATSL_TILE, .] */
+    natsl_turned turned;
+    float *turned_data; /* [turned_floats]: of one layer, or of the head */
+    /* [NATSL_GRAD_ROWS, .] */
     float *xn, *x1, *z, *dz;       /* [D] */
     float *y, *dy, *gate, *dgate;  /* [value_dim] */
     float *gu, *dgu, *u, *du;      /* [2*I] twice, [I] twice */
     float *conv, *logits;          /* [conv_channels], [V] */
-    float *top, *picked, *partial; /* [1] twice; sums of slices of a tile, to be added up in order */
-    double *sum;                   /* [NATSL_TILE], [2*Hn] at least */
+    float *top, *picked, *partial; /* [1] twice; sums of slices of rows, to be added up in order */
+    double *sum;                   /* [NATSL_GRAD_ROWS], [2*Hn] at least */
     double kept_weight;            /* gradient of the loss by each chunk's expected choice of softmax; 0 as created */
     double expected;               /* natsl_backward_gate adds those expected choices: sum over chunks and gate heads */
     size_t partial_floats, blocks;
