@@ -178,6 +178,7 @@ natsl_status natsl_backward_create(natsl_stage *stage, int64_t tokens, natsl_bac
         b->states[i] = natsl_alloc(s.states, (size_t)c->head_v_dim * sizeof(float), "states of a head");
         if (!b->scratch[i] || !b->states[i]) goto nomem;
     }
+    b->own = (natsl_saved){.raw = b->raw, .o = stage->o, .oa = stage->oa, .top = stage->top, .sum = stage->sum};
     return NATSL_OK;
 nomem:
     natsl_backward_free(b);
@@ -186,6 +187,7 @@ nomem:
 
 void natsl_backward_free(natsl_backward *b)
 {
+    if (b->own.raw) natsl_backward_use(b, NULL); /* what is not its own is not freed */
     void *const all[] = {b->raw,   b->dqkv,  b->dxn,    b->d_o,    b->d_oa,    b->dqa,   b->dka,     b->dva,
                          b->dmix,  b->dots,  b->xn,     b->x1,     b->z,       b->dz,    b->y,       b->dy,
                          b->gate,  b->gu,    b->dgu,    b->u,      b->du,      b->conv,  b->top,     b->sum,

@@ -17,8 +17,15 @@ void natsl_backward_raw(natsl_backward *b)
 
 /* ---- outer --------------------------------------------------------------------------------------------------------------- */
 
-/** Both operations' answers of a group of rows mixed into b->y; attention's are finished on the way. */
-static void mix_rows(natsl_backward *b, const natsl_layer *layer, const natsl_own_rows *r, const float *gate)
+static void copy_rows(const natsl_backward *b, size_t m, size_t n, const float *from, float *to)
+{
+#pragma omp parallel for schedule(static) num_threads(b->stage->threads)
+    for (size_t i = 0; i < m; i++) memcpy(to + i * n, from + i * n, n * sizeof(float));
+}
+
+/** Both operations' answers of a group of rows mixed into b->y; attention's are finished on the way unless they are. */
+static void mix_rows(natsl_backward *b, const natsl_layer *layer, const natsl_own_rows *r, const float *gate,
+                     int finished)
 {
     natsl_stage *s = b->stage;
     const natsl_config *c = s->config;
@@ -34,7 +41,7 @@ static void mix_rows(natsl_backward *b, const natsl_layer *layer, const natsl_ow
             k->gated_norm(m, heads, dv, o, vd, layer->o_norm, c->norm_eps, g, vd, y, vd);
             continue;
         }
-        for (size_t h = 0; h < a_heads; h++)
+        for (size_t h = 0; h < a_heads && !finished; h++)
             k->attn_finish(m, dva, s->sum + row * a_heads + h, a_heads, oa + h * dva, vd);
         k->nats_mix(m, heads, dv, a_heads, dva, o, vd, oa, vd, layer->o_norm1, layer->o_norm2, c->norm_eps,
                     g ? s->mix + row * 2 * a_heads : NULL, 2 * a_heads, g, vd, y, vd);
@@ -80,24 +87,82 @@ static void mix_rows_back(natsl_backward *b, const natsl_layer *layer, natsl_lay
     natsl_grad_partial_add(b, r->m, half, b->partial_floats, dva, grad->o_norm2);
 }
 
-/** Feed-forward of a group of rows: rows b->x1 and their norm b->z are there; dx += what it gives. */
-static void feed_forward_back(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, size_t m, float *dx)
+/** Where a group's rows of the forward pass lie, and whether they are there. */
+typedef struct outer_rows {
+    float *gate, *x1, *gu;
+    int done;
+} outer_rows;
+
+static outer_rows outer_rows_of(const natsl_backward *b, const natsl_own_rows *r)
+{
+    const natsl_config *c = b->stage->config;
+    const natsl_saved *s = b->saved;
+    outer_rows o = {.gate = b->gate, .x1 = b->x1, .gu = b->gu};
+    if (s) {
+        o.gate = s->gate + r->row * (size_t)c->value_dim;
+        o.x1 = s->x1 + r->row * (size_t)c->hidden_size;
+        o.gu = s->gu + r->row * 2 * (size_t)c->intermediate_size;
+        o.done = 1;
+    }
+    if (!c->use_gate) o.gate = NULL;
+    return o;
+}
+
+/** The forward pass of a group of rows as far as the backward pass needs it: o's rows unless they are done, b->xn, b->y, b->z. */
+static void outer_forward(natsl_backward *b, const natsl_layer *layer, const natsl_own_rows *r, const outer_rows *o,
+                          const float *x)
+{
+    natsl_stage *s = b->stage;
+    const natsl_config *c = s->config;
+    const size_t d = (size_t)c->hidden_size, vd = (size_t)c->value_dim, wide = (size_t)c->intermediate_size;
+    if (o->gate) {
+        natsl_grad_norm(b, r->m, x, layer->attn_norm, b->xn);
+        if (!o->done) natsl_grad_product(b, r->m, &layer->g_proj, b->xn, d, o->gate, vd, 0);
+    }
+    mix_rows(b, layer, r, o->gate, o->done);
+    if (!o->done) {
+        copy_rows(b, r->m, d, x, o->x1);
+        natsl_grad_product(b, r->m, &layer->o_proj, b->y, vd, o->x1, d, 1);
+    }
+    natsl_grad_norm(b, r->m, o->x1, layer->mlp_norm, b->z);
+    if (!o->done) natsl_grad_product(b, r->m, &layer->w_gate_up, b->z, d, o->gu, 2 * wide, 0);
+}
+
+void natsl_backward_finish(natsl_backward *b, const natsl_layer *layer, const float *x, float *out)
+{
+    natsl_stage *s = b->stage;
+    const size_t d = (size_t)s->config->hidden_size, wide = (size_t)s->config->intermediate_size;
+    for (size_t i = 0; i < natsl_own_groups(s); i++) {
+        const natsl_own_rows r = natsl_own_rows_of(s, i);
+        outer_rows o = outer_rows_of(b, &r);
+        o.done = 0;
+        outer_forward(b, layer, &r, &o, x + r.row * d);
+#pragma omp parallel for schedule(static) num_threads(s->threads)
+        for (size_t j = 0; j < r.m; j++)
+            s->kernels->swiglu(1, wide, o.gu + j * 2 * wide, 2 * wide, b->u + j * wide, wide);
+        copy_rows(b, r.m, d, o.x1, out + r.row * d);
+        natsl_grad_product(b, r.m, &layer->w_down, b->u, wide, out + r.row * d, d, 1);
+    }
+}
+
+/** Feed-forward of a group of rows whose forward pass is there; dx += what it gives. */
+static void feed_forward_back(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, size_t m,
+                              const outer_rows *o, float *dx)
 {
     natsl_stage *s = b->stage;
     const natsl_kernels *k = s->kernels;
     const size_t d = (size_t)s->config->hidden_size, wide = (size_t)s->config->intermediate_size;
-    natsl_grad_product(b, m, &layer->w_gate_up, b->z, d, b->gu, 2 * wide, 0);
     natsl_grad_product(b, m, &b->turned.w_down, dx, d, b->du, wide, 0);
 #pragma omp parallel for schedule(static) num_threads(s->threads)
     for (size_t i = 0; i < m; i++) {
-        k->swiglu(1, wide, b->gu + i * 2 * wide, 2 * wide, b->u + i * wide, wide);
-        k->swiglu_grad(1, wide, b->gu + i * 2 * wide, 2 * wide, b->du + i * wide, wide, b->dgu + i * 2 * wide,
+        k->swiglu(1, wide, o->gu + i * 2 * wide, 2 * wide, b->u + i * wide, wide);
+        k->swiglu_grad(1, wide, o->gu + i * 2 * wide, 2 * wide, b->du + i * wide, wide, b->dgu + i * 2 * wide,
                        2 * wide);
     }
     natsl_grad_product_w(b, m, &layer->w_down, dx, d, b->u, wide, grad->w_down);
     natsl_grad_product_w(b, m, &layer->w_gate_up, b->dgu, 2 * wide, b->z, d, grad->w_gate_up);
     natsl_grad_product(b, m, &b->turned.w_gate_up, b->dgu, 2 * wide, b->dz, d, 0);
-    natsl_grad_norm_back(b, m, 1, d, b->x1, d, layer->mlp_norm, b->dz, d, dx, d, 1, grad->mlp_norm);
+    natsl_grad_norm_back(b, m, 1, d, o->x1, d, layer->mlp_norm, b->dz, d, dx, d, 1, grad->mlp_norm);
 }
 
 void natsl_backward_outer(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, const float *x,
@@ -109,21 +174,13 @@ void natsl_backward_outer(natsl_backward *b, const natsl_layer *layer, natsl_lay
     natsl_grad_turn_layer(b, layer);
     for (size_t i = 0; i < natsl_own_groups(s); i++) {
         const natsl_own_rows r = natsl_own_rows_of(s, i);
-        const float *xt = x + r.row * d, *gate = NULL;
+        const outer_rows o = outer_rows_of(b, &r);
         float *dxt = dx + r.row * d;
-        if (c->use_gate) {
-            natsl_grad_norm(b, r.m, xt, layer->attn_norm, b->xn);
-            natsl_grad_product(b, r.m, &layer->g_proj, b->xn, d, b->gate, vd, 0);
-            gate = b->gate;
-        }
-        mix_rows(b, layer, &r, gate);
-        memcpy(b->x1, xt, r.m * d * sizeof(float));
-        natsl_grad_product(b, r.m, &layer->o_proj, b->y, vd, b->x1, d, 1);
-        natsl_grad_norm(b, r.m, b->x1, layer->mlp_norm, b->z);
-        feed_forward_back(b, layer, grad, r.m, dxt);
+        outer_forward(b, layer, &r, &o, x + r.row * d);
+        feed_forward_back(b, layer, grad, r.m, &o, dxt);
         natsl_grad_product_w(b, r.m, &layer->o_proj, dxt, d, b->y, vd, grad->o_proj);
         natsl_grad_product(b, r.m, &b->turned.o_proj, dxt, d, b->dy, vd, 0);
-        mix_rows_back(b, layer, grad, &r, gate);
+        mix_rows_back(b, layer, grad, &r, o.gate);
         if (c->use_gate) {
             natsl_grad_product_w(b, r.m, &layer->g_proj, b->dgate, vd, b->xn, d, grad->g_proj);
             natsl_grad_product(b, r.m, &b->turned.g_proj, b->dgate, vd, b->dxn + r.row * d, d, 0);
