@@ -1,5 +1,5 @@
 /* bench.h - natsl bench: what its parts share. cmd_bench.c reads the options and writes the JSON, bench_machine.c measures
- * the machine, bench_kernels.c the kernels, bench_model.c whole models.
+ * the machine, bench_kernels.c the kernels, bench_model.c whole models, bench_train.c a training step.
  * Every time is that of the slowest rank (all start together), the best of several rounds. MPI: collective on app->comm
  * unless said. */
 #ifndef NATSL_APP_BENCH_H
@@ -8,7 +8,13 @@
 #include "core.h"
 #include "job.h"
 
-enum { NATSL_BENCH_MACHINE = 1, NATSL_BENCH_KERNELS = 2, NATSL_BENCH_PREFILL = 4, NATSL_BENCH_DECODE = 8 };
+enum {
+    NATSL_BENCH_MACHINE = 1,
+    NATSL_BENCH_KERNELS = 2,
+    NATSL_BENCH_PREFILL = 4,
+    NATSL_BENCH_DECODE = 8,
+    NATSL_BENCH_TRAIN = 16
+};
 
 /** Most values in --lengths. */
 #define NATSL_BENCH_LENGTHS 64
@@ -61,6 +67,25 @@ natsl_status natsl_bench_kernels(natsl_bench *b);
 natsl_status natsl_bench_open_model(natsl_bench *b);
 natsl_status natsl_bench_prefill(natsl_bench *b);
 natsl_status natsl_bench_decode(natsl_bench *b);
+natsl_status natsl_bench_train(natsl_bench *b);
+
+/** Work of reading a text in floating-point operations. A product of m x k by k x n is 2 m n k; the head's rows are those scored. */
+typedef struct natsl_bench_flops {
+    double projections, delta, attention, gate, head, sum;
+} natsl_bench_flops;
+/** kept [tokens / chunk]: pairs of layer and gate head that keep the chunk, of all ranks. Not collective. */
+natsl_bench_flops natsl_bench_count_work(const natsl_config *config, int64_t tokens, int64_t scored,
+                                         const int32_t *kept);
+/** The same in words. */
+extern const char natsl_bench_work_formula[];
+/** Token `i` of the random text of this seed; any rank can make any of them. Not collective. */
+int32_t natsl_bench_token(uint64_t seed, int64_t i, int32_t vocab);
+/** Sums an array over all ranks. */
+void natsl_bench_sum(natsl_bench *b, int32_t *values, int64_t count);
+/** --route in words. Not collective. */
+const char *natsl_bench_route(const natsl_bench *b);
+/** A paragraph, indented, in lines of at most 110 bytes. Not collective. */
+void natsl_bench_say_wrapped(natsl_bench *b, const char *title, const char *text);
 
 /** Bytes of weights that one token must read: everything but the embedding table, of which it reads a row. `bytes`: of all
  * weights in memory, matrices held as `type`. Not collective. */

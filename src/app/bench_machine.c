@@ -513,7 +513,8 @@ natsl_status natsl_bench_machine(natsl_bench *b)
                          .bandwidth01_gbytes_per_s = NAN};
     count_cores(b, &here);
     choose_ring(b, here);
-    if (b->parts & (NATSL_BENCH_MACHINE | NATSL_BENCH_KERNELS | NATSL_BENCH_PREFILL)) st = measure_products(b);
+    if (b->parts & (NATSL_BENCH_MACHINE | NATSL_BENCH_KERNELS | NATSL_BENCH_PREFILL | NATSL_BENCH_TRAIN))
+        st = measure_products(b);
     if (st == NATSL_OK && b->parts & (NATSL_BENCH_MACHINE | NATSL_BENCH_KERNELS)) st = measure_memory(b);
     if (st == NATSL_OK && b->parts & (NATSL_BENCH_MACHINE | NATSL_BENCH_DECODE)) st = measure_read(b);
     if (st == NATSL_OK && b->parts & NATSL_BENCH_MACHINE) st = measure_messages(b);

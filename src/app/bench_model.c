@@ -9,8 +9,7 @@
 
 /* ---- tokens ----------------------------------------------------------------------------------------------------------- */
 
-/** Token `i` of the random text of this seed; any rank can make any of them. */
-static int32_t token_at(uint64_t seed, int64_t i, int32_t vocab)
+int32_t natsl_bench_token(uint64_t seed, int64_t i, int32_t vocab)
 {
     uint64_t z = (seed + (uint64_t)i + 1) * 0x9e3779b97f4a7c15u; /* splitmix64 (Steele, Lea, Flood 2014) */
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -52,7 +51,7 @@ static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_
 {
     watch *w = user;
     for (int64_t i = 0; i < count; i++)
-        ids[i] = token_at((uint64_t)w->b->app->args.seed, first + i, w->b->config.vocab_size);
+        ids[i] = natsl_bench_token((uint64_t)w->b->app->args.seed, first + i, w->b->config.vocab_size);
     w->reads = 1;
     return NATSL_OK;
 }
@@ -83,12 +82,7 @@ static void take_progress(void *user, int64_t done, int64_t total)
     natsl_progress_update(&w->progress, done, total);
 }
 
-/** Work of a run in floating-point operations. A product of m x k by k x n is 2 m n k; the head's rows are those scored. */
-typedef struct work {
-    double projections, delta, attention, gate, head, sum;
-} work;
-
-static const char work_formula[] =
+const char natsl_bench_work_formula[] =
     "2 x multiply-adds. Projections: every weight matrix of a layer once per token (q k v a b, gate, output, "
     "feed-forward, "
     "mix). Delta rule, per value head and token: 4 dk dv (K S, Q S), 2 dk dv (K^T D) where the chunk goes into the "
@@ -114,8 +108,7 @@ static void block_sums(int64_t tokens, int64_t chunk, double *squares, double *c
     }
 }
 
-/** kept [chunks] of all ranks. */
-static work count_work(const natsl_config *c, int64_t tokens, int64_t scored, const int32_t *kept)
+natsl_bench_flops natsl_bench_count_work(const natsl_config *c, int64_t tokens, int64_t scored, const int32_t *kept)
 {
     const double n = (double)tokens, d = c->hidden_size, kd = c->key_dim, vd = c->value_dim,
                  wide = c->intermediate_size;
@@ -133,7 +126,7 @@ static work count_work(const natsl_config *c, int64_t tokens, int64_t scored, co
     }
     const double own =
         (double)chunks * (double)chunk * (double)(chunk + 1) / 2.0 + (double)rest * (double)(rest + 1) / 2.0;
-    work w = {0};
+    natsl_bench_flops w = {0};
     w.projections = layers * 2.0 * n * (d * (2.0 * kd + vd + 2.0 * hv) + vd * d + 3.0 * d * wide);
     if (c->use_gate) w.projections += layers * 2.0 * n * d * vd + nats * 2.0 * n * kd * 2.0 * ha;
     w.delta = layers * (hv * 6.0 * n * dk * dv + hk * 2.0 * squares * dk + hv * (cubes / 3.0 + 2.0 * squares * dv));
@@ -150,7 +143,7 @@ static work count_work(const natsl_config *c, int64_t tokens, int64_t scored, co
 typedef struct prefill {
     int64_t tokens;
     double seconds, phases[16], other;
-    work work;
+    natsl_bench_flops work;
     natsl_stats stats;
     double least_halo, least_state, least_kept; /* bytes that have to travel */
     double seen;                                /* kept keys and values that ranks read of others, in place or not */
@@ -186,8 +179,7 @@ static void count_least(watch *w, const natsl_context *cx, prefill *p)
     p->seen = kept[1];
 }
 
-/** Sums an array of int32 over all ranks, in blocks that an int can count. */
-static void sum_ranks(natsl_bench *b, int32_t *values, int64_t count)
+void natsl_bench_sum(natsl_bench *b, int32_t *values, int64_t count)
 {
     for (int64_t i = 0; i < count; i += INT_MAX / 2)
         NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, values + i, (int)natsl_min64(count - i, INT_MAX / 2), MPI_INT32_T,
@@ -232,9 +224,9 @@ static natsl_status read_once(natsl_bench *b, int64_t tokens, prefill *p)
     if (st == NATSL_OK && (st = natsl_context_stats(cx, &p->stats)) == NATSL_OK) {
         p->other = p->seconds;
         for (int i = 0; natsl_stats_phase_name(i); i++) p->other -= p->phases[i] = p->stats.phase_mean_s[i];
-        sum_ranks(b, w.kept, w.chunks);
-        sum_ranks(b, w.owner, w.chunks);
-        p->work = count_work(&b->config, tokens, scores ? tokens - 1 : 0, w.kept);
+        natsl_bench_sum(b, w.kept, w.chunks);
+        natsl_bench_sum(b, w.owner, w.chunks);
+        p->work = natsl_bench_count_work(&b->config, tokens, scores ? tokens - 1 : 0, w.kept);
         count_least(&w, cx, p);
     }
     natsl_context_destroy(&cx);
@@ -243,7 +235,7 @@ static natsl_status read_once(natsl_bench *b, int64_t tokens, prefill *p)
     return st;
 }
 
-static const char *route_name(const natsl_bench *b)
+const char *natsl_bench_route(const natsl_bench *b)
 {
     static const char *const names[] = {"learned", "softmax", "linear"};
     return names[b->job.options.route];
@@ -281,7 +273,7 @@ static void prefill_json(natsl_bench *b, json_t *list, const prefill *p)
     natsl_bench_count(b, j, "tokens", p->tokens);
     natsl_bench_count(b, j, "ranks", b->app->size);
     natsl_bench_count(b, j, "threads", b->app->args.threads);
-    natsl_bench_text(b, j, "route", route_name(b));
+    natsl_bench_text(b, j, "route", natsl_bench_route(b));
     natsl_bench_text(b, j, "state_pass", state_pass_name(b, p->tokens));
     natsl_bench_put(b, j, "logits", list ? json_boolean(!b->app->args.no_logits) : NULL);
     natsl_bench_real(b, j, "seconds", p->seconds);
@@ -322,7 +314,7 @@ static void say_prefill(natsl_bench *b, const prefill *p)
     char memory[32], seen[32];
     const double gflops = 1e-9 * p->work.sum / p->seconds;
     natsl_bench_say(b, "  %10lld %8s %10.3f %10.0f %11.1f %9.1f %5.1f %% %5.1f %% %10s\n", (long long)p->tokens,
-                    route_name(b), p->seconds, (double)p->tokens / p->seconds, 1e-9 * p->work.sum, gflops,
+                    natsl_bench_route(b), p->seconds, (double)p->tokens / p->seconds, 1e-9 * p->work.sum, gflops,
                     100.0 * gflops / b->machine.peak_gflops, 100.0 * kept_share(&p->stats),
                     natsl_format_bytes((double)p->stats.peak_bytes, memory));
     natsl_bench_say(b, "    seconds     ");
@@ -340,8 +332,7 @@ static void say_prefill(natsl_bench *b, const prefill *p)
     natsl_bench_say(b, "\n");
 }
 
-/** A paragraph, indented, in lines of at most 110 bytes. */
-static void say_wrapped(natsl_bench *b, const char *title, const char *text)
+void natsl_bench_say_wrapped(natsl_bench *b, const char *title, const char *text)
 {
     size_t column = 2 + strlen(title);
     natsl_bench_say(b, "  %s", title);
@@ -379,9 +370,9 @@ natsl_status natsl_bench_prefill(natsl_bench *b)
         natsl_summary_real(b->app, "tokens_per_s", (double)best.tokens / best.seconds); /* of the last length */
         st = natsl_bench_show(b);
     }
-    say_wrapped(b, "counted:", work_formula);
+    natsl_bench_say_wrapped(b, "counted:", natsl_bench_work_formula);
     natsl_bench_put(b, b->json, "prefill", list);
-    natsl_bench_text(b, b->json, "prefill_formula", work_formula);
+    natsl_bench_text(b, b->json, "prefill_formula", natsl_bench_work_formula);
     return st;
 }
 
@@ -421,7 +412,8 @@ natsl_status natsl_bench_decode(natsl_bench *b)
             NATSL_MPI(MPI_Barrier(app->comm));
             seconds = natsl_now_s();
         }
-        st = natsl_context_next(cx, token_at((uint64_t)app->args.seed, before + warm + i, b->config.vocab_size));
+        st = natsl_context_next(cx,
+                                natsl_bench_token((uint64_t)app->args.seed, before + warm + i, b->config.vocab_size));
         if (st == NATSL_OK) st = natsl_context_logits(cx, logits);
     }
     seconds = natsl_now_s() - seconds;
@@ -441,7 +433,7 @@ natsl_status natsl_bench_decode(natsl_bench *b)
         json_t *j = b->json ? json_object() : NULL;
         natsl_bench_count(b, j, "ranks", app->size);
         natsl_bench_count(b, j, "threads", app->args.threads);
-        natsl_bench_text(b, j, "route", route_name(b));
+        natsl_bench_text(b, j, "route", natsl_bench_route(b));
         natsl_bench_count(b, j, "context_tokens", before + warm);
         natsl_bench_count(b, j, "tokens", count);
         natsl_bench_real(b, j, "seconds", seconds);

@@ -18,7 +18,7 @@ static const natsl_option options[] = {
      .name = "parts",
      .value = "LIST",
      .offset = AT(parts),
-     .help = "what to measure, of machine,kernels,prefill,decode; all by default"},
+     .help = "what to measure, of machine,kernels,prefill,decode,train; all but train by default"},
     {.kind = NATSL_OPT_TEXT,
      .name = "config",
      .value = "C.json",
@@ -35,14 +35,14 @@ static const natsl_option options[] = {
      .name = "lengths",
      .value = "LIST",
      .offset = AT(lengths),
-     .help = "tokens to read for prefill, as 2K,64K,1M; 2048,8192 by default"},
+     .help = "tokens to read for prefill, and in the window of train, as 2K,64K,1M; 2048,8192 by default"},
     {.kind = NATSL_OPT_COUNT,
      .name = "repeat",
      .value = "N",
      .offset = AT(repeat),
      .least = 1,
      .most = 1000,
-     .help = "read each length N times, the best counts; once by default"},
+     .help = "read each length, or train on it, N times, the best counts; once by default"},
     {.kind = NATSL_OPT_FLAG, .name = "no-logits", .offset = AT(no_logits), .help = "prefill without scoring tokens"},
     {.kind = NATSL_OPT_COUNT,
      .name = "context-tokens",
@@ -118,17 +118,17 @@ void natsl_bench_text(natsl_bench *b, json_t *object, const char *name, const ch
 
 static natsl_status parse_parts(const char *list, int *parts)
 {
-    static const char *const names[] = {"machine", "kernels", "prefill", "decode"};
+    static const char *const names[] = {"machine", "kernels", "prefill", "decode", "train"};
     *parts = 0;
     for (const char *p = list ? list : "machine,kernels,prefill,decode";; p++) {
         const size_t length = strcspn(p, ",");
         int found = 0;
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 5; i++) {
             if (strlen(names[i]) == length && strncmp(p, names[i], length) == 0) found = 1 << i;
         }
         if (!found)
             return natsl_fail(NATSL_ERR_USAGE,
-                              "--parts: '%.*s' is unknown, expected a list of machine, kernels, prefill, decode",
+                              "--parts: '%.*s' is unknown, expected a list of machine, kernels, prefill, decode, train",
                               (int)(length < 100 ? length : 100), p);
         *parts |= found;
         p += length;
@@ -230,9 +230,11 @@ static natsl_status measure(natsl_bench *b)
     natsl_status st = natsl_bench_machine(b);
     if (st == NATSL_OK) st = natsl_bench_show(b);
     if (st == NATSL_OK && b->parts & NATSL_BENCH_KERNELS) st = natsl_bench_kernels(b);
-    if (st == NATSL_OK && b->parts & (NATSL_BENCH_PREFILL | NATSL_BENCH_DECODE)) st = natsl_bench_open_model(b);
+    if (st == NATSL_OK && b->parts & (NATSL_BENCH_PREFILL | NATSL_BENCH_DECODE | NATSL_BENCH_TRAIN))
+        st = natsl_bench_open_model(b);
     if (st == NATSL_OK && b->parts & NATSL_BENCH_PREFILL) st = natsl_bench_prefill(b);
     if (st == NATSL_OK && b->parts & NATSL_BENCH_DECODE) st = natsl_bench_decode(b);
+    if (st == NATSL_OK && b->parts & NATSL_BENCH_TRAIN) st = natsl_bench_train(b);
     if (st != NATSL_OK) return st;
     if (app->args.json_file)
         st = natsl_app_agree(b->app, app->rank == 0 ? write_json(b, app->args.json_file) : NATSL_OK);
@@ -284,7 +286,13 @@ const natsl_command natsl_command_bench = {
         "bytes\n"
         "between ranks against the least that must travel. decode: one token after the other, against the bytes that "
         "each\n"
-        "must read. Run it on a machine that does nothing else, with the ranks and threads of your jobs. A short "
+        "must read. train: loss and gradient of one window of random text, as natsl grad and train compute them, "
+        "against "
+        "three\n"
+        "times the operations of reading it (a product has two gradients); it has to be asked for: it takes the memory "
+        "and the\n"
+        "time of a training step. Run it on a machine that does nothing else, with the ranks and threads of your jobs. "
+        "A short "
         "--seconds\n"
         "makes quick, coarse numbers; it also shortens the memory gone over, so that caches help. --dry-run prints the "
         "plan\n"

@@ -56,6 +56,8 @@ static natsl_status print_plan(natsl_job *s, int64_t tokens)
                natsl_format_bytes((double)plan.weight_bytes, a), natsl_format_bytes(per_rank, b),
                natsl_format_bytes((double)plan.rows_bytes, c), natsl_format_bytes((double)plan.buffer_bytes, d),
                natsl_format_bytes((double)plan.gradient_bytes, e));
+        printf("            %d of %d layers keep what their forward pass finds, the others compute it again\n",
+               plan.saved_layers, s->info.config.num_hidden_layers);
         printf("            kept keys and values, if every chunk were kept: %s on the last rank\n",
                natsl_format_bytes((double)plan.kept_bytes_all, a));
         st = natsl_stdout_flush();

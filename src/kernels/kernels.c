@@ -46,7 +46,6 @@ const natsl_kernels natsl_kernels_fast = {
     .swiglu = natsl_kernel_swiglu,
     .embed = natsl_kernel_embed,
     .lse_add = natsl_kernel_lse_add,
-    .linear_grad_x = natsl_kernel_linear_grad_x,
     .linear_grad_w = natsl_kernel_linear_grad_w,
     .rms_norm_grad = natsl_kernel_rms_norm_grad,
     .l2_norm_grad = natsl_kernel_l2_norm_grad,

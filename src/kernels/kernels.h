@@ -136,12 +136,7 @@ typedef struct natsl_kernels {
      * files work on that array, and only products read panels. \oracle oracle_grad.py (autograd over the same steps).
      * Tests: tests/unit/test_grad*.c, against finite differences of the oracle's formulas in double. */
 
-    /** dx = dy W, or dx += dy W when `accumulate`, for inputs [l0,l1) of W [n,k]: dy [m,n]; dx [m, l1-l0) starts with input l0.
-     * scratch: natsl_linear_scratch floats. */
-    void (*linear_grad_x)(size_t m, const natsl_matrix *w, size_t l0, size_t l1, const float *dy, size_t lddy,
-                          float *dx, size_t lddx, int accumulate, float *scratch);
-
-    /** dw [n,k] += dy^T x: dy [m,n], x [m,k]. */
+    /** linear. Its gradient by x, dx = dy W, is `linear` with W turned over (natsl_matrix_turn). dw [n,k] += dy^T x: dy [m,n], x [m,k]. */
     void (*linear_grad_w)(size_t m, size_t n, size_t k, const float *dy, size_t lddy, const float *x, size_t ldx,
                           float *dw, size_t lddw);
 
@@ -242,6 +237,10 @@ void natsl_widen(size_t n, const uint16_t *from, float *to);
 void natsl_narrow(size_t n, const float *from, uint16_t *to);
 /** y [d,m] = x [m,d] turned over. */
 void natsl_transpose(size_t m, size_t d, const float *x, size_t ldx, float *y, size_t ldy);
+
+/** Panels [p0,p1) of W^T [k,n] from W [n,k]: float32 whatever W is. to [k*n]: data of a matrix of k outputs and n inputs; scratch:
+ * natsl_linear_scratch floats. */
+void natsl_matrix_turn(const natsl_matrix *w, size_t p0, size_t p1, float *to, float *scratch);
 
 /** Whose code small matrix products run: "libxsmm 1.17, clx" or "OpenBLAS". Static text. */
 const char *natsl_gemm_name(void);

@@ -23,7 +23,6 @@ const natsl_kernels natsl_kernels_ref = {
     .swiglu = natsl_kernel_swiglu_ref,
     .embed = natsl_kernel_embed_ref,
     .lse_add = natsl_kernel_lse_add_ref,
-    .linear_grad_x = natsl_kernel_linear_grad_x_ref,
     .linear_grad_w = natsl_kernel_linear_grad_w_ref,
     .rms_norm_grad = natsl_kernel_rms_norm_grad_ref,
     .l2_norm_grad = natsl_kernel_l2_norm_grad_ref,

@@ -1,19 +1,6 @@
 /* linear_grad_ref.c - gradients of y = x W^T, plain. Contract: kernels.h. Source: the product rule. */
 #include "kernels_impl.h"
 
-void natsl_kernel_linear_grad_x_ref(size_t m, const natsl_matrix *w, size_t l0, size_t l1, const float *dy, size_t lddy,
-                                    float *dx, size_t lddx, int accumulate, float *scratch)
-{
-    (void)scratch;
-    for (size_t i = 0; i < m; ++i) {
-        for (size_t l = l0; l < l1; ++l) {
-            double s = accumulate ? (double)dx[i * lddx + (l - l0)] : 0.0;
-            for (size_t j = 0; j < w->n; ++j) s += (double)dy[i * lddy + j] * (double)natsl_matrix_get(w, j, l);
-            dx[i * lddx + (l - l0)] = (float)s;
-        }
-    }
-}
-
 void natsl_kernel_linear_grad_w_ref(size_t m, size_t n, size_t k, const float *dy, size_t lddy, const float *x,
                                     size_t ldx, float *dw, size_t lddw)
 {

@@ -45,3 +45,20 @@ void natsl_transpose(size_t m, size_t d, const float *x, size_t ldx, float *y, s
         }
     }
 }
+
+void natsl_matrix_turn(const natsl_matrix *w, size_t p0, size_t p1, float *to, float *scratch)
+{
+    for (size_t q = p0; q < p1; ++q) {
+        const size_t l = q * NATSL_PANEL, inputs = natsl_panel_end(w->k, q) - l;
+        for (size_t p = 0; p < natsl_panels(w->n); ++p) {
+            const size_t j = p * NATSL_PANEL, width = natsl_panel_end(w->n, p) - j;
+            const void *panel = natsl_panel_data(w, p);
+            const float *rows = (const float *)panel + l * width;
+            if (w->type == NATSL_BF16) {
+                natsl_widen(inputs * width, (const uint16_t *)panel + l * width, scratch);
+                rows = scratch;
+            }
+            natsl_transpose(inputs, width, rows, width, to + l * w->n + j * inputs, inputs);
+        }
+    }
+}

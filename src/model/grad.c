@@ -77,7 +77,7 @@ size_t natsl_unit_grad_floats(const natsl_config *c)
 
 /** Sizes of the buffers; one place for create and for the memory plan. */
 typedef struct back_sizes {
-    size_t rows, chunks, blocks, partial, scratch, states;
+    size_t rows, chunks, blocks, partial, scratch, states, turned;
     size_t row_floats, tile_floats;
 } back_sizes;
 
@@ -90,12 +90,15 @@ static back_sizes sizes_of(const natsl_config *c, int64_t tokens)
     s.chunks = s.rows / chunk + 2;
     s.blocks = s.chunks * ((chunk + NATSL_DELTA_BLOCK - 1) / NATSL_DELTA_BLOCK);
     s.partial = 2 * max_size(max_size(d, dv), max_size((size_t)c->attn_k_dim, (size_t)c->attn_v_dim));
+    s.partial = max_size(s.partial, 2 * (size_t)c->num_v_heads);
     s.scratch = max_size(natsl_linear_scratch(), natsl_delta_scratch(dk, dv));
     s.scratch = max_size(s.scratch, natsl_delta_grad_scratch(dk, dv));
     s.scratch = max_size(s.scratch, natsl_attn_grad_scratch((size_t)c->attn_k_dim, (size_t)c->attn_v_dim));
     /* a slice of a convolution's halo and of its gradient */
     s.scratch = max_size(s.scratch, 2 * (size_t)c->conv_size * (2 * kd + vd));
     s.scratch = (max_size(s.scratch, d) + 15) / 16 * 16;
+    s.turned = (n_in + 3 * wide + 2 * vd) * d + 2 * (size_t)c->num_attn_heads * kd;
+    s.turned = max_size(s.turned, (size_t)c->vocab_size * d);
     s.states = (s.blocks + 2) * dk;
     s.row_floats = 2 * n_in + d + 3 * vd + 2 * kd + 3 * (size_t)c->num_attn_heads;
     s.tile_floats = 4 * d + 4 * vd + 6 * wide + 2 * kd + vd + (size_t)c->vocab_size + 4;
@@ -107,7 +110,8 @@ size_t natsl_backward_bytes(const natsl_config *c, int64_t tokens, int threads)
     const back_sizes s = sizes_of(c, tokens);
     size_t bytes = 0, part = 0;
     int ok = natsl_size_mul(&bytes, s.rows, s.row_floats * sizeof(float));
-    ok &= natsl_size_mul(&part, s.tile_floats, NATSL_TILE * sizeof(float)) && natsl_size_add(&bytes, bytes, part);
+    ok &= natsl_size_mul(&part, s.tile_floats, NATSL_GRAD_ROWS * sizeof(float)) && natsl_size_add(&bytes, bytes, part);
+    ok &= natsl_size_mul(&part, s.turned, sizeof(float)) && natsl_size_add(&bytes, bytes, part);
     ok &= natsl_size_mul(&part, s.states, (size_t)c->head_v_dim * sizeof(float)) &&
           natsl_size_add(&part, part, s.scratch * sizeof(float)) && natsl_size_mul(&part, part, (size_t)threads) &&
           natsl_size_add(&bytes, bytes, part);
@@ -139,28 +143,31 @@ natsl_status natsl_backward_create(natsl_stage *stage, int64_t tokens, natsl_bac
                {&b->dmix, s.rows, 2 * heads},
                {&b->dots, s.rows, heads},
                {&b->pools, s.chunks, d},
-               {&b->xn, NATSL_TILE, d},
-               {&b->x1, NATSL_TILE, d},
-               {&b->z, NATSL_TILE, d},
-               {&b->dz, NATSL_TILE, d},
-               {&b->y, NATSL_TILE, vd},
-               {&b->dy, NATSL_TILE, vd},
-               {&b->gate, NATSL_TILE, vd},
-               {&b->dgate, NATSL_TILE, vd},
-               {&b->gu, NATSL_TILE, 2 * wide},
-               {&b->dgu, NATSL_TILE, 2 * wide},
-               {&b->u, NATSL_TILE, wide},
-               {&b->du, NATSL_TILE, wide},
-               {&b->conv, NATSL_TILE, stage->conv_channels},
-               {&b->logits, NATSL_TILE, (size_t)c->vocab_size},
-               {&b->top, NATSL_TILE, 1},
-               {&b->picked, NATSL_TILE, 1},
+               {&b->xn, NATSL_GRAD_ROWS, d},
+               {&b->x1, NATSL_GRAD_ROWS, d},
+               {&b->z, NATSL_GRAD_ROWS, d},
+               {&b->dz, NATSL_GRAD_ROWS, d},
+               {&b->y, NATSL_GRAD_ROWS, vd},
+               {&b->dy, NATSL_GRAD_ROWS, vd},
+               {&b->gate, NATSL_GRAD_ROWS, vd},
+               {&b->dgate, NATSL_GRAD_ROWS, vd},
+               {&b->gu, NATSL_GRAD_ROWS, 2 * wide},
+               {&b->dgu, NATSL_GRAD_ROWS, 2 * wide},
+               {&b->u, NATSL_GRAD_ROWS, wide},
+               {&b->du, NATSL_GRAD_ROWS, wide},
+               {&b->conv, NATSL_GRAD_ROWS, stage->conv_channels},
+               {&b->logits, NATSL_GRAD_ROWS, (size_t)c->vocab_size},
+               {&b->top, NATSL_GRAD_ROWS, 1},
+               {&b->picked, NATSL_GRAD_ROWS, 1},
                {&b->partial, NATSL_GRAD_SLICES, s.partial}};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         *all[i].where = natsl_alloc(all[i].rows, all[i].width * sizeof(float), "gradients of a stage");
         if (!*all[i].where) goto nomem;
     }
-    b->sum = natsl_alloc(max_size(NATSL_TILE, 2 * (size_t)c->num_nats_head), sizeof(double), "gradients of a stage");
+    b->turned_data = natsl_alloc(s.turned, sizeof(float), "a layer's weights, turned over");
+    if (!b->turned_data) goto nomem;
+    b->sum =
+        natsl_alloc(max_size(NATSL_GRAD_ROWS, 2 * (size_t)c->num_nats_head), sizeof(double), "gradients of a stage");
     b->dsoft = natsl_alloc(s.chunks, heads * sizeof(double), "gradients of a stage");
     b->dlinear = natsl_alloc(s.chunks, (size_t)c->num_v_heads * sizeof(double), "gradients of a stage");
     b->scratch = natsl_calloc((size_t)stage->threads, sizeof(float *), "scratch");
@@ -171,6 +178,7 @@ natsl_status natsl_backward_create(natsl_stage *stage, int64_t tokens, natsl_bac
         b->states[i] = natsl_alloc(s.states, (size_t)c->head_v_dim * sizeof(float), "states of a head");
         if (!b->scratch[i] || !b->states[i]) goto nomem;
     }
+    b->own = (natsl_saved){.raw = b->raw, .o = stage->o, .oa = stage->oa, .top = stage->top, .sum = stage->sum};
     return NATSL_OK;
 nomem:
     natsl_backward_free(b);
@@ -179,10 +187,11 @@ nomem:
 
 void natsl_backward_free(natsl_backward *b)
 {
-    void *const all[] = {b->raw,   b->dqkv,  b->dxn,    b->d_o,    b->d_oa,    b->dqa,   b->dka,    b->dva,
-                         b->dmix,  b->dots,  b->xn,     b->x1,     b->z,       b->dz,    b->y,      b->dy,
-                         b->gate,  b->gu,    b->dgu,    b->u,      b->du,      b->conv,  b->top,    b->sum,
-                         b->dgate, b->pools, b->logits, b->picked, b->partial, b->dsoft, b->dlinear};
+    if (b->own.raw) natsl_backward_use(b, NULL); /* what is not its own is not freed */
+    void *const all[] = {b->raw,   b->dqkv,  b->dxn,    b->d_o,    b->d_oa,    b->dqa,   b->dka,     b->dva,
+                         b->dmix,  b->dots,  b->xn,     b->x1,     b->z,       b->dz,    b->y,       b->dy,
+                         b->gate,  b->gu,    b->dgu,    b->u,      b->du,      b->conv,  b->top,     b->sum,
+                         b->dgate, b->pools, b->logits, b->picked, b->partial, b->dsoft, b->dlinear, b->turned_data};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) natsl_free(all[i]);
     for (int i = 0; b->stage && i < b->stage->threads; i++) {
         if (b->scratch) natsl_free(b->scratch[i]);
@@ -196,33 +205,61 @@ void natsl_backward_free(natsl_backward *b)
 /* ---- work that all phases share ---------------------------------------------------------------------------------------- */
 
 void natsl_grad_product(const natsl_backward *b, size_t m, const natsl_matrix *w, const float *x, size_t ldx, float *y,
-                        size_t ldy)
+                        size_t ldy, int accumulate)
 {
     const natsl_stage *s = b->stage;
-    const size_t panels = natsl_panels(w->n);
-#pragma omp parallel for schedule(static) num_threads(s->threads)
-    for (size_t p = 0; p < panels; p++)
-        s->kernels->linear(m, w, p, p + 1, x, ldx, y + p * NATSL_PANEL, ldy, 0, b->scratch[omp_get_thread_num()]);
+    const size_t panels = natsl_panels(w->n), pieces = (m + NATSL_GRAD_PIECE - 1) / NATSL_GRAD_PIECE;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(s->threads)
+    for (size_t i = 0; i < pieces; i++) {
+        for (size_t p = 0; p < panels; p++) {
+            const size_t row = i * NATSL_GRAD_PIECE, rows = m - row < NATSL_GRAD_PIECE ? m - row : NATSL_GRAD_PIECE;
+            s->kernels->linear(rows, w, p, p + 1, x + row * ldx, ldx, y + row * ldy + p * NATSL_PANEL, ldy, accumulate,
+                               b->scratch[omp_get_thread_num()]);
+        }
+    }
 }
 
-void natsl_grad_product_x(const natsl_backward *b, size_t m, const natsl_matrix *w, const float *dy, size_t lddy,
-                          float *dx, size_t lddx, int accumulate)
-{
-    const natsl_stage *s = b->stage;
-#pragma omp parallel for schedule(static) num_threads(s->threads)
-    for (size_t l = 0; l < w->k; l += NATSL_PANEL)
-        s->kernels->linear_grad_x(m, w, l, w->k - l < NATSL_PANEL ? w->k : l + NATSL_PANEL, dy, lddy, dx + l, lddx,
-                                  accumulate, b->scratch[omp_get_thread_num()]);
-}
+/** Inputs of a block of dw: narrow where there are few, so that all threads get some. */
+static size_t inputs_of(size_t k) { return k > 8 * NATSL_PANEL ? 4 * NATSL_PANEL : NATSL_PANEL; }
 
 void natsl_grad_product_w(const natsl_backward *b, size_t m, const natsl_matrix *w, const float *dy, size_t lddy,
                           const float *x, size_t ldx, float *dw)
 {
     const natsl_stage *s = b->stage;
+    const size_t step = inputs_of(w->k), panels = natsl_panels(w->n), blocks = w->k / step > 0 ? w->k / step : 1;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(s->threads)
+    for (size_t p = 0; p < panels; p++) {
+        for (size_t i = 0; i < blocks; i++) {
+            const size_t j = p * NATSL_PANEL, l = i * step, end = i + 1 < blocks ? l + step : w->k;
+            s->kernels->linear_grad_w(m, natsl_panel_end(w->n, p) - j, end - l, dy + j, lddy, x + l, ldx,
+                                      dw + j * w->k + l, w->k);
+        }
+    }
+}
+
+/** `to` becomes w turned over, in *at, which moves on. */
+static void turn(const natsl_backward *b, const natsl_matrix *w, natsl_matrix *to, float **at)
+{
+    const natsl_stage *s = b->stage;
+    float *data = *at;
+    *to = (natsl_matrix){.n = w->k, .k = w->n, .type = NATSL_F32, .data = data};
+    if (w->n * w->k == 0) return;
 #pragma omp parallel for schedule(static) num_threads(s->threads)
-    for (size_t j = 0; j < w->n; j += NATSL_PANEL)
-        s->kernels->linear_grad_w(m, w->n - j < NATSL_PANEL ? w->n - j : NATSL_PANEL, w->k, dy + j, lddy, x, ldx,
-                                  dw + j * w->k, w->k);
+    for (size_t p = 0; p < natsl_panels(w->k); p++)
+        natsl_matrix_turn(w, p, p + 1, data, b->scratch[omp_get_thread_num()]);
+    *at += w->n * w->k;
+}
+
+void natsl_grad_turn_layer(natsl_backward *b, const natsl_layer *layer)
+{
+    float *at = b->turned_data;
+    const struct {
+        const natsl_matrix *from;
+        natsl_matrix *to;
+    } all[] = {{&layer->w_in, &b->turned.w_in},           {&layer->g_proj, &b->turned.g_proj},
+               {&layer->o_proj, &b->turned.o_proj},       {&layer->nats_out, &b->turned.nats_out},
+               {&layer->w_gate_up, &b->turned.w_gate_up}, {&layer->w_down, &b->turned.w_down}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) turn(b, all[i].from, all[i].to, &at);
 }
 
 void natsl_grad_norm(const natsl_backward *b, size_t m, const float *x, const float *w, float *y)
@@ -268,12 +305,15 @@ double natsl_backward_logits(natsl_backward *b, const float *x, const int32_t *t
     const natsl_weights *w = s->weights;
     const size_t d = (size_t)s->config->hidden_size, vocab = (size_t)s->config->vocab_size;
     double loss = 0.0;
-    for (size_t i = 0; i < s->n_tiles; i++) {
-        const natsl_own_rows r = natsl_own_rows_of(s, &s->tiles[i]);
+    natsl_matrix over;
+    float *at = b->turned_data;
+    turn(b, &w->head, &over, &at);
+    for (size_t i = 0; i < natsl_own_groups(s); i++) {
+        const natsl_own_rows r = natsl_own_rows_of(s, i);
         const size_t m = r.m;
         const int32_t *want = targets + r.row;
         natsl_grad_norm(b, m, x + r.row * d, w->norm, b->xn);
-        natsl_grad_product(b, m, &w->head, b->xn, d, b->logits, vocab);
+        natsl_grad_product(b, m, &w->head, b->xn, d, b->logits, vocab, 0);
 #pragma omp parallel for schedule(static) num_threads(s->threads)
         for (size_t j = 0; j < m; j++) {
             b->top[j] = -INFINITY, b->sum[j] = 0.0, b->picked[j] = 0.0f;
@@ -283,7 +323,7 @@ double natsl_backward_logits(natsl_backward *b, const float *x, const int32_t *t
         for (size_t j = 0; j < m; j++)
             if (want[j] >= 0) loss += (double)b->top[j] + log(b->sum[j]) - (double)b->picked[j];
         natsl_grad_product_w(b, m, &w->head, b->logits, vocab, b->xn, d, gradients->head);
-        natsl_grad_product_x(b, m, &w->head, b->logits, vocab, b->dz, d, 0);
+        natsl_grad_product(b, m, &over, b->logits, vocab, b->dz, d, 0);
         natsl_grad_norm_back(b, m, 1, d, x + r.row * d, d, w->norm, b->dz, d, dx + r.row * d, d, 0, gradients->norm);
     }
     return loss;
@@ -295,11 +335,11 @@ double natsl_backward_score(natsl_backward *b, const float *x, const int32_t *ta
     const natsl_weights *w = s->weights;
     const size_t d = (size_t)s->config->hidden_size, vocab = (size_t)s->config->vocab_size;
     double loss = 0.0;
-    for (size_t i = 0; i < s->n_tiles; i++) {
-        const natsl_own_rows r = natsl_own_rows_of(s, &s->tiles[i]);
+    for (size_t i = 0; i < natsl_own_groups(s); i++) {
+        const natsl_own_rows r = natsl_own_rows_of(s, i);
         const int32_t *want = targets + r.row;
         natsl_grad_norm(b, r.m, x + r.row * d, w->norm, b->xn);
-        natsl_grad_product(b, r.m, &w->head, b->xn, d, b->logits, vocab);
+        natsl_grad_product(b, r.m, &w->head, b->xn, d, b->logits, vocab, 0);
 #pragma omp parallel for schedule(static) num_threads(s->threads)
         for (size_t j = 0; j < r.m; j++) {
             const float *logits = b->logits + j * vocab;

@@ -2,6 +2,8 @@
  * A layer's forward pass is run again on the stage (project, gate, local, state, attend: stage.h) from its saved input rows;
  * then these phases, in this order, turn the gradient of its output rows into that of its input rows and add the layer's
  * share to the gradients of its weights. As in stage.h, what comes from outside is an argument:
+ * What the forward pass has left in a natsl_saved is not computed again: project becomes unraw; state, attend and most of outer's
+ * own forward part fall away.
  *   raw        keeps the raw projections                                     (after project, before local)
  *   outer      feed-forward, output projection, mixing                       (after attend, instead of finish)
  *   own        attention inside each chunk                                   (needs nothing)
@@ -52,8 +54,31 @@ typedef struct natsl_unit_list {
  * attention head, the gradient of the factor 1 on the chunk's exponentials. */
 size_t natsl_unit_grad_floats(const natsl_config *config);
 
+/** Rows that go through the row-by-row phases at once. */
+#define NATSL_GRAD_ROWS 512
+
+/** A layer's matrices turned over: the gradient by x of y = x W^T is a product with them. */
+typedef struct natsl_turned {
+    natsl_matrix w_in, g_proj, o_proj, nats_out, w_gate_up, w_down;
+} natsl_turned;
+
+/** What a layer's forward pass found, kept for its backward pass: time for memory. */
+typedef struct natsl_saved {
+    float *raw, *gate, *x1, *gu; /* [tokens, .]: n_in, value_dim, D, 2*I */
+    float *o, *oa, *top,
+        *sum; /* [stage's capacity, .]: value_dim twice, Ha twice; the last three not for Gated DeltaNet */
+} natsl_saved;
+
+/** Its bytes, for runs of up to `tokens` tokens; 0 when it overflows. */
+size_t natsl_saved_bytes(const natsl_config *config, int64_t tokens, int is_gdn);
+/** NATSL_ERR_NOMEM. Release with natsl_saved_free, in any case. */
+natsl_status natsl_saved_create(const natsl_stage *stage, int64_t tokens, int is_gdn, natsl_saved *out);
+void natsl_saved_free(natsl_saved *saved);
+
 typedef struct natsl_backward {
-    natsl_stage *stage; /* borrowed */
+    natsl_stage *stage;       /* borrowed */
+    natsl_saved own;          /* buffers of b and of the stage in its place: raw, o, oa, top, sum */
+    const natsl_saved *saved; /* in use instead, or NULL */
     /* [capacity, .] */
     float *raw, *dqkv;       /* n_in: raw projections; gradients of unit q, k, of v, log decay, beta, then of raw */
     float *dxn;              /* [D] of the normed input rows */
@@ -62,13 +87,15 @@ typedef struct natsl_backward {
     float *dmix, *dots;      /* [2*Ha]; [Ha] d_oa . oa */
     double *dsoft, *dlinear; /* [chunks, Ha], [chunks, Hv] of the factor on what a chunk gives to either operation */
     float *pools;            /* [chunks, D] pooled rows, then what their gradient gives each row */
-    /* [NATSL_TILE, .] */
+    natsl_turned turned;
+    float *turned_data; /* [turned_floats]: of one layer, or of the head */
+    /* [NATSL_GRAD_ROWS, .] */
     float *xn, *x1, *z, *dz;       /* [D] */
     float *y, *dy, *gate, *dgate;  /* [value_dim] */
     float *gu, *dgu, *u, *du;      /* [2*I] twice, [I] twice */
     float *conv, *logits;          /* [conv_channels], [V] */
-    float *top, *picked, *partial; /* [1] twice; sums of slices of a tile, to be added up in order */
-    double *sum;                   /* [NATSL_TILE], [2*Hn] at least */
+    float *top, *picked, *partial; /* [1] twice; sums of slices of rows, to be added up in order */
+    double *sum;                   /* [NATSL_GRAD_ROWS], [2*Hn] at least */
     double kept_weight;            /* gradient of the loss by each chunk's expected choice of softmax; 0 as created */
     double expected;               /* natsl_backward_gate adds those expected choices: sum over chunks and gate heads */
     size_t partial_floats, blocks;
@@ -91,6 +118,13 @@ double natsl_backward_score(natsl_backward *b, const float *x, const int32_t *ta
 
 /** Adds rows dx to the gradient of the embedding table. */
 void natsl_backward_embed(natsl_backward *b, const int32_t *ids, const float *dx, float *dtable);
+
+/** From now on the stage's o, oa, top, sum and b->raw are those of `saved` (borrowed until the next call); NULL: their own. */
+void natsl_backward_use(natsl_backward *b, const natsl_saved *saved);
+/** natsl_stage_finish, x to out [rows, D] (not in place), and keeps what it finds in the natsl_saved in use. */
+void natsl_backward_finish(natsl_backward *b, const natsl_layer *layer, const float *x, float *out);
+/** Instead of natsl_stage_project, the second time: raw projections out of `saved`. */
+void natsl_backward_unraw(natsl_backward *b, const natsl_saved *saved);
 
 void natsl_backward_raw(natsl_backward *b);
 /** x [rows, D]: the layer's input. dx in: of its output; out: of the rows between mixer and feed-forward. */

@@ -7,12 +7,32 @@
 #include <omp.h>
 #include <string.h>
 
+/** Memory per rank that layers may keep of their forward pass in any case. */
+#define SAVED_LEAST ((size_t)1 << 28)
+
 /* ---- plan ------------------------------------------------------------------------------------------------------------------ */
 
 /** Kept units of a layer, at most, of the ranges up to token `last`. */
 static size_t units_most(const natsl_config *c, int64_t last)
 {
     return (size_t)(last / c->chunk) * (size_t)c->num_nats_head;
+}
+
+/** Layers that keep what their forward pass found, from the last, as long as it takes no more memory than all else per rank, or than
+ * SAVED_LEAST: so much is there where a model is small. False: too large to count. */
+static int plan_saved(const natsl_config *c, natsl_train_plan *plan)
+{
+    const size_t others = plan->rows_bytes + plan->buffer_bytes + plan->gradient_bytes;
+    size_t left = others > SAVED_LEAST ? others : SAVED_LEAST;
+    for (int l = c->num_hidden_layers - 1; l >= 0; l--) {
+        const size_t bytes = natsl_saved_bytes(c, plan->most_tokens, c->is_gdn[l]);
+        if (bytes == 0) return 0;
+        if (bytes > left) break;
+        left -= bytes;
+        plan->saved_layers++;
+        if (!natsl_size_add(&plan->rows_bytes, plan->rows_bytes, bytes)) return 0;
+    }
+    return 1;
 }
 
 natsl_status natsl_train_plan_make(const natsl_config *c, natsl_storage weights, int ranks,
@@ -59,6 +79,7 @@ natsl_status natsl_train_plan_make(const natsl_config *c, natsl_storage weights,
     ok &= natsl_size_mul(&part, layout.floats, sizeof(float));
     plan->gradient_bytes = part;
     plan->weight_bytes = layout.store_bytes;
+    ok &= plan_saved(c, plan);
     ok &= natsl_size_mul(&part, keeping ? units_most(c, tokens) : 0, per_unit * sizeof(float));
     ok &= natsl_size_mul(&own, units_most(c, plan->most_tokens), unit * sizeof(float)) &&
           natsl_size_mul(&own, own, keeping) && natsl_size_add(&part, part, own);
@@ -85,8 +106,9 @@ static natsl_status allocate_range(natsl_trainer *t, int64_t end)
     t->states = natsl_calloc(layers, sizeof(float *), "states");
     t->halos = natsl_calloc(layers, sizeof(float *), "halos");
     t->own_keep = natsl_calloc(layers, sizeof(uint8_t *), "choices");
+    t->saved = natsl_calloc(layers, sizeof *t->saved, "what a layer keeps for its gradient");
     t->own_units = natsl_calloc(layers, sizeof(float *), "kept keys and values");
-    if (!t->x || !t->states || !t->halos || !t->own_keep || !t->own_units) return NATSL_ERR_NOMEM;
+    if (!t->x || !t->states || !t->halos || !t->own_keep || !t->own_units || !t->saved) return NATSL_ERR_NOMEM;
     const size_t halo = (size_t)c->conv_size * t->stage.conv_channels;
     for (size_t l = 0; l <= layers; l++) {
         if (!(t->x[l] = natsl_alloc(rows, d * sizeof(float), "input rows of a layer"))) return NATSL_ERR_NOMEM;
@@ -95,6 +117,9 @@ static natsl_status allocate_range(natsl_trainer *t, int64_t end)
         t->halos[l] = natsl_alloc(halo, sizeof(float), "halos");
         if (!t->states[l] || !t->halos[l]) return NATSL_ERR_NOMEM;
     }
+    for (size_t l = layers - (size_t)t->saved_layers; l < layers && st == NATSL_OK; l++)
+        st = natsl_saved_create(&t->stage, t->most, c->is_gdn[l], &t->saved[l]);
+    if (st != NATSL_OK) return st;
     const size_t units = units_most(c, end), own = units_most(c, t->most);
     const size_t unit_bytes = natsl_unit_floats(c, t->options.kept) * sizeof(float);
     const size_t grad_bytes = natsl_unit_grad_floats(c) * sizeof(float);
@@ -151,6 +176,7 @@ static natsl_status allocate(natsl_trainer *t, const natsl_options *options)
     if (st == NATSL_OK) st = natsl_options_complete(t->config, t->size, options, &t->options);
     if (st == NATSL_OK) st = natsl_shards_create(t->all, t->model->layout.floats, &t->shards);
     if (st != NATSL_OK) return st;
+    t->saved_layers = plan.saved_layers;
     t->most = plan.most_tokens; /* of any rank: ranges of shorter windows are no longer than that */
     t->flat = natsl_calloc(t->shards.each * (size_t)t->shards.size, sizeof(float), "gradients");
     if (!t->flat) return NATSL_ERR_NOMEM;
@@ -211,11 +237,13 @@ void natsl_trainer_destroy(natsl_trainer **trainer)
         if (t->halos) natsl_free(t->halos[l]);
         if (t->own_keep) natsl_free(t->own_keep[l]);
         if (t->own_units) natsl_free(t->own_units[l]);
+        if (t->saved) natsl_saved_free(&t->saved[l]);
     }
-    void *const all[] = {t->first,      t->flat,       t->x,        t->states,    t->halos,     t->dx,
-                         t->state,      t->current,    t->dstate,   t->dhalo,     t->ids,       t->targets,
-                         t->keep,       t->chunks,     t->units,    t->lists,     t->block,     t->halo_out,
-                         t->unit_grads, t->unit_inbox, t->own_keep, t->own_units, t->sums.kept, t->sums.chunks};
+    void *const all[] = {t->first,    t->flat,      t->x,         t->states,      t->halos,
+                         t->dx,       t->state,     t->current,   t->dstate,      t->dhalo,
+                         t->ids,      t->targets,   t->keep,      t->chunks,      t->units,
+                         t->lists,    t->block,     t->halo_out,  t->unit_grads,  t->unit_inbox,
+                         t->own_keep, t->own_units, t->sums.kept, t->sums.chunks, t->saved};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) natsl_free(all[i]);
     natsl_sends_free(&t->sends);
     natsl_sends_free(&t->announced);

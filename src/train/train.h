@@ -2,7 +2,7 @@
  * The ranks form groups of equal size. A group takes one window at a time: the window begins at a text's first token and is cut
  * into one range per rank of the group, as a pass of natsl_context_extend is; a rank's range goes through a layer in one
  * stage. Forward, every rank keeps its input rows of every layer and the state and halo that came in; backward, layer after
- * layer from the last, it computes the rest again. Gradients of states and halos go from each range to the one before, those
+ * layer from the last, it computes the rest again, but where there is memory to keep it (natsl_train_plan.saved_layers). Gradients of states and halos go from each range to the one before, those
  * of kept keys and values back to the ranges they came from. Gradients of windows add up on each rank, and are summed over
  * all ranks of all groups when natsl_trainer_sum is called: all sums in a fixed order, so that the same run gives the same
  * bits; other numbers of ranks, and other groups, agree to rounding.
@@ -21,10 +21,12 @@ typedef struct natsl_trainer natsl_trainer;
 
 /** What a window of `tokens` tokens would take, by arithmetic alone. Not collective. */
 typedef struct natsl_train_plan {
-    int64_t most_tokens;                                             /* of a rank */
-    int64_t stage_tokens;                                            /* most that are allowed */
-    size_t weight_bytes;                                             /* per node */
-    size_t rows_bytes, buffer_bytes, gradient_bytes, kept_bytes_all; /* per rank; kept: if every chunk were kept */
+    int64_t most_tokens;  /* of a rank */
+    int64_t stage_tokens; /* most that are allowed */
+    int saved_layers;     /* the last ones keep what their forward pass found */
+    size_t weight_bytes;  /* per node */
+    /* per rank; rows: input rows of all layers, and all that saved_layers keep; kept: if every chunk were kept */
+    size_t rows_bytes, buffer_bytes, gradient_bytes, kept_bytes_all;
 } natsl_train_plan;
 /** ranks: of a group. first [ranks+1]: tokens [first[r], first[r+1]) belong to its rank r. NATSL_ERR_USAGE when there are
  * fewer than two tokens, or when a rank's range is longer than a stage may be: the line says what to set. */
@@ -79,6 +81,10 @@ const natsl_layout *natsl_trainer_layout(const natsl_trainer *trainer);
 const natsl_shards *natsl_trainer_shards(const natsl_trainer *trainer);
 /** This rank's group and how many there are. Not collective. */
 int natsl_trainer_group(const natsl_trainer *trainer, int *groups);
+
+/** Adds to kept [tokens / chunk]: in how many pairs of layer and gate head this rank's chunks were kept in the last window. Not
+ * collective. */
+void natsl_trainer_kept(const natsl_trainer *trainer, int32_t *kept);
 
 /** Seconds of this rank since natsl_trainer_clear: forward, backward, sum over ranks. Not collective. */
 void natsl_trainer_seconds(const natsl_trainer *trainer, double *forward, double *backward, double *sum);

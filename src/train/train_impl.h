@@ -27,8 +27,10 @@ struct natsl_trainer {
     natsl_shards shards;
     float *flat; /* [shards] */
     natsl_train_sums sums;
-    float **x;                       /* [layers+1][rows, D] input rows; the last: output of the last layer */
-    float **states, **halos;         /* [layers] as they came in: [Hv,dk,dv], [conv_size-1, conv_channels] */
+    float **x;               /* [layers+1][rows, D] input rows; the last: output of the last layer */
+    float **states, **halos; /* [layers] as they came in: [Hv,dk,dv], [conv_size-1, conv_channels] */
+    natsl_saved *saved;      /* [layers] what the last saved_layers keep of their forward pass */
+    int saved_layers;
     float *dx;                       /* [rows, D] */
     float *state, *current, *dstate; /* [Hv,dk,dv] in work */
     float *halo_out, *dhalo;

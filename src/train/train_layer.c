@@ -214,20 +214,33 @@ static void halo_forward(natsl_trainer *t, int l)
 
 /* ---- one layer ---------------------------------------------------------------------------------------------------------- */
 
+/** What layer l keeps of its forward pass; NULL: nothing. */
+static const natsl_saved *saved_of(const natsl_trainer *t, int l)
+{
+    return l >= t->config->num_hidden_layers - t->saved_layers ? &t->saved[l] : NULL;
+}
+
 /** Everything of the layer up to both operations' answers. again: the second time, for the backward pass. */
 static void mixer(natsl_trainer *t, int l, int again)
 {
     natsl_stage *s = &t->stage;
     const natsl_layer *layer = &t->model->weights.layers[l];
-    natsl_sends_wait(&t->sends); /* of the layer before: their buffers are used again */
+    const natsl_saved *saved = saved_of(t, l);
+    natsl_sends_wait(&t->sends);                        /* of the layer before: their buffers are used again */
+    natsl_backward_use(&t->back, again ? NULL : saved); /* local writes into what is to be used, the second time */
     natsl_stage_set(s, 0, t->tokens, t->first[t->rank], t->first[t->rank + 1]);
     s->noise.stream = t->noise_stream + ((uint64_t)l + 1) * 0xd1b54a32d192ed03u; /* the same both times */
-    natsl_stage_project(s, layer, t->x[l]);
-    if (again) natsl_backward_raw(&t->back);
-    else halo_forward(t, l);
+    if (again && saved) natsl_backward_unraw(&t->back, saved);
+    else natsl_stage_project(s, layer, t->x[l]);
+    if (again != (saved != NULL)) natsl_backward_raw(&t->back);
+    if (!again) halo_forward(t, l);
     natsl_stage_gate(s, layer, t->x[l], NULL, (natsl_route_kind)t->options.route);
     natsl_stage_local(s, layer, t->halos[l]);
     if (!layer->is_gdn) exchange_units(t, l, again);
+    if (again && saved) {
+        natsl_backward_use(&t->back, saved);
+        return;
+    }
     state_forward(t, l, !again);
     if (layer->is_gdn) return;
     const size_t n = (size_t)(t->rank + 1) * (size_t)t->config->num_nats_head;
@@ -240,6 +253,10 @@ static void mixer(natsl_trainer *t, int l, int again)
 void natsl_train_forward(natsl_trainer *t, int l)
 {
     mixer(t, l, 0);
+    if (saved_of(t, l)) {
+        natsl_backward_finish(&t->back, &t->model->weights.layers[l], t->x[l], t->x[l + 1]);
+        return;
+    }
     memcpy(t->x[l + 1], t->x[l],
            (size_t)(t->stage.last - t->stage.first) * (size_t)t->config->hidden_size * sizeof(float));
     natsl_stage_finish(&t->stage, &t->model->weights.layers[l], t->x[l + 1]);
@@ -263,4 +280,16 @@ void natsl_train_backward(natsl_trainer *t, int l)
     else memset(t->dhalo, 0, halo_floats(t) * sizeof(float));
     natsl_backward_inner(b, layer, grad, t->x[l], t->dhalo, t->dx);
     if (t->prev >= 0) post(t, t->dhalo, halo_floats(t), t->prev, NATSL_TAG_HALO_GRAD);
+}
+
+void natsl_trainer_kept(const natsl_trainer *t, int32_t *kept)
+{
+    const int64_t chunk0 = t->first[t->rank] / t->config->chunk;
+    const size_t heads = (size_t)t->config->num_nats_head;
+    for (int l = 0; t->reads && l < t->config->num_hidden_layers; l++) {
+        if (t->config->is_gdn[l]) continue;
+        for (int64_t j = 0; j < natsl_train_chunks(t, t->rank); j++) {
+            for (size_t h = 0; h < heads; h++) kept[chunk0 + j] += t->own_keep[l][(size_t)j * heads + h];
+        }
+    }
 }

@@ -110,6 +110,32 @@ end = [json.loads(line) for line in open("log.json")][-1]
 assert end["status"] == 0 and end["decode_tokens_per_s"] > 0, end'
 fi
 
+# a training step: three times what reading takes, and the loss that grad finds
+accepted 0 bench "${tiny[@]}" --parts train,prefill --threads 2 --lengths 100,1K --repeat 2 --json t0.json
+says '^train'
+says 'counted: 3 x'
+accepted 3 bench "${tiny[@]}" --parts train --threads 2 --lengths 100,1K --route softmax --log-json log.json --json t3.json
+accepted 0 bench "${tiny[@]}" --parts train --threads 1 --lengths 1K --route softmax --json t1.json
+if [ -n "$PYTHON" ]; then
+    expect "a training step" "$PYTHON" -c '
+import json
+t, t3, t1 = (json.load(open(f)) for f in ("t0.json", "t3.json", "t1.json"))
+assert t["train_formula"] and [s["tokens"] for s in t["train"]] == [100, 1024], t
+for s, p in zip(t["train"], t["prefill"]):
+    assert abs(s["gflop"] / 3 / p["gflop"] - 1) < 1e-9 and s["kept_share"] == p["kept_share"], (s, p)
+for s in t["train"] + t3["train"] + t1["train"]:
+    parts = [s[k + "_seconds"] for k in ("forward", "backward", "sum")]
+    # the slowest of each phase may be of different ranks
+    assert min(parts) >= 0 and max(parts) <= s["seconds"] and (s["ranks"] > 1 or sum(parts) <= s["seconds"]), s
+    assert abs(s["tokens_per_s"] * s["seconds"] / s["tokens"] - 1) < 1e-9 and s["share_of_peak"] > 0, s
+    assert abs(s["gflops"] * s["seconds"] / s["gflop"] - 1) < 1e-9 and 3 < s["loss"] < 7, s
+one, three = t1["train"][0], t3["train"][1]
+assert one["ranks"] == 1 and three["ranks"] == 3 and three["kept_share"] == 1.0, three
+assert one["gflop"] == three["gflop"] and abs(one["loss"] / three["loss"] - 1) < 1e-5, (one, three)
+end = [json.loads(line) for line in open("log.json")][-1]
+assert end["status"] == 0 and end["train_tokens_per_s"] > 0, end'
+fi
+
 # the count of operations against one by hand, where every choice is known
 for route in softmax linear; do
     accepted 0 bench "${tiny[@]}" --parts prefill --route "$route" --lengths 100,7 --no-logits --json "$route.json"

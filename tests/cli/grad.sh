@@ -47,6 +47,7 @@ numeric 75 30 "${small[@]}" num_hidden_layers=2 num_heads=2 num_attn_heads=4 nat
 m=$GOLDEN/hybrid-model.h5 t=$GOLDEN/hybrid-tokens.h5
 accepted 3 grad --model "$m" "$t" --dry-run
 grep -q 'in one window' .out || complain "no plan"
+grep -Eq '([0-9]+) of \1 layers keep' .out || complain "a small model does not keep all of its forward pass"
 accepted 0 grad --model "$m" "$t" --out bf16.h5 --weights bf16 --kept bf16
 accepted 0 info hybrid-3.h5
 grep -q 'loss 5.0424' .out || complain "info does not say the loss"

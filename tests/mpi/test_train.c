@@ -4,9 +4,8 @@
 #include "mpi_suite.h"
 
 #include "checkpoint.h"
-#include "context_impl.h"
 #include "model_update.h"
-#include "train.h"
+#include "train_impl.h"
 #include <hdf5.h>
 #include <math.h>
 #include <stdio.h>
@@ -63,29 +62,6 @@ static natsl_status give(void *user, int64_t first, int64_t count, int32_t *ids,
     return NATSL_OK;
 }
 
-/** Gradients of one step [layout floats] (caller frees) and the loss. */
-static float *gradients(MPI_Comm comm, const natsl_model *m, const natsl_options *o, int64_t tokens, source *from,
-                        double *loss)
-{
-    natsl_trainer *t = NULL;
-    must_ok(natsl_trainer_create(comm, m, o, 0, tokens, &t));
-    from->tokens = tokens;
-    const natsl_window w = {.tokens = tokens, .user = from, .read = give, .scale = 1.0 / (double)(tokens - 1)};
-    for (int k = 0; k < 2; k++) { /* nothing is left over from a step */
-        natsl_trainer_clear(t);
-        must_ok(natsl_trainer_add(t, &w));
-        const natsl_train_sums *sums = natsl_trainer_sum(t);
-        *loss = sums->loss / (double)(tokens - 1);
-        CU_ASSERT(sums->targets == tokens - 1);
-    }
-    natsl_shards_gather(natsl_trainer_shards(t), natsl_trainer_gradients(t));
-    const size_t floats = natsl_trainer_layout(t)->floats;
-    float *out = must(malloc(floats * sizeof *out));
-    memcpy(out, natsl_trainer_gradients(t), floats * sizeof *out);
-    natsl_trainer_destroy(&t);
-    return out;
-}
-
 static double relative(size_t n, const float *got, const double *want)
 {
     double error = 0.0, norm = 0.0;
@@ -94,6 +70,37 @@ static double relative(size_t n, const float *got, const double *want)
         norm += want[i] * want[i];
     }
     return sqrt(error) / (sqrt(norm) > 1e-30 ? sqrt(norm) : 1e-30);
+}
+
+/** Gradients of one step [layout floats] (caller frees) and the loss. */
+static float *gradients(MPI_Comm comm, const natsl_model *m, const natsl_options *o, int64_t tokens, source *from,
+                        double *loss)
+{
+    natsl_trainer *t = NULL;
+    must_ok(natsl_trainer_create(comm, m, o, 0, tokens, &t));
+    from->tokens = tokens;
+    const natsl_window w = {.tokens = tokens, .user = from, .read = give, .scale = 1.0 / (double)(tokens - 1)};
+    const size_t floats = natsl_trainer_layout(t)->floats;
+    float *out = must(malloc(floats * sizeof *out));
+    double *first = must(malloc(floats * sizeof *first));
+    const int planned = t->saved_layers; /* of these small models all */
+    CU_ASSERT(planned == t->config->num_hidden_layers);
+    for (int k = 0; k < 3;
+         k++) { /* nothing is left over from a step; what is kept of the forward pass changes nothing */
+        t->saved_layers = k == 0 ? 0 : k == 1 ? 1 : planned;
+        natsl_trainer_clear(t);
+        must_ok(natsl_trainer_add(t, &w));
+        const natsl_train_sums *sums = natsl_trainer_sum(t);
+        *loss = sums->loss / (double)(tokens - 1);
+        CU_ASSERT(sums->targets == tokens - 1);
+        natsl_shards_gather(natsl_trainer_shards(t), natsl_trainer_gradients(t));
+        memcpy(out, natsl_trainer_gradients(t), floats * sizeof *out);
+        for (size_t i = 0; k == 0 && i < floats; i++) first[i] = (double)out[i];
+        CU_ASSERT(relative(floats, out, first) < 1e-5);
+    }
+    free(first);
+    natsl_trainer_destroy(&t);
+    return out;
 }
 
 static double *dataset(hid_t file, const char *tensor, size_t count)
