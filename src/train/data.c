@@ -95,6 +95,7 @@ natsl_status natsl_data_check(const natsl_data *d, int64_t tokens)
         if (s->kind == SOURCE_NEEDLE) /* counts are lowered as far as that */
             least = natsl_needle_bytes(&(natsl_needle_task){
                 .key_kind = s->key_kind, .value_kind = s->value_kind, .keys = 1, .values = 1, .questions = 1});
+        if (s->kind == SOURCE_COPY) least = natsl_copy_bytes(&s->copy);
         if (tokens < least)
             return natsl_fail(NATSL_ERR_INPUT,
                               "%s[%zu]: windows of %lld tokens are too short for this source, expected at least %lld",
@@ -255,6 +256,21 @@ static natsl_status needle_window(natsl_data *d, size_t k, natsl_data_part part,
     return NATSL_OK;
 }
 
+static natsl_status copy_window(natsl_data *d, size_t k, natsl_data_part part, uint64_t turn, int64_t tokens,
+                                int32_t *ids, int32_t *targets, int64_t *count, natsl_answer *answers,
+                                size_t *n_answers)
+{
+    natsl_rng rng = generator(d, k, part, FOR_WINDOW, turn);
+    natsl_copy_again *again = NULL;
+    if (n_answers && !(again = natsl_alloc(*n_answers, sizeof *again, "repeated strings"))) return NATSL_ERR_NOMEM;
+    const natsl_status st = natsl_copy_make(&d->sources[k].copy, tokens, &rng, ids, targets, count, again, n_answers);
+    for (size_t a = 0; st == NATSL_OK && n_answers && a < *n_answers; a++)
+        answers[a] = (natsl_answer){
+            .begin = again[a].begin, .end = again[a].end, .depth = (double)again[a].first / (double)*count};
+    natsl_free(again);
+    return st;
+}
+
 static natsl_status mqar_window(natsl_data *d, size_t k, natsl_data_part part, uint64_t turn, int64_t tokens,
                                 int32_t *ids, int32_t *targets, int64_t *count, natsl_answer *answers,
                                 size_t *n_answers)
@@ -294,6 +310,7 @@ natsl_status natsl_data_window(natsl_data *d, natsl_data_part part, int64_t inde
     switch (d->sources[k].kind) {
     case SOURCE_NEEDLE: return needle_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers);
     case SOURCE_MQAR: return mqar_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers);
+    case SOURCE_COPY: return copy_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers);
     case SOURCE_TEXT:
         if (n_answers) *n_answers = 0;
         return text_window(d, k, part, turn, tokens, ids, targets, count);

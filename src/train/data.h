@@ -39,6 +39,8 @@ typedef struct natsl_answer {
  *   needle.h.
  * - "mqar": "pairs", a number or a range, lowered to a fourth of the tokens; "vocabulary" (default: the model's);
  *   "random_non_queries" (default true). Its targets are those of mqar.h: not the next token.
+ * - "copy" (byte tokenizer only): "length", bytes of a string, a number or a range (default [8, 32]); "alphabet", "digits", "hex",
+ *   "letters" or "all" (default). The texts are those of copy.h.
  * Relative paths start at `directory` ("" or NULL: the working directory). `where` begins every message about the
  * specification. Copies what it needs. Not collective. NATSL_ERR_INPUT: a key that is not known or missing, a value of
  * the wrong type or out of range, a file that cannot be used; NATSL_ERR_NOMEM. *out is NULL on error. Release with

@@ -2,6 +2,7 @@
 #ifndef NATSL_DATA_IMPL_H
 #define NATSL_DATA_IMPL_H
 
+#include "copy.h"
 #include "core.h"
 #include "data.h"
 #include "needle.h"
@@ -20,7 +21,7 @@ natsl_status natsl_corpus_read(natsl_corpus *corpus, int64_t first, int64_t coun
 /** The same of a corpus of texts alone, as bytes. */
 void natsl_corpus_bytes(const natsl_corpus *corpus, int64_t first, int64_t count, char *to);
 
-typedef enum source_kind { SOURCE_TEXT = 0, SOURCE_NEEDLE, SOURCE_MQAR } source_kind;
+typedef enum source_kind { SOURCE_TEXT = 0, SOURCE_NEEDLE, SOURCE_MQAR, SOURCE_COPY } source_kind;
 
 /** Drawn evenly from lo .. hi. */
 typedef struct range {
@@ -38,6 +39,7 @@ typedef struct source {
     range pairs; /* mqar */
     int32_t vocabulary;
     int random_non_queries;
+    natsl_copy_task copy;
 } source;
 
 struct natsl_data {

@@ -212,22 +212,41 @@ static natsl_status parse_mqar(const reading *r, source *s)
     return st;
 }
 
+static natsl_status parse_copy(const reading *r, source *s)
+{
+    static const char *const known[] = {"kind", "weight", "loss", "length", "alphabet", NULL};
+    static const char *const losses[] = {"answers"};
+    static const char *const alphabets[] = {"digits", "hex", "letters", "all"};
+    range length = {8, 32};
+    int loss = 0, alphabet = NATSL_ALPHABET_ALL;
+    natsl_status st = only_keys(r, known);
+    if (st == NATSL_OK && (strcmp(r->tokenizer, "byte") != 0 || r->config->vocab_size < 256))
+        st = wrong(r, "kind", "another kind: copies need a model with a byte tokenizer");
+    if (st == NATSL_OK) st = read_word(r, "loss", losses, 1, &loss);
+    if (st == NATSL_OK) st = read_word(r, "alphabet", alphabets, 4, &alphabet);
+    if (st == NATSL_OK) st = read_range(r, "length", NATSL_COPY_LEAST, NATSL_COPY_MOST, &length);
+    s->copy = (natsl_copy_task){(natsl_alphabet)alphabet, length.lo, length.hi};
+    return st;
+}
+
 natsl_status natsl_source_parse(const json_t *spec, const char *where, const char *directory,
                                 const natsl_config *config, const char *tokenizer, source *out)
 {
-    static const char *const kinds[] = {[SOURCE_TEXT] = "text", [SOURCE_NEEDLE] = "needle", [SOURCE_MQAR] = "mqar"};
+    static const char *const kinds[] = {
+        [SOURCE_TEXT] = "text", [SOURCE_NEEDLE] = "needle", [SOURCE_MQAR] = "mqar", [SOURCE_COPY] = "copy"};
     const reading r = {
         .object = spec, .where = where, .directory = directory, .tokenizer = tokenizer, .config = config};
     int kind = -1;
     out->weight = 1.0;
     if (!json_is_object(spec)) return natsl_fail(NATSL_ERR_INPUT, "%s: expected an object with a key kind", where);
-    natsl_status st = read_word(&r, "kind", kinds, 3, &kind);
+    natsl_status st = read_word(&r, "kind", kinds, 4, &kind);
     if (st != NATSL_OK) return st;
-    if (kind < 0) return wrong(&r, "kind", "one of: text needle mqar");
+    if (kind < 0) return wrong(&r, "kind", "one of: text needle mqar copy");
     out->kind = (source_kind)kind;
     st = read_number(&r, "weight", 0.0, 1e9, 0, &out->weight);
     if (st != NATSL_OK) return st;
     if (out->kind == SOURCE_TEXT) return parse_text(&r, out);
+    if (out->kind == SOURCE_COPY) return parse_copy(&r, out);
     return out->kind == SOURCE_NEEDLE ? parse_needle(&r, out) : parse_mqar(&r, out);
 }
 

@@ -1,6 +1,7 @@
 /* test_task.c - random numbers, needle texts and recall sequences: templates byte for byte, places and answers as told,
  * sizes, distributions, refused input. */
 #define _GNU_SOURCE /* memmem */
+#include "copy.h"
 #include "mqar.h"
 #include "needle.h"
 
@@ -565,6 +566,62 @@ static void test_mqar_refused(void)
     CU_ASSERT_EQUAL(ids[0], 1);
 }
 
+/* Every line is new or said before; targets are the rest of those said before, and nothing else. */
+static void test_copy(void)
+{
+    enum { TOKENS = 700 };
+    static const char *const letters[] = {"0123456789", "0123456789abcdef-", "abcdefghijklmnopqrstuvwxyz -"};
+    int32_t ids[TOKENS], targets[TOKENS], other[TOKENS], other_targets[TOKENS];
+    natsl_copy_again again[TOKENS];
+    for (int alphabet = NATSL_ALPHABET_DIGITS; alphabet <= NATSL_ALPHABET_ALL; alphabet++) {
+        for (int64_t tokens = 82; tokens <= TOKENS; tokens += 103) {
+            const natsl_copy_task task = {(natsl_alphabet)alphabet, 5, 40};
+            natsl_rng rng = {(uint64_t)tokens}, same = rng;
+            size_t n = TOKENS, few = 1;
+            int64_t count = 0, other_count = 0, counted = 0, lines = 0;
+            CU_ASSERT_EQUAL_FATAL(natsl_copy_make(&task, tokens, &rng, ids, targets, &count, again, &n), NATSL_OK);
+            CU_ASSERT_EQUAL_FATAL(natsl_copy_make(&task, tokens, &same, other, other_targets, &other_count, NULL, NULL),
+                                  NATSL_OK);
+            EXPECT(count == other_count && memcmp(ids, other, (size_t)count * sizeof *ids) == 0, "not repeatable");
+            EXPECT(count <= tokens && count > tokens - 41 && ids[count - 1] == '\n' && targets[count - 1] == -1,
+                   "%lld of %lld tokens", (long long)count, (long long)tokens);
+            EXPECT(n >= 1 && again[0].first == 0, "the second line is no copy of the first");
+            size_t a = 0;
+            for (int64_t at = 0, end; at < count; at = end + 1, lines++) {
+                for (end = at; ids[end] != '\n'; end++) {
+                    int known = 0;
+                    for (int k = 0; k < 3; k++)
+                        known |=
+                            (alphabet == NATSL_ALPHABET_ALL || alphabet == k) && strchr(letters[k], ids[end]) != NULL;
+                    EXPECT(known, "byte %d of alphabet %d", ids[end], alphabet);
+                }
+                EXPECT(end - at >= 5 && end - at <= 40, "a line of %lld", (long long)(end - at));
+                if (a == n || again[a].begin != at + NATSL_COPY_CUE - 1) continue;
+                EXPECT(again[a].end == end && again[a].first < at, "line at %lld", (long long)at);
+                EXPECT(memcmp(ids + again[a].first, ids + at, (size_t)(end - at + 1) * sizeof *ids) == 0, "no copy");
+                for (int64_t i = again[a].begin; i < again[a].end; i++, counted++)
+                    EXPECT(targets[i] == ids[i + 1], "target %lld", (long long)i);
+                a++;
+            }
+            EXPECT(a == n && lines > (int64_t)n, "%zu of %zu copies among %lld lines", a, n, (long long)lines);
+            for (int64_t i = 0; i < count; i++) counted -= targets[i] >= 0;
+            EXPECT(counted == 0, "%lld targets elsewhere", (long long)-counted);
+            same = (natsl_rng){(uint64_t)tokens};
+            CU_ASSERT_EQUAL(natsl_copy_make(&task, tokens, &same, other, other_targets, &other_count, again, &few),
+                            NATSL_OK);
+            CU_ASSERT_EQUAL(few, 1);
+        }
+    }
+    int64_t count = 0;
+    natsl_rng rng = {1};
+    static const int wrong[][3] = {{4, 9, 700}, {9, 8, 700}, {5, 4097, 10000}, {5, 40, 81}, {-1, 40, 700}};
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        const natsl_copy_task task = {NATSL_ALPHABET_ALL, wrong[i][0], wrong[i][1]};
+        EXPECT(natsl_copy_make(&task, wrong[i][2], &rng, ids, targets, &count, NULL, NULL) == NATSL_ERR_USAGE,
+               "case %zu", i);
+    }
+}
+
 int main(void)
 {
     static const test_entry tests[] = {{"random numbers", test_rng},
@@ -580,6 +637,7 @@ int main(void)
                                        {"repeatable", test_repeatable},
                                        {"recall", test_mqar},
                                        {"gaps of recall", test_mqar_gaps},
-                                       {"recall refused", test_mqar_refused}};
+                                       {"recall refused", test_mqar_refused},
+                                       {"copies", test_copy}};
     return run_suite("task", tests, COUNT(tests));
 }
