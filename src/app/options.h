@@ -37,6 +37,9 @@ typedef struct natsl_args {
     double gflops, latency_us, bandwidth, share;
     int64_t group, log_every; /* train */
     int changed;
+    const char *suite, *tasks, *haystack; /* eval */
+    int mode, keep_inputs;
+    int64_t samples, ranks_per_sample;
     const char *stops[NATSL_MAX_STOPS];
     size_t n_stops;
     const char *operands[NATSL_MAX_OPERANDS];

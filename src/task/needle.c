@@ -94,13 +94,14 @@ static natsl_status check(const natsl_needle_task *t)
     const int kinds = (unsigned)t->key_kind <= NATSL_SYLLABLES && (unsigned)t->value_kind <= NATSL_SYLLABLES;
     if (kinds && t->keys >= 1 && t->keys <= NATSL_NEEDLE_MOST_KEYS && t->values >= 1 &&
         t->values <= NATSL_NEEDLE_MOST_VALUES && t->questions >= 1 && t->questions <= t->keys && t->restate >= 0 &&
-        t->restate <= NATSL_NEEDLE_MOST_AGAIN && t->depth <= 1.0 && (!t->hay || t->hay->length >= 1))
+        t->restate <= NATSL_NEEDLE_MOST_AGAIN && t->depth <= 1.0 && (!t->hay || t->hay->length >= 1) &&
+        !(t->bare && (t->hay || t->restate > 0)))
         return NATSL_OK;
     return natsl_fail(
         NATSL_ERR_USAGE,
         "needles: %d keys of %d values, %d questions, %d restatements, depth %g; expected 1 to %d keys of "
         "1 to %d values, 1 to as many questions as keys, 0 to %d restatements, a depth of at most 1, and a "
-        "haystack that is not empty",
+        "haystack that is not empty (bare: none, and no restatements)",
         t->keys, t->values, t->questions, t->restate, t->depth, NATSL_NEEDLE_MOST_KEYS, NATSL_NEEDLE_MOST_VALUES,
         NATSL_NEEDLE_MOST_AGAIN);
 }
@@ -186,6 +187,46 @@ static natsl_status prepare(const natsl_needle_task *task, natsl_rng *rng, natsl
     if (!out->needles || !out->answers || !*asked) return NATSL_ERR_NOMEM;
     const natsl_status st = draw_words(task, rng, out->needles);
     if (st == NATSL_OK) draw_asked(task, rng, *asked);
+    return st;
+}
+
+/** Bytes of a sample with an empty haystack; SIZE_MAX: surely more than `most`. */
+static natsl_status measure(const natsl_needle_task *task, int64_t most, natsl_rng rng, size_t *bytes)
+{
+    sink head = {0}, questions = {0};
+    natsl_needle_sample sample = {0};
+    int *asked = NULL;
+    *bytes = SIZE_MAX;
+    if (natsl_needle_bytes(task) / 16 > most) return NATSL_OK;
+    const natsl_status st = prepare(task, &rng, &sample, &asked);
+    if (st == NATSL_OK) {
+        put_header(&head, task->value_kind, is_plural(task));
+        put_questions(&questions, task, asked, &sample);
+        *bytes = head.at + questions.at + natsl_needle_context_bytes(task, &sample);
+    }
+    natsl_free(asked);
+    natsl_needle_free(&sample);
+    return st;
+}
+
+natsl_status natsl_needle_most(const natsl_needle_task *task, int64_t bytes, const natsl_rng *rng, int *keys)
+{
+    natsl_needle_task one = *task;
+    int fits = 0, above = NATSL_NEEDLE_MOST_KEYS + 1;
+    *keys = 0;
+    one.keys = task->questions;
+    natsl_status st = check(&one);
+    while (st == NATSL_OK && above - fits > 1) {
+        size_t needs = 0;
+        one.keys = fits + (above - fits) / 2;
+        if (one.keys < task->questions) one.keys = task->questions;
+        if (one.keys >= above) break; /* fewer keys than questions */
+        if ((st = measure(&one, bytes, *rng, &needs)) != NATSL_OK) break;
+        if (bytes >= 1 && needs <= (size_t)bytes) fits = one.keys;
+        else above = one.keys;
+    }
+    /* Which key is asked changes with their number, and so may a question's length: what fits is sure, the most is not. */
+    if (st == NATSL_OK) *keys = fits;
     return st;
 }
 

@@ -36,6 +36,7 @@ typedef struct natsl_needle_task {
     int questions; /* 1 .. keys: how many keys are asked for */
     int restate;   /* 0 .. MOST_AGAIN: how often each needle comes again after its first place */
     int joint;     /* 1: one question for all keys asked ("a, b, and c") */
+    int bare; /* 1: needles only, no haystack between them (hay is NULL, restate 0); natsl_needle_most says how many keys */
     double
         depth; /* 0 .. 1: where the needles of the first key asked are first; negative: anywhere, as the others are */
 } natsl_needle_task;
@@ -67,6 +68,10 @@ typedef struct natsl_needle_sample {
 
 /** Bytes in which a sample of this task surely fits, whatever is drawn, with an empty haystack. */
 int64_t natsl_needle_bytes(const natsl_needle_task *task);
+
+/** The most keys of `task` (its `keys` does not count) with which a sample drawn from this generator fits in `bytes` bytes,
+ * whatever its haystack: *keys, 0 when not even one does. The generator is not advanced. NATSL_ERR_USAGE, NATSL_ERR_NOMEM. */
+natsl_status natsl_needle_most(const natsl_needle_task *task, int64_t bytes, const natsl_rng *rng, int *keys);
 
 /** A sample of at most `bytes` bytes: its haystack is as long as that allows (whole units of noise). Advances rng.
  * Release with natsl_needle_free. NATSL_ERR_USAGE: a member out of its range, or needles and questions that do not fit;

@@ -78,7 +78,7 @@ static void draw_events(const natsl_needle_task *task, int asked, size_t places,
     size_t n = 0;
     for (size_t i = 0; i < n_needles; i++) {
         size_t first = (size_t)natsl_rng_below(rng, places);
-        if (task->depth >= 0.0 && (int)(i / (size_t)task->values) == asked)
+        if (task->depth >= 0.0 && asked >= 0 && (int)(i / (size_t)task->values) == asked)
             first = (size_t)llround(task->depth * (double)(places - 1));
         for (int copy = 0; copy <= task->restate; copy++) {
             size_t p = copy == 0 ? first : first + (size_t)natsl_rng_below(rng, places - first);
@@ -89,6 +89,23 @@ static void draw_events(const natsl_needle_task *task, int asked, size_t places,
         }
     }
     qsort(events, n, sizeof *events, compare);
+}
+
+/** Needles alone, in random order; the first one of the key asked goes where task->depth says. */
+static void draw_order(const natsl_needle_task *task, int asked, natsl_rng *rng, size_t n_needles, event *events)
+{
+    const size_t count = n_needles; /* none comes again */
+    draw_events(task, -1, SIZE_MAX / 2, NULL, rng, n_needles, events);
+    if (task->depth >= 0.0) {
+        size_t from = 0;
+        const size_t to = (size_t)llround(task->depth * (double)(count - 1));
+        while (events[from].needle != asked * task->values) from++;
+        const event moved = events[from];
+        for (; from < to; from++) events[from] = events[from + 1];
+        for (; from > to; from--) events[from] = events[from - 1];
+        events[to] = moved;
+    }
+    for (size_t i = 0; i < count; i++) events[i].place = 0;
 }
 
 /** Writes a needle at its place and notes where. Returns after the sentence; what joins it is the caller's. */
@@ -181,8 +198,10 @@ natsl_status natsl_needle_fill(const natsl_needle_task *task, int asked, size_t 
     if (!events) return NATSL_ERR_NOMEM;
     sample->context = (int64_t)s->at;
     if (!task->hay) {
-        const size_t units = (spare + 1) / (UNIT + 1); /* lines are joined: one "\n" fewer than lines */
-        draw_events(task, asked, units + 1, NULL, rng, sample->n_needles, events);
+        const size_t units =
+            task->bare ? 0 : (spare + 1) / (UNIT + 1); /* lines are joined: one "\n" fewer than lines */
+        if (task->bare) draw_order(task, asked, rng, sample->n_needles, events);
+        else draw_events(task, asked, units + 1, NULL, rng, sample->n_needles, events);
         write_noise(s, task, units, events, count, sample);
     } else {
         if (!(hay = draw_hay(task->hay, rng, &spare))) {

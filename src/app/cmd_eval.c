@@ -1,0 +1,454 @@
+/* cmd_eval.c - natsl eval: makes, answers and scores a benchmark of long contexts. */
+#include "agree.h"
+#include "core.h"
+#include "eval_job.h"
+#include "job.h"
+#include "sha256.h"
+#include "signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <natsl/version.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MOST_SAMPLES 1000000
+#define MOST_LENGTH  ((int64_t)1 << 31)
+
+static const char *const mode_words[] = {"spread", NULL};
+static const char *const keep_words[] = {"cut", "none", "all", NULL};
+
+#define AT(member) offsetof(natsl_args, member)
+static const natsl_option options[] = {
+    {.kind = NATSL_OPT_TEXT,
+     .name = "model",
+     .value = "M.h5",
+     .offset = AT(model),
+     .need = NATSL_REQUIRED,
+     .help = "model file"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "suite",
+     .value = "NAME",
+     .offset = AT(suite),
+     .need = NATSL_REQUIRED,
+     .help = "benchmark: ruler"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "tasks",
+     .value = "LIST",
+     .offset = AT(tasks),
+     .help = "tasks with commas between them (default: all of the suite)"},
+    {.kind = NATSL_OPT_WORD,
+     .name = "mode",
+     .value = "HOW",
+     .offset = AT(mode),
+     .words = mode_words,
+     .help = "spread: needles evenly over all depths, unique samples"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "lengths",
+     .value = "LIST",
+     .offset = AT(lengths),
+     .need = NATSL_REQUIRED,
+     .help = "tokens of prompt and answer together, with commas between them (4K,64K,1M)"},
+    {.kind = NATSL_OPT_COUNT,
+     .name = "samples",
+     .value = "N",
+     .offset = AT(samples),
+     .least = 1,
+     .most = MOST_SAMPLES,
+     .help = "of each task and length (default: 100)"},
+    {.kind = NATSL_OPT_COUNT,
+     .name = "seed",
+     .value = "S",
+     .offset = AT(seed),
+     .most = INT64_MAX,
+     .help = "of all samples (default: 0)"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "haystack",
+     .value = "FILE.txt",
+     .offset = AT(haystack),
+     .help = "text in which needles are hidden, for the tasks that want one"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "out",
+     .value = "DIR",
+     .offset = AT(out),
+     .need = NATSL_REQUIRED_UNLESS_DRY,
+     .help = "directory for predictions and results"},
+    {.kind = NATSL_OPT_COUNT,
+     .name = "max-new",
+     .value = "N",
+     .offset = AT(max_new),
+     .least = 1,
+     .most = 1 << 20,
+     .help = "tokens to generate (default: the task's own number, 128 for needles)"},
+    {.kind = NATSL_OPT_STOPS,
+     .name = "stop",
+     .value = "TEXT",
+     .help = "end an answer before this text; may be given several times"},
+    {.kind = NATSL_OPT_REAL,
+     .name = "temperature",
+     .value = "T",
+     .offset = AT(temperature),
+     .low = 0.0,
+     .high = 1e6,
+     .help = "0 (default): always the most probable token"},
+    {.kind = NATSL_OPT_COUNT,
+     .name = "top-k",
+     .value = "K",
+     .offset = AT(top_k),
+     .most = INT32_MAX,
+     .help = "choose among the K most probable tokens; 0 (default): all"},
+    {.kind = NATSL_OPT_REAL,
+     .name = "top-p",
+     .value = "P",
+     .offset = AT(top_p),
+     .low = 0.0,
+     .high = 1.0,
+     .open = 1,
+     .help = "choose among the fewest tokens that reach probability P; 1 (default): all"},
+    {.kind = NATSL_OPT_COUNT,
+     .name = "ranks-per-sample",
+     .value = "N",
+     .offset = AT(ranks_per_sample),
+     .least = 0,
+     .most = 1 << 20,
+     .help = "ranks that read a sample together; 0 (default): the fewest whose memory is enough"},
+    {.kind = NATSL_OPT_WORD,
+     .name = "keep-inputs",
+     .value = "HOW",
+     .offset = AT(keep_inputs),
+     .words = keep_words,
+     .help = "prompts beside the predictions: cut (default: both ends), none or all"},
+    {.kind = NATSL_OPT_END},
+};
+
+/* ---- what is asked for ----------------------------------------------------------------------------------------------- */
+
+static natsl_status add_task(natsl_eval_job *j, const natsl_eval_task *task)
+{
+    for (size_t i = 0; i < j->n_tasks; i++) {
+        if (j->tasks[i] == task) return natsl_fail(NATSL_ERR_USAGE, "--tasks: %s is there twice", task->name);
+    }
+    if (j->n_tasks == NATSL_EVAL_TASKS) return natsl_fail(NATSL_ERR_USAGE, "--tasks: too many");
+    j->tasks[j->n_tasks++] = task;
+    return NATSL_OK;
+}
+
+static natsl_status parse_tasks(natsl_eval_job *j)
+{
+    const natsl_args *a = &j->app->args;
+    natsl_status st = NATSL_OK;
+    char known[512] = "", name[128];
+    for (const natsl_eval_task *t = natsl_eval_tasks; t->name; t++) {
+        if (strcmp(t->suite, a->suite) != 0) continue;
+        const size_t used = strlen(known);
+        (void)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", t->name);
+        if (!a->tasks && (st = add_task(j, t)) != NATSL_OK) return st;
+    }
+    if (!known[0]) return natsl_fail(NATSL_ERR_USAGE, "--suite: '%s' is unknown, expected ruler", a->suite);
+    for (const char *p = a->tasks; p; p = *p ? p + 1 : NULL) {
+        const size_t length = strcspn(p, ",");
+        (void)snprintf(name, sizeof name, "%.*s", (int)(length < 100 ? length : 100), p);
+        const natsl_eval_task *task = natsl_eval_task_find(a->suite, name);
+        if (!task) return natsl_fail(NATSL_ERR_USAGE, "--tasks: '%s' is unknown, expected a list of %s", name, known);
+        if ((st = add_task(j, task)) != NATSL_OK) return st;
+        p += length;
+    }
+    return NATSL_OK;
+}
+
+static int longest_first(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x > y ? -1 : x < y;
+}
+
+static natsl_status parse_lengths(natsl_eval_job *j)
+{
+    char word[64];
+    for (const char *p = j->app->args.lengths; p; p = *p ? p + 1 : NULL) {
+        const size_t length = strcspn(p, ",");
+        int64_t tokens = 0;
+        (void)snprintf(word, sizeof word, "%.*s", (int)(length < 60 ? length : 60), p);
+        if (!natsl_parse_count(word, &tokens) || tokens < 1 || tokens > MOST_LENGTH)
+            return natsl_fail(NATSL_ERR_USAGE,
+                              "--lengths: '%s', expected whole numbers from 1 to 2G with commas between them", word);
+        for (size_t i = 0; i < j->n_lengths; i++) {
+            if (j->lengths[i] == tokens) return natsl_fail(NATSL_ERR_USAGE, "--lengths: %s is there twice", word);
+        }
+        if (j->n_lengths == NATSL_EVAL_LENGTHS)
+            return natsl_fail(NATSL_ERR_USAGE, "--lengths: too many, expected at most %d", NATSL_EVAL_LENGTHS);
+        j->lengths[j->n_lengths++] = tokens;
+        p += length;
+    }
+    qsort(j->lengths, j->n_lengths, sizeof *j->lengths, longest_first);
+    return NATSL_OK;
+}
+
+static void read_hay(void *user, int64_t first, int64_t count, char *to) { natsl_corpus_bytes(user, first, count, to); }
+
+/** Opens the haystack on every rank; rank 0 computes its digest. */
+static natsl_status open_hay(natsl_eval_job *j)
+{
+    natsl_app *app = j->app;
+    char *path = NULL, block[65536];
+    if (!app->args.haystack) return NATSL_OK;
+    natsl_status st = NATSL_OK;
+    if (!(path = strdup(app->args.haystack))) st = natsl_fail(NATSL_ERR_NOMEM, "--haystack: no memory");
+    if (st == NATSL_OK) st = natsl_corpus_open(&path, 1, NATSL_BYTE_TOKENS, "byte", 1, &j->text);
+    free(path);
+    if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
+    j->hay = (natsl_hay){.length = natsl_corpus_length(j->text), .read = read_hay, .user = j->text};
+    j->settings.hay = &j->hay;
+    if (app->rank == 0) {
+        natsl_sha256 digest;
+        natsl_sha256_start(&digest);
+        for (int64_t at = 0; at < j->hay.length;) {
+            const int64_t left = j->hay.length - at, n = left < (int64_t)sizeof block ? left : (int64_t)sizeof block;
+            natsl_corpus_bytes(j->text, at, n, block);
+            natsl_sha256_add(&digest, block, (size_t)n);
+            at += n;
+        }
+        natsl_sha256_finish(&digest, j->hay_digest);
+    }
+    NATSL_MPI(MPI_Bcast(j->hay_digest, sizeof j->hay_digest, MPI_CHAR, 0, app->comm));
+    return NATSL_OK;
+}
+
+/** Everything that needs no model. */
+static natsl_status prepare(natsl_eval_job *j)
+{
+    const natsl_args *a = &j->app->args;
+    natsl_status st = parse_tasks(j);
+    if (st == NATSL_OK) st = parse_lengths(j);
+    if (st != NATSL_OK) return st;
+    j->samples = a->samples > 0 ? a->samples : 100;
+    j->settings = (natsl_eval_settings){.seed = (uint64_t)a->seed, .max_new = a->max_new};
+    if ((st = open_hay(j)) != NATSL_OK) return st;
+    for (size_t l = 0; l < j->n_lengths; l++) {
+        for (size_t t = 0; t < j->n_tasks; t++) {
+            if ((st = natsl_eval_check(&j->settings, j->tasks[t], j->lengths[l])) != NATSL_OK) return st;
+        }
+    }
+    natsl_eval_cell *cells = natsl_calloc(j->n_lengths * j->n_tasks, sizeof *cells, "results");
+    if (!cells) return NATSL_ERR_NOMEM;
+    for (size_t i = 0; i < j->n_lengths * j->n_tasks; i++)
+        cells[i] =
+            (natsl_eval_cell){j->tasks[i % j->n_tasks]->name, j->lengths[i / j->n_tasks], j->samples, NULL, NULL, 0, 0};
+    st = natsl_eval_store_start(&j->store, a->out, cells, j->n_lengths * j->n_tasks);
+    natsl_free(cells);
+    return st;
+}
+
+/* ---- the directory --------------------------------------------------------------------------------------------------- */
+
+/** What samples and answers depend on. A run that goes on must have the same. */
+static json_t *settings_json(const natsl_eval_job *j)
+{
+    static const char *const routes[] = {"learned", "softmax", "linear"}, *const types[] = {"f32", "bf16"};
+    const natsl_args *a = &j->app->args;
+    char digest[32];
+    json_t *stops = json_array();
+    for (size_t i = 0; stops && i < a->n_stops; i++)
+        (void)json_array_append_new(stops, natsl_json_text(a->stops[i], strlen(a->stops[i])));
+    (void)snprintf(digest, sizeof digest, "%016llx", (unsigned long long)natsl_model_digest(j->model));
+    return json_pack("{s:s, s:s, s:I, s:s, s:s?, s:I, s:o?, s:f, s:I, s:f, s:s, s:s, s:s, s:s, s:s}", "suite", a->suite,
+                     "mode", mode_words[a->mode], "seed", (json_int_t)a->seed, "model_digest", digest,
+                     "haystack_sha256", j->text ? j->hay_digest : NULL, "max_new", (json_int_t)a->max_new, "stops",
+                     stops, "temperature", a->temperature, "top_k", (json_int_t)a->top_k, "top_p", a->top_p, "route",
+                     routes[a->route], "weights", types[a->weights], "kept", types[a->kept], "kernels",
+                     a->kernels == NATSL_KERNELS_REF ? "ref" : "fast", "keep_inputs", keep_words[a->keep_inputs]);
+}
+
+static natsl_status compare_settings(const json_t *now, const char *path)
+{
+    json_error_t error;
+    const char *key;
+    json_t *value, *before = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    natsl_status st = NATSL_OK;
+    if (!json_is_object(before)) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, before ? "no object" : error.text);
+    json_object_foreach((json_t *)(uintptr_t)now, key, value)
+    {
+        if (st == NATSL_OK && !json_equal(value, json_object_get(before, key))) {
+            char *was = json_dumps(json_object_get(before, key), JSON_ENCODE_ANY | JSON_COMPACT);
+            char *is = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+            st = natsl_fail(NATSL_ERR_USAGE,
+                            "%s: samples there were computed with %s %s, not %s; expected the same, or another "
+                            "directory",
+                            path, key, was ? was : "unknown", is ? is : "unknown");
+            free(was);
+            free(is);
+        }
+    }
+    json_decref(before);
+    return st;
+}
+
+/** The directory is there, no other run writes to it, and what is in it was computed with the same settings. *lock: to be
+ * closed at the end. Rank 0. */
+static natsl_status open_directory(natsl_eval_job *j, int *lock)
+{
+    const char *out = j->app->args.out;
+    char path[4096];
+    json_t *settings = settings_json(j);
+    natsl_status st = settings ? NATSL_OK : natsl_fail(NATSL_ERR_NOMEM, "no memory for the settings");
+    const int n = snprintf(path, sizeof path, "%s/settings.json", out);
+    if (st == NATSL_OK && (n < 0 || (size_t)n >= sizeof path - 64))
+        st = natsl_fail(NATSL_ERR_USAGE, "--out: the path is too long");
+    if (st == NATSL_OK && mkdir(out, 0777) != 0 && errno != EEXIST)
+        st = natsl_fail(NATSL_ERR_IO, "%s: %s", out, strerror(errno));
+    if (st == NATSL_OK && (*lock = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        st = natsl_fail(NATSL_ERR_IO, "%s: %s", out, strerror(errno));
+    /* Where a file system has no locks, nothing is lost but this check. */
+    if (st == NATSL_OK && flock(*lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        st = natsl_fail(NATSL_ERR_USAGE, "%s: another natsl eval writes there, expected another directory", out);
+    if (st == NATSL_OK && access(path, F_OK) == 0) st = compare_settings(settings, path);
+    else if (st == NATSL_OK) st = natsl_app_write_json(settings, path);
+    json_decref(settings);
+    return st;
+}
+
+/** Reads what is finished; all ranks learn it. */
+static natsl_status find_done(natsl_eval_job *j, int64_t *before)
+{
+    natsl_app *app = j->app;
+    const size_t each = (size_t)j->samples, all = j->store.n_cells * each;
+    natsl_status st = NATSL_OK;
+    *before = 0;
+    j->done = natsl_calloc(all, 1, "finished samples");
+    if (!j->done) st = NATSL_ERR_NOMEM;
+    if (st == NATSL_OK && app->rank == 0) st = natsl_eval_store_read(&j->store);
+    if (st == NATSL_OK && app->rank == 0) st = natsl_eval_store_merge(&j->store);
+    if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
+    for (size_t i = 0; app->rank == 0 && i < all; i++) {
+        const natsl_eval_cell *c = &j->store.cells[i / each];
+        const int64_t index = (int64_t)(i % each);
+        j->done[i] = index < c->room && c->records[index] != NULL;
+        *before += j->done[i];
+    }
+    for (size_t at = 0; at < all; at += (size_t)1 << 30) {
+        const size_t n = all - at < (size_t)1 << 30 ? all - at : (size_t)1 << 30;
+        NATSL_MPI(MPI_Bcast(j->done + at, (int)n, MPI_UINT8_T, 0, app->comm));
+    }
+    return NATSL_OK;
+}
+
+/* ---- results --------------------------------------------------------------------------------------------------------- */
+
+static natsl_status write_results(natsl_eval_job *j)
+{
+    const natsl_args *a = &j->app->args;
+    char path[4096];
+    json_t *settings = settings_json(j), *scores = natsl_eval_results_json(&j->store, a->suite);
+    json_t *results =
+        json_pack("{s:s, s:i, s:s, s:s, s:I, s:s?, s:I, s:i, s:i, s:O?}", "format", "natsl-eval", "format_version", 1,
+                  "natsl", NATSL_VERSION_TEXT, "model", a->model, "parameters",
+                  (json_int_t)natsl_model_parameters(j->model), "haystack", a->haystack, "samples",
+                  (json_int_t)j->samples, "ranks", j->app->size, "threads", (int)a->threads, "settings", settings);
+    natsl_status st = NATSL_OK;
+    if (!results || !scores || json_object_update(results, scores) != 0)
+        st = natsl_fail(NATSL_ERR_NOMEM, "results.json: no memory");
+    (void)snprintf(path, sizeof path, "%s/results.json", a->out);
+    if (st == NATSL_OK) st = natsl_app_write_json(results, path);
+    if (st == NATSL_OK) {
+        if (j->text) printf("haystack %s, sha256 %.16s...\n", a->haystack, j->hay_digest);
+        natsl_eval_results_print(stdout, &j->store, a->suite);
+        st = natsl_stdout_flush();
+    }
+    if (st == NATSL_OK) natsl_summary_real(j->app, "average", json_number_value(json_object_get(results, "average")));
+    json_decref(settings);
+    json_decref(scores);
+    json_decref(results);
+    return st;
+}
+
+static int64_t count_done(const natsl_eval_job *j)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < j->store.n_cells; i++) {
+        const natsl_eval_cell *c = &j->store.cells[i];
+        for (int64_t k = 0; k < c->samples && k < c->room; k++) n += c->records[k] != NULL;
+    }
+    return n;
+}
+
+static natsl_status evaluate(natsl_eval_job *j)
+{
+    natsl_app *app = j->app;
+    const int64_t all = (int64_t)j->store.n_cells * j->samples;
+    int64_t before = 0;
+    int lock = -1;
+    natsl_status st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &j->model);
+    if (st != NATSL_OK) return st;
+    j->info.config = *natsl_model_config(j->model);
+    natsl_tokenizer tokenizer;
+    st = natsl_app_agree(
+        app, natsl_tokenizer_create(natsl_model_tokenizer(j->model), j->info.config.vocab_size, &tokenizer));
+    if (st == NATSL_OK) st = natsl_app_agree(app, app->rank == 0 ? open_directory(j, &lock) : NATSL_OK);
+    if (st == NATSL_OK) st = find_done(j, &before);
+    if (st == NATSL_OK) {
+        if (app->rank == 0 && before > 0 && !app->args.quiet)
+            fprintf(stderr, "%lld of %lld samples are finished already\n", (long long)before, (long long)all);
+        natsl_signals_catch();
+        const natsl_status ran = natsl_eval_samples(j);
+        natsl_status mine = NATSL_OK;
+        if (ran == NATSL_OK || ran == NATSL_INTERRUPTED) {
+            if (app->rank == 0) mine = natsl_eval_store_merge(&j->store);
+            if (mine == NATSL_OK && ran == NATSL_OK && app->rank == 0) mine = write_results(j);
+            if (mine == NATSL_OK && ran == NATSL_INTERRUPTED && app->rank == 0)
+                mine = natsl_fail(NATSL_INTERRUPTED,
+                                  "interrupted; %lld of %lld samples are finished and kept in %s; the same command "
+                                  "goes on",
+                                  (long long)count_done(j), (long long)all, app->args.out);
+        }
+        st = ran == NATSL_OK || ran == NATSL_INTERRUPTED ? natsl_app_agree(app, mine) : ran;
+        natsl_summary_count(app, "samples", count_done(j));
+        natsl_summary_count(app, "samples_before", before);
+    }
+    if (lock >= 0) (void)close(lock);
+    return st;
+}
+
+static natsl_status run(natsl_app *app)
+{
+    natsl_eval_job j = {.app = app};
+    natsl_job look;
+    natsl_job_begin(&look, app);
+    j.options = look.options;
+    natsl_status st = natsl_app_agree(app, prepare(&j));
+    if (st == NATSL_OK && app->args.dry_run) {
+        st = natsl_job_look(&look, app);
+        j.info = look.info;
+        if (st == NATSL_OK) st = natsl_eval_print_plan(&j);
+    } else if (st == NATSL_OK) {
+        st = evaluate(&j);
+    }
+    natsl_eval_store_free(&j.store);
+    natsl_free(j.done);
+    natsl_corpus_close(&j.text);
+    natsl_model_close(&j.model);
+    return st;
+}
+
+const natsl_command natsl_command_eval = {
+    .name = "eval",
+    .usage = "eval --model M.h5 --suite ruler --lengths 4K,64K --out DIR",
+    .summary = "how much of a long context a model can use: benchmarks, made, run and scored",
+    .details =
+        "Makes the samples of a benchmark, reads each prompt, generates an answer and scores it. Groups of ranks work "
+        "on\n"
+        "different samples, the longest first. DIR gets a line for every finished sample (<task>/<length>.jsonl) and "
+        "at "
+        "the\n"
+        "end results.json; a run that was killed goes on where it stopped when the same command is given again, and "
+        "ends with\n"
+        "the same predictions. A table of scores with 95 % intervals goes to standard output (README.md, "
+        "\"Evaluate\").\n"
+        "Tasks of ruler: niah_single_1, niah_multikey_2, niah_multikey_3 (no text needed), niah_single_2, "
+        "niah_single_3,\n"
+        "niah_multikey_1, niah_multivalue, niah_multiquery (--haystack).\n",
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,229 @@
+/* eval_samples.c - groups of ranks answer samples side by side. See eval_job.h. */
+#include "eval_job.h"
+
+#include "agree.h"
+#include "core.h"
+#include "progress.h"
+#include "score.h"
+#include "signals.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Of a prompt that is kept in part. */
+#define CUT_HEAD 200
+#define CUT_TAIL 400
+
+#define TAG_STOP 1
+
+/** A group of ranks and its work. */
+typedef struct group {
+    natsl_eval_job *job;
+    MPI_Comm control; /* all ranks; for messages between leaders only */
+    natsl_eval_runner runner;
+    natsl_progress progress;
+    int64_t done, total; /* tokens of this group's samples */
+    int number, groups, leads;
+    int part; /* file descriptor, on the leader; -1 elsewhere */
+} group;
+
+/* ---- one sample ------------------------------------------------------------------------------------------------------ */
+
+static void show_progress(void *user, int64_t done, int64_t total)
+{
+    group *g = user;
+    (void)total;
+    natsl_progress_update(&g->progress, g->done + done, g->total);
+}
+
+/** The prompt as --keep-inputs wants it; NULL: not, or no memory. */
+static json_t *input_json(const natsl_eval_sample *s, int keep)
+{
+    static const char gap[] = " [...] ";
+    const size_t input = (size_t)s->input;
+    if (keep == 1) return NULL;
+    if (keep == 2 || input <= CUT_HEAD + CUT_TAIL) return natsl_json_text(s->text, input);
+    char text[CUT_HEAD + CUT_TAIL + sizeof gap];
+    size_t head = natsl_utf8_whole(s->text, CUT_HEAD), tail = CUT_TAIL, n = 0;
+    while (tail > 0 && ((unsigned char)s->text[input - tail] & 0xc0) == 0x80) tail--;
+    memcpy(text, s->text, head);
+    memcpy(text + (n = head), gap, sizeof gap - 1);
+    memcpy(text + (n += sizeof gap - 1), s->text + input - tail, tail);
+    return natsl_json_text(text, n + tail);
+}
+
+/** What is kept of a sample, with its score. NULL: no memory. */
+static json_t *record_json(const natsl_eval_job *j, const natsl_eval_cell *cell, const natsl_eval_task *task,
+                           int64_t index, const natsl_eval_sample *s, const natsl_eval_answer *answer)
+{
+    json_t *outputs = json_array(), *depth = json_array(), *hits = json_array(), *layers = json_array();
+    char id[128];
+    size_t found = 0;
+    char *text = natsl_alloc(answer->length + 1, 1, "prediction");
+    json_t *record = NULL;
+    if (text) {
+        memcpy(text, answer->text, answer->length);
+        const size_t length = natsl_score_clean(text, answer->length);
+        for (size_t i = 0; i < s->n_outputs; i++) {
+            const int hit = natsl_score_contains(text, length, s->outputs[i].text);
+            found += (size_t)hit;
+            (void)json_array_append_new(outputs, json_string(s->outputs[i].text));
+            (void)json_array_append_new(depth, json_real(s->outputs[i].depth));
+            (void)json_array_append_new(hits, json_integer(hit));
+        }
+        for (int l = 0; l < j->info.config.num_hidden_layers; l++)
+            (void)json_array_append_new(layers, json_real(answer->kept_share[l]));
+        (void)snprintf(id, sizeof id, "%s-%s-%lld-%lld", task->suite, task->name, (long long)cell->length,
+                       (long long)index);
+        record =
+            json_pack("{s:I, s:o?, s:O, s:{s:s}, s:i, s:I, s:I, s:O, s:O, s:b, s:I, s:s, s:I, s:I, s:O}", "index",
+                      (json_int_t)index, "pred", natsl_json_text(answer->text, answer->length), "outputs", outputs,
+                      "others", "id", id, "truncation", -1, "length",
+                      (json_int_t)(s->length + natsl_eval_max_new(&j->settings, task)), "prompt", (json_int_t)s->length,
+                      "depth", depth, "hits", hits, "ok", task->part ? found > 0 : found == s->n_outputs, "generated",
+                      (json_int_t)answer->generated, "end", answer->stopped ? "stop" : "max-new", "kept_chunks",
+                      (json_int_t)answer->kept_chunks, "chunks", (json_int_t)answer->chunks, "kept_layers", layers);
+    }
+    json_t *input = record ? input_json(s, j->app->args.keep_inputs) : NULL;
+    if (input) {
+        (void)json_object_set_new(record, "input", input);
+        (void)json_object_set_new(record, "answer_prefix",
+                                  natsl_json_text(s->text + s->input, (size_t)(s->length - s->input)));
+    }
+    natsl_free(text);
+    json_decref(outputs);
+    json_decref(depth);
+    json_decref(hits);
+    json_decref(layers);
+    return record;
+}
+
+/** Makes, answers, scores and stores one sample. Collective on the group. */
+static natsl_status answer_one(group *g, size_t cell_number, int64_t index)
+{
+    natsl_eval_job *j = g->job;
+    const natsl_eval_cell *cell = &j->store.cells[cell_number];
+    const natsl_eval_task *task = j->tasks[cell_number % j->n_tasks];
+    natsl_eval_sample sample;
+    natsl_eval_answer answer = {0};
+    natsl_status st = natsl_agree(g->runner.comm, natsl_eval_make(&j->settings, task, cell->length, index, &sample));
+    const natsl_rng rng = natsl_rng_at(j->settings.seed ^ 0x6368f6f3a5u,
+                                       (uint64_t)cell->length * 64 + cell_number % j->n_tasks, (uint64_t)index);
+    if (st == NATSL_OK) {
+        st = natsl_eval_run(&g->runner, &sample, natsl_eval_max_new(&j->settings, task), rng, &answer);
+        if (st == NATSL_OK && g->leads)
+            st = natsl_eval_part_add(g->part, cell, record_json(j, cell, task, index, &sample, &answer),
+                                     json_pack("{s:I, s:i, s:f, s:f, s:I}", "index", (json_int_t)index, "ranks",
+                                               g->runner.size, "read_seconds", answer.read_s, "generate_seconds",
+                                               answer.generate_s, "peak_bytes", (json_int_t)answer.peak_bytes));
+        st = natsl_agree(g->runner.comm, st);
+        g->done += sample.length;
+        natsl_eval_answer_free(&answer);
+    }
+    natsl_eval_sample_free(&sample);
+    return st;
+}
+
+/* ---- groups ---------------------------------------------------------------------------------------------------------- */
+
+/** Whether this group is to stop: a signal, or another group has failed. The leader decides. Collective on the group. */
+static int asked_to_stop(group *g)
+{
+    int stop = 0;
+    if (g->leads) {
+        NATSL_MPI(MPI_Iprobe(MPI_ANY_SOURCE, TAG_STOP, g->control, &stop, MPI_STATUS_IGNORE));
+        stop = stop || natsl_signals_caught();
+    }
+    NATSL_MPI(MPI_Bcast(&stop, 1, MPI_INT, 0, g->runner.comm));
+    return stop;
+}
+
+/** Tells the other groups to stop. Messages without contents need no receiver to leave. */
+static void tell_to_stop(group *g, int per_sample)
+{
+    for (int other = 0; other < g->groups; other++) {
+        if (other != g->number) NATSL_MPI(MPI_Send(NULL, 0, MPI_BYTE, other * per_sample, TAG_STOP, g->control));
+    }
+}
+
+/** Messages that came too late to matter are received after all groups have agreed. */
+static void drain(group *g)
+{
+    for (int there = 1; there;) {
+        NATSL_MPI(MPI_Iprobe(MPI_ANY_SOURCE, TAG_STOP, g->control, &there, MPI_STATUS_IGNORE));
+        if (there) NATSL_MPI(MPI_Recv(NULL, 0, MPI_BYTE, MPI_ANY_SOURCE, TAG_STOP, g->control, MPI_STATUS_IGNORE));
+    }
+}
+
+/** Calls `each` for this group's samples of lengths [from, to) that are not done; NULL: counts their tokens. */
+static natsl_status walk(group *g, size_t from, size_t to, natsl_status (*each)(group *, size_t, int64_t))
+{
+    natsl_eval_job *j = g->job;
+    int64_t turn = 0;
+    natsl_status st = NATSL_OK;
+    for (size_t cell = from * j->n_tasks; cell < to * j->n_tasks; cell++) {
+        for (int64_t i = 0; i < j->samples; i++) {
+            if (j->done[cell * (size_t)j->samples + (size_t)i] || turn++ % g->groups != g->number) continue;
+            if (!each) g->total += j->store.cells[cell].length;
+            else if (asked_to_stop(g)) return NATSL_INTERRUPTED;
+            else if ((st = each(g, cell, i)) != NATSL_OK) return st;
+        }
+    }
+    return st;
+}
+
+/** All samples of lengths [from, to), which have the same number of ranks per sample. */
+static natsl_status run_lengths(natsl_eval_job *j, size_t from, size_t to)
+{
+    natsl_app *app = j->app;
+    const natsl_args *a = &app->args;
+    group g = {.job = j, .part = -1, .groups = natsl_eval_groups(j, from)};
+    g.number = app->rank / j->per_sample[from];
+    if (g.number >= g.groups) g.number = g.groups - 1; /* ranks that are left over */
+    MPI_Comm comm = MPI_COMM_NULL;
+    NATSL_MPI(MPI_Comm_dup(app->comm, &g.control));
+    NATSL_MPI(MPI_Comm_set_errhandler(g.control, MPI_ERRORS_RETURN));
+    NATSL_MPI(MPI_Comm_split(app->comm, g.number, app->rank, &comm));
+    NATSL_MPI(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN));
+    g.runner = (natsl_eval_runner){.comm = comm,
+                                   .model = j->model,
+                                   .options = j->options,
+                                   .how = {.temperature = a->temperature, .top_k = a->top_k, .top_p = a->top_p},
+                                   .stops = a->stops,
+                                   .n_stops = a->n_stops,
+                                   .interrupted = natsl_signals_caught,
+                                   .progress = show_progress,
+                                   .user = &g};
+    natsl_status st = natsl_eval_runner_start(&g.runner);
+    g.leads = st == NATSL_OK && g.runner.rank == 0;
+    if (g.leads) st = natsl_eval_part_open(a->out, app->rank, &g.part);
+    st = natsl_app_agree(app, st);
+    if (st == NATSL_OK) {
+        (void)walk(&g, from, to, NULL);
+        natsl_progress_start(&g.progress, app, "evaluating");
+        st = walk(&g, from, to, answer_one);
+        natsl_progress_finish(&g.progress);
+        if (st != NATSL_OK && g.leads) tell_to_stop(&g, j->per_sample[from]);
+        /* A group that was told to stop has no error of its own: whoever told it has a worse one, or a signal. */
+        if (st == NATSL_INTERRUPTED) natsl_error_set("interrupted");
+        const natsl_status failed = natsl_app_agree(app, st == NATSL_INTERRUPTED ? NATSL_OK : st);
+        st = failed != NATSL_OK ? failed : natsl_app_agree(app, st);
+        drain(&g);
+    }
+    if (g.part >= 0) (void)close(g.part);
+    natsl_eval_runner_finish(&g.runner);
+    NATSL_MPI(MPI_Comm_free(&comm));
+    NATSL_MPI(MPI_Comm_free(&g.control));
+    return st;
+}
+
+natsl_status natsl_eval_samples(natsl_eval_job *j)
+{
+    natsl_status st = natsl_eval_choose_ranks(j, 1);
+    for (size_t from = 0, to; st == NATSL_OK && from < j->n_lengths; from = to) {
+        for (to = from + 1; to < j->n_lengths && j->per_sample[to] == j->per_sample[from];) to++;
+        st = run_lengths(j, from, to);
+    }
+    return st;
+}

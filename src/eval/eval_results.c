@@ -1,0 +1,275 @@
+/* eval_results.c - scores of finished samples. See eval_results.h. */
+#include "eval_results.h"
+
+#include "core.h"
+#include "score.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static double real_of(const json_t *object, const char *name)
+{
+    return json_number_value(json_object_get(object, name));
+}
+
+/** Percent with two decimals, as RULER rounds. */
+static double rounded(double percent) { return round(percent * 100.0) / 100.0; }
+
+/** Expected outputs of a sample and those found, by depth; the sample's part of the score. */
+static double count_hits(const json_t *record, int part, natsl_eval_score *score)
+{
+    const json_t *hits = json_object_get(record, "hits"), *depth = json_object_get(record, "depth");
+    const size_t n = json_array_size(hits);
+    int64_t found = 0;
+    for (size_t i = 0; i < n; i++) {
+        const int hit = json_integer_value(json_array_get(hits, i)) != 0;
+        const double d = json_number_value(json_array_get(depth, i));
+        found += hit;
+        if (!(d >= 0.0 && d <= 1.0)) continue; /* the task has none */
+        int band = (int)(d * NATSL_EVAL_BANDS);
+        if (band == NATSL_EVAL_BANDS) band--;
+        score->band_outputs[band]++;
+        score->band_hits[band] += hit;
+    }
+    return part ? (double)(found > 0) : (double)found / (double)n;
+}
+
+void natsl_eval_cell_score(const natsl_eval_cell *c, int part, natsl_eval_score *score)
+{
+    double sum = 0.0, kept = 0.0, chunks = 0.0, read_s = 0.0, generate_s = 0.0, generated = 0.0, tokens = 0.0;
+    *score = (natsl_eval_score){.score = NAN, .low = NAN, .high = NAN, .kept_share = NAN};
+    for (int64_t i = 0; i < c->samples && i < c->room; i++) {
+        const json_t *record = c->records[i], *run = c->runs[i];
+        if (!record) continue;
+        score->samples++;
+        const json_t *pred = json_object_get(record, "pred");
+        score->nulls += natsl_score_is_null(json_string_value(pred), json_string_length(pred));
+        sum += count_hits(record, part, score);
+        kept += real_of(record, "kept_chunks");
+        chunks += real_of(record, "chunks");
+        score->tokens += (int64_t)real_of(record, "prompt");
+        if (!run) continue;
+        tokens += real_of(record, "prompt");
+        generated += real_of(record, "generated");
+        read_s += real_of(run, "read_seconds");
+        generate_s += real_of(run, "generate_seconds");
+        score->peak_bytes = fmax(score->peak_bytes, real_of(run, "peak_bytes"));
+    }
+    score->seconds = read_s + generate_s;
+    score->read_tps = read_s > 0.0 ? tokens / read_s : NAN;
+    score->generate_tps = generate_s > 0.0 ? generated / generate_s : NAN;
+    if (chunks > 0.0) score->kept_share = kept / chunks;
+    if (score->samples == 0) return;
+    const double p = sum / (double)score->samples;
+    natsl_score_wilson(p, (double)score->samples, &score->low, &score->high);
+    score->score = rounded(100.0 * p);
+    score->low = rounded(100.0 * score->low);
+    score->high = rounded(100.0 * score->high);
+}
+
+natsl_eval_summary natsl_eval_summarise(const int64_t *lengths, const double *scores, size_t n)
+{
+    natsl_eval_summary s = {0};
+    const double weights = (double)n * ((double)n + 1.0) / 2.0;
+    int passing = n > 0;
+    for (size_t i = 0; i < n; i++) {
+        const double score = isfinite(scores[i]) ? scores[i] : 0.0;
+        s.average += score / (double)n;
+        s.increasing += score * (double)(i + 1) / weights;
+        s.decreasing += score * (double)(n - i) / weights;
+        passing = passing && score >= NATSL_EFFECTIVE_SCORE;
+        if (passing) s.effective = lengths[i];
+    }
+    s.all_effective = passing;
+    return s;
+}
+
+/* ---- tasks and lengths of a store ------------------------------------------------------------------------------------ */
+
+typedef struct shape {
+    int64_t *lengths;   /* [n_lengths] ascending */
+    const char **tasks; /* [n_tasks] in the order of the cells */
+    size_t n_lengths, n_tasks;
+    natsl_eval_score *scores; /* [n_cells] */
+    double *means;            /* [n_lengths] over tasks; NaN where one has none */
+} shape;
+
+static int ascending(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void free_shape(shape *s)
+{
+    natsl_free(s->lengths);
+    natsl_free(s->tasks);
+    natsl_free(s->scores);
+    natsl_free(s->means);
+}
+
+/** The cell's number; n_cells: there is none. */
+static size_t cell_of(const natsl_eval_store *store, const char *task, int64_t length)
+{
+    size_t i = 0;
+    while (i < store->n_cells && (store->cells[i].length != length || strcmp(store->cells[i].task, task) != 0)) i++;
+    return i;
+}
+
+static int part_of(const char *suite, const char *task)
+{
+    const natsl_eval_task *t = natsl_eval_task_find(suite, task);
+    return t ? t->part : 0;
+}
+
+static int make_shape(const natsl_eval_store *store, const char *suite, shape *s)
+{
+    const size_t n = store->n_cells;
+    *s = (shape){.lengths = natsl_calloc(n, sizeof *s->lengths, "scores"),
+                 .tasks = natsl_calloc(n, sizeof *s->tasks, "scores"),
+                 .scores = natsl_calloc(n, sizeof *s->scores, "scores"),
+                 .means = natsl_calloc(n, sizeof *s->means, "scores")};
+    if (!s->lengths || !s->tasks || !s->scores || !s->means) return 0;
+    for (size_t i = 0; i < n; i++) {
+        const natsl_eval_cell *c = &store->cells[i];
+        size_t k = 0;
+        while (k < s->n_lengths && s->lengths[k] != c->length) k++;
+        if (k == s->n_lengths) s->lengths[s->n_lengths++] = c->length;
+        for (k = 0; k < s->n_tasks && strcmp(s->tasks[k], c->task) != 0;) k++;
+        if (k == s->n_tasks) s->tasks[s->n_tasks++] = c->task;
+        natsl_eval_cell_score(c, part_of(suite, c->task), &s->scores[i]);
+    }
+    qsort(s->lengths, s->n_lengths, sizeof *s->lengths, ascending);
+    for (size_t l = 0; l < s->n_lengths; l++) {
+        for (size_t t = 0; t < s->n_tasks; t++) {
+            const size_t i = cell_of(store, s->tasks[t], s->lengths[l]);
+            s->means[l] += i < n ? s->scores[i].score / (double)s->n_tasks : NAN;
+        }
+    }
+    return 1;
+}
+
+/* ---- what is shown --------------------------------------------------------------------------------------------------- */
+
+static json_t *real_or_null(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+/** Mean kept share by layer of the prompts; -1: a layer that chooses nothing. */
+static json_t *kept_by_layer(const natsl_eval_cell *c)
+{
+    json_t *out = json_array();
+    for (size_t l = 0;; l++) {
+        double sum = 0.0;
+        int64_t n = 0, seen = 0;
+        for (int64_t i = 0; i < c->samples && i < c->room; i++) {
+            const json_t *value = json_array_get(json_object_get(c->records[i], "kept_layers"), l);
+            seen += json_is_number(value);
+            if (json_number_value(value) < 0.0 || !json_is_number(value)) continue;
+            sum += json_number_value(value);
+            n++;
+        }
+        if (seen == 0) return out;
+        (void)json_array_append_new(out, json_real(n > 0 ? sum / (double)n : -1.0));
+    }
+}
+
+static json_t *cell_json(const natsl_eval_cell *c, const natsl_eval_score *s)
+{
+    json_t *depth = json_array();
+    for (int b = 0; b < NATSL_EVAL_BANDS; b++) {
+        const double share =
+            s->band_outputs[b] > 0 ? 100.0 * (double)s->band_hits[b] / (double)s->band_outputs[b] : NAN;
+        (void)json_array_append_new(depth, json_pack("{s:f, s:f, s:I, s:I, s:o?}", "from", (double)b / NATSL_EVAL_BANDS,
+                                                     "to", (double)(b + 1) / NATSL_EVAL_BANDS, "outputs",
+                                                     (json_int_t)s->band_outputs[b], "found",
+                                                     (json_int_t)s->band_hits[b], "score", real_or_null(share)));
+    }
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o?, s:o?, s:o?, s:o, s:o?, s:o?, s:I, s:o?, s:o?, s:f, s:I}", "task",
+                     c->task, "length", (json_int_t)c->length, "samples", (json_int_t)s->samples, "wanted",
+                     (json_int_t)c->samples, "nulls", (json_int_t)s->nulls, "score", real_or_null(s->score), "low",
+                     real_or_null(s->low), "high", real_or_null(s->high), "by_depth", depth, "kept_share",
+                     real_or_null(s->kept_share), "kept_share_by_layer", kept_by_layer(c), "prompt_tokens",
+                     (json_int_t)s->tokens, "read_tokens_per_s", real_or_null(s->read_tps), "generate_tokens_per_s",
+                     real_or_null(s->generate_tps), "seconds", s->seconds, "peak_bytes", (json_int_t)s->peak_bytes);
+}
+
+json_t *natsl_eval_results_json(const natsl_eval_store *store, const char *suite)
+{
+    shape s;
+    json_t *cells = json_array(), *lengths = json_array(), *out = NULL;
+    if (make_shape(store, suite, &s) && cells && lengths) {
+        for (size_t i = 0; i < store->n_cells; i++)
+            (void)json_array_append_new(cells, cell_json(&store->cells[i], &s.scores[i]));
+        for (size_t l = 0; l < s.n_lengths; l++)
+            (void)json_array_append_new(lengths, json_pack("{s:I, s:o?}", "length", (json_int_t)s.lengths[l], "score",
+                                                           real_or_null(s.means[l])));
+        const natsl_eval_summary sum = natsl_eval_summarise(s.lengths, s.means, s.n_lengths);
+        out =
+            json_pack("{s:O, s:O, s:f, s:f, s:f, s:f, s:I}", "tasks", cells, "lengths", lengths, "average", sum.average,
+                      "weighted_average_increasing", sum.increasing, "weighted_average_decreasing", sum.decreasing,
+                      "effective_score", NATSL_EFFECTIVE_SCORE, "effective_length", (json_int_t)sum.effective);
+    }
+    json_decref(cells);
+    json_decref(lengths);
+    free_shape(&s);
+    return out;
+}
+
+/** "64K", "1M" or "1000". */
+static const char *short_length(int64_t length, char text[24])
+{
+    const int mega = length % (1 << 20) == 0, kilo = length % 1024 == 0;
+    (void)snprintf(text, 24, "%lld%s",
+                   (long long)(length / (mega   ? 1 << 20
+                                         : kilo ? 1024
+                                                : 1)),
+                   mega   ? "M"
+                   : kilo ? "K"
+                          : "");
+    return text;
+}
+
+void natsl_eval_results_print(FILE *to, const natsl_eval_store *store, const char *suite)
+{
+    shape s;
+    char text[24], cell[64];
+    if (make_shape(store, suite, &s)) {
+        fprintf(to, "%-18s", suite);
+        for (size_t l = 0; l < s.n_lengths; l++) fprintf(to, "%22s", short_length(s.lengths[l], text));
+        fprintf(to, "\n");
+        for (size_t t = 0; t < s.n_tasks; t++) {
+            fprintf(to, "%-18s", s.tasks[t]);
+            for (size_t l = 0; l < s.n_lengths; l++) {
+                const size_t i = cell_of(store, s.tasks[t], s.lengths[l]);
+                const natsl_eval_score *score = i < store->n_cells ? &s.scores[i] : NULL;
+                if (score && score->samples > 0)
+                    (void)snprintf(cell, sizeof cell, "%.1f (%.1f-%.1f)%s", score->score, score->low, score->high,
+                                   score->samples < store->cells[i].samples ? "*" : "");
+                else (void)snprintf(cell, sizeof cell, "-");
+                fprintf(to, "%22s", cell);
+            }
+            fprintf(to, "\n");
+        }
+        fprintf(to, "%-18s", "mean");
+        for (size_t l = 0; l < s.n_lengths; l++) {
+            if (isfinite(s.means[l])) fprintf(to, "%22.2f", s.means[l]);
+            else fprintf(to, "%22s", "-");
+        }
+        const natsl_eval_summary sum = natsl_eval_summarise(s.lengths, s.means, s.n_lengths);
+        fprintf(to, "\naverage %.2f, weighted to long lengths %.2f, to short ones %.2f; ", sum.average, sum.increasing,
+                sum.decreasing);
+        if (sum.effective > 0)
+            fprintf(to, "effective length %s%s (score of %.1f or more)\n", sum.all_effective ? "at least " : "",
+                    short_length(sum.effective, text), NATSL_EFFECTIVE_SCORE);
+        else fprintf(to, "no length is effective (score of %.1f or more)\n", NATSL_EFFECTIVE_SCORE);
+        fprintf(to, "in percent, with 95 %% intervals (Wilson)");
+        for (size_t i = 0; i < store->n_cells; i++) {
+            if (s.scores[i].samples < store->cells[i].samples) {
+                fprintf(to, "; *: not all samples are finished");
+                break;
+            }
+        }
+        fprintf(to, "\n");
+    }
+    free_shape(&s);
+}

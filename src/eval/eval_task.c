@@ -1,0 +1,150 @@
+/* eval_task.c - tasks and their samples. See eval_task.h. */
+#include "eval_task.h"
+
+#include "core.h"
+
+#include <string.h>
+
+/* What a sample's random numbers are for. */
+enum { STREAM_TEXT = 1, STREAM_BANDS, STREAM_SHIFT };
+
+/** A number that names (what, task, length). */
+static uint64_t stream_of(int what, const natsl_eval_task *task, int64_t length)
+{
+    uint64_t h = 0xcbf29ce484222325u ^ (uint64_t)what; /* FNV-1a */
+    for (const char *p = task->suite; *p; p++) h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+    h = (h ^ '/') * 0x100000001b3u;
+    for (const char *p = task->name; *p; p++) h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+    return h ^ (uint64_t)length * 0x9e3779b97f4a7c15u;
+}
+
+int64_t natsl_eval_max_new(const natsl_eval_settings *settings, const natsl_eval_task *task)
+{
+    return settings->max_new > 0 ? settings->max_new : task->max_new;
+}
+
+const natsl_eval_task *natsl_eval_task_find(const char *suite, const char *name)
+{
+    for (const natsl_eval_task *t = natsl_eval_tasks; t->name; t++) {
+        if (strcmp(t->suite, suite) == 0 && strcmp(t->name, name) == 0) return t;
+    }
+    return NULL;
+}
+
+static natsl_needle_task needle_task(const natsl_eval_settings *settings, const natsl_eval_task *task)
+{
+    return (natsl_needle_task){.hay = task->text ? settings->hay : NULL,
+                               .key_kind = task->key_kind,
+                               .value_kind = task->value_kind,
+                               .keys = task->keys,
+                               .values = task->values,
+                               .questions = task->questions,
+                               .joint = 1,
+                               .bare = task->bare,
+                               .depth = -1.0};
+}
+
+/** Bytes of the answer as needle.h writes it: ": V", ", V" ..., and ".\n". Numbers and identifiers have one length. */
+static int64_t answer_bytes(const natsl_eval_task *task)
+{
+    const int64_t outputs = (int64_t)task->questions * task->values;
+    return outputs * (2 + (int64_t)natsl_word_longest(task->value_kind)) + 2;
+}
+
+natsl_status natsl_eval_check(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length)
+{
+    if (task->text && !settings->hay)
+        return natsl_fail(NATSL_ERR_USAGE,
+                          "%s: hides its needles in a text, expected --haystack FILE (any plain text of your own; "
+                          "scores of different texts cannot be compared)",
+                          task->name);
+    const natsl_needle_task needles = needle_task(settings, task);
+    const int64_t least = natsl_needle_bytes(&needles) - answer_bytes(task) + natsl_eval_max_new(settings, task);
+    if (length >= least) return NATSL_OK;
+    return natsl_fail(NATSL_ERR_USAGE, "%s: does not fit in %lld tokens with %lld to generate, expected %lld or more",
+                      task->name, (long long)length, (long long)natsl_eval_max_new(settings, task), (long long)least);
+}
+
+double natsl_eval_depth(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length, int64_t index)
+{
+    const uint64_t block = (uint64_t)index / NATSL_EVAL_BANDS, place = (uint64_t)index % NATSL_EVAL_BANDS;
+    natsl_rng order = natsl_rng_at(settings->seed, stream_of(STREAM_BANDS, task, length), block);
+    natsl_rng shift = natsl_rng_at(settings->seed, stream_of(STREAM_SHIFT, task, length), 0);
+    const uint64_t band = natsl_rng_permute(natsl_rng_next(&order), NATSL_EVAL_BANDS, place);
+    /* multiples of the golden ratio, modulo 1: of any number of them in a row none is far from where even spacing would
+     * have it */
+    const double start = natsl_rng_uniform(&shift);
+    double inside = start + (double)(block % 1000003) * 0.61803398874989485;
+    inside -= (double)(int64_t)inside;
+    return ((double)band + inside) / NATSL_EVAL_BANDS;
+}
+
+natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                             int64_t index, natsl_eval_sample *out)
+{
+    natsl_needle_sample made = {0};
+    natsl_needle_task needles = needle_task(settings, task);
+    natsl_rng rng = natsl_rng_at(settings->seed, stream_of(STREAM_TEXT, task, length), (uint64_t)index);
+    memset(out, 0, sizeof *out);
+    natsl_status st = natsl_eval_check(settings, task, length);
+    if (st != NATSL_OK) return st;
+    const int64_t room = length - natsl_eval_max_new(settings, task) + answer_bytes(task);
+    /* The needles of one key all have their places by chance; of several keys, the first one asked is where the depth
+     * says. */
+    if (task->values == 1) needles.depth = natsl_eval_depth(settings, task, length, index);
+    if (task->bare && (st = natsl_needle_most(&needles, room, &rng, &needles.keys)) != NATSL_OK) return st;
+    if ((st = natsl_needle_make(&needles, room, &rng, &made)) != NATSL_OK) return st;
+
+    const size_t first = made.n_again, count = made.n_answers - made.n_again;
+    out->outputs = natsl_calloc(count, sizeof *out->outputs, "expected outputs");
+    if (!out->outputs) {
+        natsl_needle_free(&made);
+        return NATSL_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const natsl_needle *needle = &made.needles[made.answers[first + i].needle];
+        memcpy(out->outputs[i].text, needle->value, sizeof out->outputs[i].text);
+        out->outputs[i].depth = needle->depth;
+    }
+    out->n_outputs = count;
+    out->text = made.text;
+    made.text = NULL;
+    out->length = made.answers[first].begin;
+    /* The answer begins after the question mark: the last one, as keys have none. */
+    out->input = out->length;
+    while (out->input > 0 && out->text[out->input - 1] != '?') out->input--;
+    natsl_needle_free(&made);
+    if (out->length + natsl_eval_max_new(settings, task) > length) {
+        st = natsl_fail(NATSL_ERR_INTERNAL, "%s: sample %lld has %lld tokens and %lld to generate, more than %lld",
+                        task->name, (long long)index, (long long)out->length,
+                        (long long)natsl_eval_max_new(settings, task), (long long)length);
+        natsl_eval_sample_free(out);
+    }
+    return st;
+}
+
+void natsl_eval_sample_free(natsl_eval_sample *sample)
+{
+    natsl_free(sample->text);
+    natsl_free(sample->outputs);
+    memset(sample, 0, sizeof *sample);
+}
+
+/* haystack, keys, values, questions */
+#define NIAH(task, hay_is_text, hay_is_needles, n_keys, n_values, n_questions, key, value)                             \
+    {                                                                                                                  \
+        .suite = "ruler", .name = task, .max_new = 128, .text = hay_is_text, .bare = hay_is_needles, .keys = n_keys,   \
+        .values = n_values, .questions = n_questions, .key_kind = key, .value_kind = value                             \
+    }
+
+const natsl_eval_task natsl_eval_tasks[] = {
+    NIAH("niah_single_1", 0, 0, 1, 1, 1, NATSL_WORDS, NATSL_NUMBERS),
+    NIAH("niah_single_2", 1, 0, 1, 1, 1, NATSL_WORDS, NATSL_NUMBERS),
+    NIAH("niah_single_3", 1, 0, 1, 1, 1, NATSL_WORDS, NATSL_UUIDS),
+    NIAH("niah_multikey_1", 1, 0, 4, 1, 1, NATSL_WORDS, NATSL_NUMBERS),
+    NIAH("niah_multikey_2", 0, 1, 1, 1, 1, NATSL_WORDS, NATSL_NUMBERS),
+    NIAH("niah_multikey_3", 0, 1, 1, 1, 1, NATSL_UUIDS, NATSL_UUIDS),
+    NIAH("niah_multivalue", 1, 0, 1, 4, 1, NATSL_WORDS, NATSL_NUMBERS),
+    NIAH("niah_multiquery", 1, 0, 4, 1, 4, NATSL_WORDS, NATSL_NUMBERS),
+    {.name = NULL},
+};

@@ -1,0 +1,74 @@
+/* eval_task.h - the benchmark's tasks and their samples: prompts, expected outputs, where in the text they are told.
+ * A sample is a pure function of (settings, task, length, index): any rank makes any of them, and adding samples or
+ * lengths changes no other.
+ * Owns: a sample's text and lists. MPI: none. Source: RULER (tasks, templates, lengths of answers). Tests:
+ * tests/unit/test_eval.c */
+#ifndef NATSL_EVAL_TASK_H
+#define NATSL_EVAL_TASK_H
+
+#include "needle.h"
+#include <natsl/status.h>
+
+/** Room in which any expected output has its place, NUL included. */
+#define NATSL_OUTPUT_BYTES NATSL_WORD_BYTES
+/** Depths are evenly spread over this many bands in any whole number of as many samples. */
+#define NATSL_EVAL_BANDS 10
+
+/** One task. */
+typedef struct natsl_eval_task {
+    const char *suite, *name;
+    int max_new;   /* tokens that the benchmark generates */
+    int part;      /* 1: any expected output counts as all (RULER's "part"), 0: the share of them that is found */
+    int text;      /* 1: the haystack is a text */
+    int bare;      /* 1: the haystack is other needles */
+    int keys;      /* of needles; bare: as many as fit */
+    int values;    /* per key */
+    int questions; /* keys asked for, in one question */
+    natsl_word_kind key_kind, value_kind;
+} natsl_eval_task;
+
+/** All tasks, ended by name NULL. */
+extern const natsl_eval_task natsl_eval_tasks[];
+
+/** What all samples have in common. */
+typedef struct natsl_eval_settings {
+    uint64_t seed;
+    int64_t max_new;      /* tokens to generate; 0: the task's own number */
+    const natsl_hay *hay; /* NULL: none (borrowed) */
+} natsl_eval_settings;
+
+typedef struct natsl_eval_output {
+    char text[NATSL_OUTPUT_BYTES];
+    double depth; /* of the needle that tells it, in the context: 0 .. 1 */
+} natsl_eval_output;
+
+typedef struct natsl_eval_sample {
+    char *text;     /* [length] the prompt, with the beginning of the answer */
+    int64_t length; /* bytes, tokens of the byte tokenizer */
+    int64_t input;  /* bytes before the beginning of the answer ("answer_prefix") */
+    natsl_eval_output *outputs;
+    size_t n_outputs;
+} natsl_eval_sample;
+
+/** The task of a name; NULL when there is none. */
+const natsl_eval_task *natsl_eval_task_find(const char *suite, const char *name);
+
+/** Tokens that are generated for a task. */
+int64_t natsl_eval_max_new(const natsl_eval_settings *settings, const natsl_eval_task *task);
+
+/** Samples of the task fit in `length` tokens, prompt, beginning of the answer and generated tokens together, whatever
+ * is drawn, and its haystack is there. NATSL_ERR_USAGE says what is missing. */
+natsl_status natsl_eval_check(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length);
+
+/** Where sample `index` has its (first) needle: each NATSL_EVAL_BANDS samples in a row have one in every band of depth,
+ * in random order, and within the bands they are spread, too. */
+double natsl_eval_depth(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                        int64_t index);
+
+/** Sample `index` >= 0: text, input and outputs. Release with natsl_eval_sample_free. NATSL_ERR_USAGE as
+ * natsl_eval_check; NATSL_ERR_NOMEM. *out is empty on error. */
+natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                             int64_t index, natsl_eval_sample *out);
+void natsl_eval_sample_free(natsl_eval_sample *sample);
+
+#endif

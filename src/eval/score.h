@@ -1,0 +1,22 @@
+/* score.h - scores of predictions by RULER's rules, and intervals around them.
+ * Owns: nothing. MPI: none. Source: RULER's evaluate.py and metrics; Wilson 1927. Tests: tests/unit/test_eval.c */
+#ifndef NATSL_SCORE_H
+#define NATSL_SCORE_H
+
+#include <natsl/status.h>
+#include <stddef.h>
+
+/** Text as RULER's evaluation sees it: without blanks at both ends, control characters as line breaks. In place; the new
+ * length is returned. An empty one is a "null". */
+size_t natsl_score_clean(char *text, size_t length);
+
+/** Whether nothing is left of a prediction when it is cleaned. */
+int natsl_score_is_null(const char *text, size_t length);
+
+/** Whether `want` occurs in the cleaned prediction, both in lower case. want NUL-terminated; an empty one always does. */
+int natsl_score_contains(const char *text, size_t length, const char *want);
+
+/** 95 % interval of a share `p` of n >= 1 trials (Wilson's score interval): 0 <= *low <= p <= *high <= 1. */
+void natsl_score_wilson(double p, double n, double *low, double *high);
+
+#endif
