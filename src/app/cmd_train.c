@@ -89,8 +89,12 @@ static natsl_status open_spec(natsl_train_job *j)
     return natsl_app_agree(app, st);
 }
 
-static natsl_status check_options(const natsl_args *a)
+static natsl_status check_options(const natsl_app *app)
 {
+    const natsl_args *a = &app->args;
+    if (a->group > 0 && app->size % a->group != 0)
+        return natsl_fail(NATSL_ERR_USAGE, "--group: %d ranks are no multiple of %lld, expected equal groups",
+                          app->size, (long long)a->group);
     if (a->state_pass == NATSL_STATE_SCAN)
         return natsl_fail(NATSL_ERR_USAGE, "--state-pass: train passes states in order, expected auto or relay");
     if (a->balance == NATSL_BALANCE_ON)
@@ -118,6 +122,7 @@ static natsl_options train_options(const natsl_train_job *j)
 static natsl_status open_data(natsl_train_job *j)
 {
     const natsl_spec *s = &j->spec;
+    const json_t *shared = json_object_get(s->json, "data");
     char where[512];
     natsl_status st = NATSL_OK;
     j->data = natsl_calloc(s->n_phases, sizeof *j->data, "sources");
@@ -126,7 +131,8 @@ static natsl_status open_data(natsl_train_job *j)
         for (size_t k = 0; k < i && !j->data[i]; k++) {
             if (s->phases[k].data == s->phases[i].data) j->data[i] = j->data[k];
         }
-        (void)snprintf(where, sizeof where, "%s: phases[%zu].data", j->app->args.config, i);
+        if (s->phases[i].data == shared) (void)snprintf(where, sizeof where, "%s: data", j->app->args.config);
+        else (void)snprintf(where, sizeof where, "%s: phases[%zu].data", j->app->args.config, i);
         if (!j->data[i])
             st = natsl_data_open(s->phases[i].data, where, s->directory, &s->model, j->tokenizer, (uint64_t)s->seed,
                                  &j->data[i]);
@@ -191,9 +197,12 @@ static natsl_status open_model(natsl_train_job *j, int64_t checkpoint)
         st = natsl_train_load(j, checkpoint);
     } else if (j->spec.init) {
         char path[4096];
-        (void)snprintf(path, sizeof path, "%s%s", j->spec.init[0] == '/' ? "" : j->spec.directory, j->spec.init);
+        const int n =
+            snprintf(path, sizeof path, "%s%s", j->spec.init[0] == '/' ? "" : j->spec.directory, j->spec.init);
         natsl_model_info info;
-        st = natsl_model_file_info(path, &info);
+        if (n < 0 || (size_t)n >= sizeof path)
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: init: the path is too long", app->args.config);
+        if (st == NATSL_OK) st = natsl_model_file_info(path, &info);
         if (st == NATSL_OK) st = natsl_model_file_read_flat(path, layout, j->adamw.weights);
         st = natsl_app_agree(app, st);
     } else {
@@ -302,7 +311,14 @@ static natsl_status step(natsl_train_job *j)
     j->targets_done += sums->targets;
     j->expected += sums->expected;
     j->choices += sums->choices;
-    for (int l = 0; l < j->spec.model.num_hidden_layers; l++) j->kept += sums->kept[l];
+    int64_t kept = 0;
+    for (int l = 0; l < j->spec.model.num_hidden_layers; l++) kept += sums->kept[l];
+    j->kept += kept;
+    if (sums->choices > 0) {
+        /* a sliding mean over steps, not over lines of the log: those depend on where a run was interrupted */
+        const double now = (double)kept / (double)sums->choices;
+        j->kept_share = j->kept_share > 0.0 ? 0.9 * j->kept_share + 0.1 * now : now;
+    }
     natsl_trainer_seconds(j->trainer, &seconds[0], &seconds[1], &seconds[2]);
     j->forward_s += seconds[0], j->backward_s += seconds[1], j->sum_s += seconds[2];
     j->seconds += natsl_now_s() - start;
@@ -310,6 +326,9 @@ static natsl_status step(natsl_train_job *j)
 }
 
 /* ---- what is said ----------------------------------------------------------------------------------------------------------- */
+
+/** JSON knows no infinity: null. */
+static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 /** Means since the last line, to the log and the terminal. */
 static void report(natsl_train_job *j, double rate)
@@ -320,15 +339,14 @@ static void report(natsl_train_job *j, double rate)
     const double n = (double)j->steps, kept = j->choices > 0 ? (double)j->kept / (double)j->choices : 0.0;
     const double expected = j->choices > 0 ? j->expected / (double)j->choices : 0.0;
     const double speed = j->seconds > 0.0 ? (double)j->tokens / j->seconds : 0.0;
-    if (j->choices > 0) j->kept_share = kept;
     if (j->app->rank == 0) {
         natsl_train_log(j, "step",
-                        json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "phase",
-                                  (int)phase, "loss", j->loss / n, "gradient_norm",
-                                  isfinite(j->norm) ? j->norm / n : -1.0, "learning_rate", rate, "kept", kept,
-                                  "expected_kept", expected, "tokens_per_s", speed, "tokens", (json_int_t)j->tokens,
-                                  "seconds", j->seconds, "forward_s", j->forward_s, "backward_s", j->backward_s,
-                                  "sum_s", j->sum_s, "updates", (json_int_t)j->adamw.steps));
+                        json_pack("{s:i, s:o, s:o, s:f, s:f, s:o, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "phase",
+                                  (int)phase, "loss", number(j->loss / n), "gradient_norm", number(j->norm / n),
+                                  "learning_rate", rate, "kept", kept, "expected_kept", number(expected),
+                                  "tokens_per_s", speed, "tokens", (json_int_t)j->tokens, "seconds", j->seconds,
+                                  "forward_s", j->forward_s, "backward_s", j->backward_s, "sum_s", j->sum_s, "updates",
+                                  (json_int_t)j->adamw.steps));
         if (!j->app->args.quiet) {
             printf("step %lld of %lld  loss %.4f  norm %.3f  rate %.2e  kept %.3f (expected %.3f)  %.0f tokens/s\n",
                    (long long)j->step, (long long)j->spec.steps, j->loss / n, j->norm / n, rate, kept, expected, speed);
@@ -391,8 +409,8 @@ static natsl_status validate_length(natsl_train_job *j, int64_t tokens, int64_t 
         printf("\n");
         (void)fflush(stdout);
     }
-    json_t *line = json_pack("{s:I, s:I, s:f, s:f, s:o?, s:f}", "window_tokens", (json_int_t)tokens, "windows",
-                             (json_int_t)j->spec.validation.windows, "loss", loss, "token_accuracy", right,
+    json_t *line = json_pack("{s:I, s:I, s:o, s:f, s:o?, s:f}", "window_tokens", (json_int_t)tokens, "windows",
+                             (json_int_t)j->spec.validation.windows, "loss", number(loss), "token_accuracy", right,
                              "kept_by_layer", layers, "seconds", natsl_now_s() - start);
     if (line && counts[2] > 0) {
         (void)json_object_set_new(line, "answers", json_integer((json_int_t)counts[2]));
@@ -452,14 +470,16 @@ static natsl_status print_plan(natsl_train_job *j)
     natsl_app *app = j->app;
     const int group = app->args.group > 0 ? (int)app->args.group : 1;
     const natsl_options o = train_options(j);
+    j->groups = app->size / group;
     natsl_train_plan plan;
-    natsl_layout layout;
+    natsl_layout layout = {0};
     int64_t *first = natsl_alloc((size_t)group + 1, sizeof *first, "ranges");
     natsl_status st = first ? natsl_layout_create(&j->spec.model, NATSL_F32, &layout) : NATSL_ERR_NOMEM;
     if (st == NATSL_OK) st = natsl_train_plan_make(&j->spec.model, NATSL_F32, group, &o, j->spec.tokens, &plan, first);
     if ((st = natsl_app_agree(app, st)) == NATSL_OK && app->rank == 0) {
         char a[32], b[32], c[32], d[32], e[32];
         const double weights = (double)layout.floats * sizeof(float);
+        const double windows = (double)own_windows(j) * (double)j->spec.tokens * 2 * sizeof(int32_t);
         double tokens = 0.0;
         for (size_t i = 0; i < j->spec.n_phases; i++) {
             const natsl_spec_phase *p = &j->spec.phases[i];
@@ -476,10 +496,10 @@ static natsl_status print_plan(natsl_train_job *j)
         printf("memory      weights %s per node; per rank %s (rows and buffers %s, gradients and weights %s, moments "
                "%s)\n",
                natsl_format_bytes((double)plan.weight_bytes, a),
-               natsl_format_bytes((double)plan.rows_bytes + (double)plan.buffer_bytes + 2.0 * weights +
+               natsl_format_bytes((double)plan.rows_bytes + (double)plan.buffer_bytes + windows + 2.0 * weights +
                                       2.0 * weights / (double)app->size,
                                   b),
-               natsl_format_bytes((double)plan.rows_bytes + (double)plan.buffer_bytes, c),
+               natsl_format_bytes((double)plan.rows_bytes + (double)plan.buffer_bytes + windows, c),
                natsl_format_bytes(2.0 * weights, d), natsl_format_bytes(2.0 * weights / (double)app->size, e));
         printf("            kept keys and values, if every chunk were kept: %s\n",
                natsl_format_bytes((double)plan.kept_bytes_all, a));
@@ -519,7 +539,7 @@ static natsl_status train(natsl_train_job *j)
 static natsl_status run(natsl_app *app)
 {
     natsl_train_job j = {.app = app, .log_fd = -1};
-    natsl_status st = check_options(&app->args);
+    natsl_status st = check_options(app);
     if (st == NATSL_OK) st = open_spec(&j);
     if (st == NATSL_OK) st = train(&j);
     close_job(&j);

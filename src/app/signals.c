@@ -33,7 +33,7 @@ static void end_now(int number)
 
 void natsl_signals_install(int speaks)
 {
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
     struct sigaction action, old;
     memset(&action, 0, sizeof action);
     sigfillset(&action.sa_mask); /* a second signal waits: the first one ends the program anyway */
@@ -47,15 +47,7 @@ void natsl_signals_install(int speaks)
     (void)sigaction(SIGPIPE, &action, NULL);
 }
 
-void natsl_signals_catch(void)
-{
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    sigfillset(&action.sa_mask);
-    action.sa_handler = end_now;
-    catching = 1;
-    (void)sigaction(SIGUSR1, &action, NULL);
-}
+void natsl_signals_catch(void) { catching = 1; }
 
 int natsl_signals_caught(void) { return caught; }
 

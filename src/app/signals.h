@@ -1,4 +1,5 @@
-/* signals.h - SIGINT, SIGTERM and SIGHUP end the program at once with exit code 6 and leave no temporary file.
+/* signals.h - SIGINT, SIGTERM, SIGHUP and SIGUSR1 (which mpirun passes on at once, unlike SIGTERM) end the program with exit
+ * code 6 and leave no temporary file.
  * Owns: the handlers. MPI: none in handlers. Tests: tests/cli/signals.sh */
 #ifndef NATSL_APP_SIGNALS_H
 #define NATSL_APP_SIGNALS_H
@@ -7,8 +8,7 @@
  * pipe return an error. `speaks`: this rank tells the user. */
 void natsl_signals_install(int speaks);
 
-/** From here on the first signal only sets a flag, so that the program can save its work; a second one ends it at once. SIGUSR1 counts,
- * too: it is what some launchers pass on. */
+/** From here on the first signal only sets a flag, so that the program can save its work; a second one ends it at once. */
 void natsl_signals_catch(void);
 /** Whether a signal has come since. */
 int natsl_signals_caught(void);

@@ -11,10 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATH_BYTES 4096
+#define PATH_BYTES      4096
+#define CHECKPOINT_NAME "checkpoint-%08lld.h5"
 
 static natsl_status path_of(const char *directory, const char *name, char *path)
 {
@@ -26,17 +28,18 @@ static natsl_status path_of(const char *directory, const char *name, char *path)
 static natsl_status checkpoint_path(const char *directory, int64_t step, char *path)
 {
     char name[64];
-    (void)snprintf(name, sizeof name, "checkpoint-%08lld.h5", (long long)step);
+    (void)snprintf(name, sizeof name, CHECKPOINT_NAME, (long long)step);
     return path_of(directory, name, path);
 }
 
 /** Step of a checkpoint's file name; -1: it is none. */
 static int64_t step_of(const char *name)
 {
-    long long step = 0;
-    int end = 0;
-    if (sscanf(name, "checkpoint-%lld.h5%n", &step, &end) != 1 || end == 0 || name[end] != '\0' || step < 1) return -1;
-    return (int64_t)step;
+    char same[64];
+    if (strncmp(name, "checkpoint-", 11) != 0) return -1;
+    const long long step = strtoll(name + 11, NULL, 10);
+    (void)snprintf(same, sizeof same, CHECKPOINT_NAME, step); /* what this program would call it, and nothing else */
+    return step >= 1 && strcmp(name, same) == 0 ? (int64_t)step : -1;
 }
 
 static int by_step(const void *a, const void *b)
@@ -100,6 +103,19 @@ natsl_status natsl_train_directory(natsl_app *app, const char *directory, int64_
     return st;
 }
 
+/** Removes what a killed run has left half-written. Rank 0, with the directory to itself. */
+static void sweep(const char *directory)
+{
+    char path[PATH_BYTES];
+    DIR *d = opendir(directory);
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
+        const int ours = strncmp(e->d_name, "checkpoint-", 11) == 0 || strncmp(e->d_name, "model.h5.", 9) == 0;
+        if (ours && strstr(e->d_name, ".h5.tmp-") && path_of(directory, e->d_name, path) == NATSL_OK)
+            (void)unlink(path);
+    }
+    if (d) (void)closedir(d);
+}
+
 /* ---- log ------------------------------------------------------------------------------------------------------------------- */
 
 natsl_status natsl_train_log_open(natsl_train_job *j)
@@ -110,6 +126,11 @@ natsl_status natsl_train_log_open(natsl_train_job *j)
         st = path_of(j->app->args.out, "log.jsonl", path);
         if (st == NATSL_OK && (j->log_fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) < 0)
             st = natsl_fail(NATSL_ERR_IO, "%s: %s", path, strerror(errno));
+        /* two runs in one directory would remove each other's checkpoints; where there are no locks, the user must know */
+        if (st == NATSL_OK && flock(j->log_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+            st = natsl_fail(NATSL_ERR_USAGE, "--out: %s: another training runs there, expected a directory of its own",
+                            j->app->args.out);
+        if (st == NATSL_OK) sweep(j->app->args.out);
         /* a line that a kill cut short ends here */
         char last = '\n';
         const off_t end = st == NATSL_OK ? lseek(j->log_fd, 0, SEEK_END) : 0;

@@ -22,7 +22,7 @@ typedef struct natsl_train_job {
     natsl_data *validation;
     int64_t step; /* steps done */
     int64_t skipped;
-    double kept_share;      /* as last measured; 0: never */
+    double kept_share;      /* as last validated, or a sliding mean over steps; 0: never */
     int32_t *ids, *targets; /* [windows of a step and group, spec.tokens] */
     int64_t *counts;        /* [the same] tokens */
     uint8_t *hits;          /* [spec.tokens] */
@@ -38,7 +38,8 @@ typedef struct natsl_train_job {
 /** The directory exists (it is made where its parent exists) and can be written; *step is that of the newest checkpoint in it,
  * 0: none. */
 natsl_status natsl_train_directory(natsl_app *app, const char *directory, int64_t *step);
-/** Opens the log for appending, on rank 0. */
+/** Opens the log for appending, on rank 0, locks the directory by it and removes temporary files of killed runs.
+ * NATSL_ERR_USAGE: another run has it. */
 natsl_status natsl_train_log_open(natsl_train_job *j);
 void natsl_train_log_close(natsl_train_job *j);
 /** One line of the log; takes the reference of `object`. Rank 0's calls count. Not collective. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define GROUP      "training"
+#define SPEC       GROUP "/configuration"
 #define SPEC_LIMIT ((size_t)1 << 20)
 
 /* ---- writing --------------------------------------------------------------------------------------------------------------- */
@@ -36,21 +37,22 @@ static natsl_status put_training(const natsl_h5_out *out, const natsl_checkpoint
     if (group < 0) return natsl_fail(NATSL_ERR_IO, "%s: creating " GROUP " failed", out->path);
     natsl_status st = natsl_h5_put_int(group, out->path, "step", c->step);
     if (st == NATSL_OK) st = natsl_h5_put_int(group, out->path, "updates", c->updates);
-    if (st == NATSL_OK) st = natsl_h5_put_text(group, out->path, "configuration", c->spec);
     (void)H5Gclose(group);
     return st;
 }
 
-/** Rows [first, last) of a new dataset by this rank. `mine` collects this rank's trouble: it goes on with the others' steps. */
-static natsl_status put_rows(natsl_h5_out *out, const char *name, int rank, const hsize_t *shape, size_t first,
-                             size_t last, size_t row_bytes, const float *from, natsl_status *mine)
+/** Rows [first, last) of a new dataset by this rank, floats (or bytes). `mine` collects this rank's trouble: it goes on with the
+ * others' steps. */
+static natsl_status put_rows(natsl_h5_out *out, const char *name, int bytes, int rank, const hsize_t *shape,
+                             size_t first, size_t last, size_t row_bytes, const void *from, natsl_status *mine)
 {
     hid_t dataset = -1;
-    const natsl_status st = natsl_h5_new_dataset(out, name, H5T_IEEE_F32LE, rank, shape, &dataset);
+    const natsl_status st =
+        natsl_h5_new_dataset(out, name, bytes ? H5T_STD_U8LE : H5T_IEEE_F32LE, rank, shape, &dataset);
     if (st != NATSL_OK) return st;
     if (*mine == NATSL_OK && last > first)
-        *mine = natsl_h5_write_rows(dataset, out->path, name, H5T_NATIVE_FLOAT, (int64_t)first, (int64_t)(last - first),
-                                    row_bytes, from);
+        *mine = natsl_h5_write_rows(dataset, out->path, name, bytes ? H5T_NATIVE_UINT8 : H5T_NATIVE_FLOAT,
+                                    (int64_t)first, (int64_t)(last - first), row_bytes, from);
     if (H5Dclose(dataset) < 0 && *mine == NATSL_OK)
         *mine = natsl_fail(NATSL_ERR_IO, "%s: writing %s failed", out->path, name);
     return NATSL_OK;
@@ -68,16 +70,18 @@ static natsl_status put_arrays(natsl_h5_out *out, const natsl_layout *layout, co
         for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
         const size_t rows = t->shape[0], width = t->count / rows, p = (size_t)rank, n = (size_t)size;
         const size_t first = rows / n * p + rows % n * p / n, last = rows / n * (p + 1) + rows % n * (p + 1) / n;
-        st = put_rows(out, name, t->rank, shape, first, last, width * sizeof(float),
+        st = put_rows(out, name, 0, t->rank, shape, first, last, width * sizeof(float),
                       c->weights + t->offset + first * width, mine);
     }
-    const hsize_t floats = layout->floats;
     if (!c->spec) return st;
+    const hsize_t floats = layout->floats, length = strlen(c->spec); /* an attribute could not have more than 64 KiB */
     if (st == NATSL_OK)
-        st = put_rows(out, GROUP "/first_moment", 1, &floats, c->first, c->last, sizeof(float), c->first_moment, mine);
+        st = put_rows(out, GROUP "/first_moment", 0, 1, &floats, c->first, c->last, sizeof(float), c->first_moment,
+                      mine);
     if (st == NATSL_OK)
-        st =
-            put_rows(out, GROUP "/second_moment", 1, &floats, c->first, c->last, sizeof(float), c->second_moment, mine);
+        st = put_rows(out, GROUP "/second_moment", 0, 1, &floats, c->first, c->last, sizeof(float), c->second_moment,
+                      mine);
+    if (st == NATSL_OK) st = put_rows(out, SPEC, 1, 1, &length, 0, rank == 0 ? (size_t)length : 0, 1, c->spec, mine);
     return st;
 }
 
@@ -143,6 +147,23 @@ natsl_status natsl_model_file_read_flat(const char *path, const natsl_layout *la
     return st;
 }
 
+static natsl_status get_spec(hid_t file, const char *path, char **text)
+{
+    hid_t dataset = -1;
+    natsl_status st = natsl_h5_dataset(file, path, SPEC, H5T_INTEGER, 1, NULL, &dataset);
+    if (st != NATSL_OK) return st;
+    const hid_t space = H5Dget_space(dataset);
+    hsize_t length = 0;
+    const int known = space >= 0 && H5Sget_simple_extent_dims(space, &length, NULL) == 1;
+    if (space >= 0) (void)H5Sclose(space);
+    if (!known || length > SPEC_LIMIT)
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: " SPEC ": expected at most %zu bytes", path, SPEC_LIMIT);
+    else if (!(*text = natsl_calloc((size_t)length + 1, 1, "configuration"))) st = NATSL_ERR_NOMEM;
+    else if (length > 0) st = natsl_h5_read_rows(dataset, path, SPEC, H5T_NATIVE_UINT8, 0, (int64_t)length, 1, *text);
+    (void)H5Dclose(dataset);
+    return st;
+}
+
 static natsl_status get_training(hid_t file, const char *path, natsl_checkpoint *c)
 {
     natsl_status st = natsl_h5_stored_here(file, path, GROUP);
@@ -155,9 +176,11 @@ static natsl_status get_training(hid_t file, const char *path, natsl_checkpoint 
         st = natsl_fail(NATSL_ERR_INPUT,
                         "%s: step %lld with %lld updates, expected no negative number and no more updates", path,
                         (long long)c->step, (long long)c->updates);
-    if (st == NATSL_OK) st = natsl_h5_text(group, path, "configuration", SPEC_LIMIT, &c->spec);
+    /* the first trainings wrote it as an attribute */
+    const int attribute = st == NATSL_OK && H5Aexists(group, "configuration") > 0;
+    if (attribute) st = natsl_h5_text(group, path, "configuration", SPEC_LIMIT, &c->spec);
     (void)H5Gclose(group);
-    return st;
+    return st == NATSL_OK && !attribute ? get_spec(file, path, &c->spec) : st;
 }
 
 natsl_status natsl_checkpoint_read(const char *path, const natsl_config *config, const natsl_layout *layout,

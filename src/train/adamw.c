@@ -4,6 +4,9 @@
 #include <math.h>
 #include <string.h>
 
+/* A gradient's square must be a float. */
+#define MOST_NORM 0x1p62
+
 natsl_status natsl_adamw_create(const natsl_layout *layout, const natsl_shards *shards,
                                 const natsl_adamw_settings *settings, natsl_adamw *a)
 {
@@ -49,8 +52,8 @@ void natsl_adamw_step(natsl_adamw *a, const float *flat, double learning_rate, d
     double sum = 0.0;
     for (size_t i = from; i < to; i++) sum += (double)flat[i] * (double)flat[i];
     *norm = sqrt(natsl_shards_sum_real(s, sum));
-    if (!isfinite(*norm)) return;
     const double scale = a->settings.clip > 0.0 && *norm > a->settings.clip ? a->settings.clip / *norm : 1.0;
+    if (!isfinite(*norm) || scale * *norm > MOST_NORM) return;
     a->steps++;
     for (size_t k = 0; k < a->layout->count; k++) {
         const natsl_tensor *t = &a->layout->tensors[k];

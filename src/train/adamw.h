@@ -27,8 +27,8 @@ typedef struct natsl_adamw {
 natsl_status natsl_adamw_create(const natsl_layout *layout, const natsl_shards *shards,
                                 const natsl_adamw_settings *settings, natsl_adamw *out);
 void natsl_adamw_free(natsl_adamw *a);
-/** One step: `flat` has this rank's shard of the gradient. *norm: of the whole gradient, before clipping. Where that is not finite
- * nothing changes (and steps stays). */
+/** One step: `flat` has this rank's shard of the gradient. *norm: of the whole gradient, before clipping. Where that is not finite,
+ * or beyond 2^62 after clipping, nothing changes (and steps stays). */
 void natsl_adamw_step(natsl_adamw *a, const float *flat, double learning_rate, double *norm);
 
 #endif

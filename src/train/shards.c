@@ -4,8 +4,14 @@
 #include <limits.h>
 #include <string.h>
 
-/* Floats of each shard that are summed at a time: small enough for the inbox, large enough for the network. */
-#define ROUND_FLOATS ((size_t)1 << 18)
+/** Floats of each shard that are summed at a time: large enough for the network, and the inbox, which takes that of every rank, at
+ * most 64 MiB up to 4096 ranks. */
+static size_t round_floats(const natsl_shards *s)
+{
+    const size_t most = ((size_t)1 << 24) / (size_t)s->size, least = 4096, all = (size_t)1 << 18;
+    const size_t n = most < least ? least : most > all ? all : most;
+    return s->each < n ? s->each : n;
+}
 
 natsl_status natsl_shards_create(MPI_Comm comm, size_t floats, natsl_shards *s)
 {
@@ -18,8 +24,7 @@ natsl_status natsl_shards_create(MPI_Comm comm, size_t floats, natsl_shards *s)
     s->each = (floats + size - 1) / size;
     if (s->each * size > (size_t)INT_MAX)
         return natsl_fail(NATSL_ERR_USAGE, "gradients of %zu weights: more than 2^31 are not supported", floats);
-    s->inbox = natsl_alloc(size, (s->each < ROUND_FLOATS ? s->each : ROUND_FLOATS) * sizeof(float),
-                           "gradients of other ranks");
+    s->inbox = natsl_alloc(size, round_floats(s) * sizeof(float), "gradients of other ranks");
     return s->inbox ? NATSL_OK : NATSL_ERR_NOMEM;
 }
 
@@ -31,11 +36,11 @@ void natsl_shards_free(natsl_shards *s)
 
 void natsl_shards_sum(const natsl_shards *s, float *flat)
 {
-    const size_t size = (size_t)s->size;
+    const size_t size = (size_t)s->size, most = round_floats(s);
     if (size == 1) return;
     MPI_Datatype strided; /* the same piece of every shard, one after the other */
     for (size_t at = 0, n; at < s->each; at += n) {
-        n = s->each - at < ROUND_FLOATS ? s->each - at : ROUND_FLOATS;
+        n = s->each - at < most ? s->each - at : most;
         MPI_Datatype piece;
         NATSL_MPI(MPI_Type_contiguous((int)n, MPI_FLOAT, &piece));
         NATSL_MPI(MPI_Type_create_resized(piece, 0, (MPI_Aint)(s->each * sizeof(float)), &strided));
