@@ -207,9 +207,9 @@ typedef struct natsl_kernels {
                           size_t lddo, float *d_oa, size_t lddoa, float *dmix, size_t lddmix, float *dgate, size_t lddg,
                           float *dw1, float *dw2);
 
-    /** swiglu. dy [m,n]; dgu [m,2n] =. */
+    /** swiglu. dy [m,n]; dgu [m,2n] =; y [m,n] =: swiglu's output once more. */
     void (*swiglu_grad)(size_t m, size_t n, const float *gu, size_t ldgu, const float *dy, size_t lddy, float *dgu,
-                        size_t lddgu);
+                        size_t lddgu, float *y, size_t ldy);
 
     /** embed, columns [l0,l1): dtable [vocabulary, k] (row distance lddt) += rows of dy at ids, in row order. */
     void (*embed_grad)(size_t m, const int32_t *ids, size_t l0, size_t l1, const float *dy, size_t lddy, float *dtable,

@@ -93,16 +93,17 @@ void natsl_kernel_nats_mix_grad(size_t m, size_t v_heads, size_t dv, size_t a_he
 }
 
 NATSL_CLONES void natsl_kernel_swiglu_grad(size_t m, size_t n, const float *gu, size_t ldgu, const float *dy,
-                                           size_t lddy, float *dgu, size_t lddgu)
+                                           size_t lddy, float *dgu, size_t lddgu, float *y, size_t ldy)
 {
     for (size_t i = 0; i < m; ++i) {
         const float *gate = gu + i * ldgu, *up = gate + n, *dyi = dy + i * lddy;
-        float *dgate = dgu + i * lddgu, *dup = dgate + n;
+        float *dgate = dgu + i * lddgu, *dup = dgate + n, *yi = y + i * ldy;
 #pragma omp simd
         for (size_t j = 0; j < n; ++j) {
             float slope, open = silu_and_slope(gate[j], &slope), g = dyi[j], u = up[j];
             dgate[j] = g * u * slope;
             dup[j] = g * open;
+            yi[j] = open * u;
         }
     }
 }

@@ -89,13 +89,14 @@ void natsl_kernel_nats_mix_grad_ref(size_t m, size_t v_heads, size_t dv, size_t 
 }
 
 void natsl_kernel_swiglu_grad_ref(size_t m, size_t n, const float *gu, size_t ldgu, const float *dy, size_t lddy,
-                                  float *dgu, size_t lddgu)
+                                  float *dgu, size_t lddgu, float *y, size_t ldy)
 {
     for (size_t i = 0; i < m; ++i) {
         for (size_t j = 0; j < n; ++j) {
             double g = (double)gu[i * ldgu + j], u = (double)gu[i * ldgu + n + j], d = (double)dy[i * lddy + j];
             dgu[i * lddgu + j] = (float)(d * u * silu_slope(g));
             dgu[i * lddgu + n + j] = (float)(d * silu(g));
+            y[i * ldy + j] = (float)(silu(g) * u);
         }
     }
 }

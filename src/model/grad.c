@@ -75,9 +75,13 @@ size_t natsl_unit_grad_floats(const natsl_config *c)
     return natsl_unit_numbers(c) + (size_t)c->num_attn_heads / (size_t)c->num_nats_head;
 }
 
+/** Rows of kept chunks of a gate head whose gradients are under way at once. */
+#define BATCH_ROWS 1024
+
 /** Sizes of the buffers; one place for create and for the memory plan. */
 typedef struct back_sizes {
     size_t rows, chunks, blocks, partial, scratch, states, turned;
+    size_t batch, early; /* units of a gate head at once; floats of early_grads */
     size_t row_floats, tile_floats;
 } back_sizes;
 
@@ -97,6 +101,8 @@ static back_sizes sizes_of(const natsl_config *c, int64_t tokens)
     /* a slice of a convolution's halo and of its gradient */
     s.scratch = max_size(s.scratch, 2 * (size_t)c->conv_size * (2 * kd + vd));
     s.scratch = (max_size(s.scratch, d) + 15) / 16 * 16;
+    s.batch = chunk < BATCH_ROWS ? BATCH_ROWS / chunk : 1;
+    s.early = s.batch * chunk * (kd + vd);
     s.turned = (n_in + 3 * wide + 2 * vd) * d + 2 * (size_t)c->num_attn_heads * kd;
     s.turned = max_size(s.turned, (size_t)c->vocab_size * d);
     s.states = (s.blocks + 2) * dk;
@@ -111,7 +117,7 @@ size_t natsl_backward_bytes(const natsl_config *c, int64_t tokens, int threads)
     size_t bytes = 0, part = 0;
     int ok = natsl_size_mul(&bytes, s.rows, s.row_floats * sizeof(float));
     ok &= natsl_size_mul(&part, s.tile_floats, NATSL_GRAD_ROWS * sizeof(float)) && natsl_size_add(&bytes, bytes, part);
-    ok &= natsl_size_mul(&part, s.turned, sizeof(float)) && natsl_size_add(&bytes, bytes, part);
+    ok &= natsl_size_mul(&part, s.turned + s.early, sizeof(float)) && natsl_size_add(&bytes, bytes, part);
     ok &= natsl_size_mul(&part, s.states, (size_t)c->head_v_dim * sizeof(float)) &&
           natsl_size_add(&part, part, s.scratch * sizeof(float)) && natsl_size_mul(&part, part, (size_t)threads) &&
           natsl_size_add(&bytes, bytes, part);
@@ -165,7 +171,13 @@ natsl_status natsl_backward_create(natsl_stage *stage, int64_t tokens, natsl_bac
         if (!*all[i].where) goto nomem;
     }
     b->turned_data = natsl_alloc(s.turned, sizeof(float), "a layer's weights, turned over");
-    if (!b->turned_data) goto nomem;
+    b->batch_units = s.batch;
+    b->batch = natsl_alloc((size_t)c->num_nats_head, s.batch * sizeof *b->batch, "kept units in hand");
+    b->cursor = natsl_alloc((size_t)c->num_nats_head, sizeof *b->cursor, "kept units in hand");
+    b->early_grads = natsl_alloc(s.early, sizeof(float), "gradients of kept units");
+    b->early = natsl_alloc(heads, s.batch * sizeof(double), "gradients of kept units");
+    b->late = natsl_alloc(heads, s.batch * sizeof(double), "gradients of kept units");
+    if (!b->turned_data || !b->batch || !b->cursor || !b->early_grads || !b->early || !b->late) goto nomem;
     b->sum =
         natsl_alloc(max_size(NATSL_GRAD_ROWS, 2 * (size_t)c->num_nats_head), sizeof(double), "gradients of a stage");
     b->dsoft = natsl_alloc(s.chunks, heads * sizeof(double), "gradients of a stage");
@@ -188,10 +200,12 @@ nomem:
 void natsl_backward_free(natsl_backward *b)
 {
     if (b->own.raw) natsl_backward_use(b, NULL); /* what is not its own is not freed */
-    void *const all[] = {b->raw,   b->dqkv,  b->dxn,    b->d_o,    b->d_oa,    b->dqa,   b->dka,     b->dva,
-                         b->dmix,  b->dots,  b->xn,     b->x1,     b->z,       b->dz,    b->y,       b->dy,
-                         b->gate,  b->gu,    b->dgu,    b->u,      b->du,      b->conv,  b->top,     b->sum,
-                         b->dgate, b->pools, b->logits, b->picked, b->partial, b->dsoft, b->dlinear, b->turned_data};
+    void *const all[] = {b->raw,     b->dqkv,  b->dxn,     b->d_o,         b->d_oa,  b->dqa,    b->dka,
+                         b->dva,     b->dmix,  b->dots,    b->xn,          b->x1,    b->z,      b->dz,
+                         b->y,       b->dy,    b->gate,    b->gu,          b->dgu,   b->u,      b->du,
+                         b->conv,    b->top,   b->sum,     b->dgate,       b->pools, b->logits, b->picked,
+                         b->partial, b->dsoft, b->dlinear, b->turned_data, b->batch, b->cursor, b->early_grads,
+                         b->early,   b->late};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) natsl_free(all[i]);
     for (int i = 0; b->stage && i < b->stage->threads; i++) {
         if (b->scratch) natsl_free(b->scratch[i]);

@@ -50,6 +50,17 @@ typedef struct natsl_unit_list {
     float *grads;
 } natsl_unit_list;
 
+/** One of them, and how far a gate head has got in its lists. */
+typedef struct natsl_one_unit {
+    const float *unit;
+    float *grad;
+    int64_t chunk;
+} natsl_one_unit;
+typedef struct natsl_unit_cursor {
+    size_t list, count; /* count: units in hand */
+    int64_t unit;
+} natsl_unit_cursor;
+
 /** Floats of a unit's gradient: for each of its attention heads keys [chunk,attn_k_dim], values [chunk,attn_v_dim]; then, per
  * attention head, the gradient of the factor 1 on the chunk's exponentials. */
 size_t natsl_unit_grad_floats(const natsl_config *config);
@@ -99,6 +110,11 @@ typedef struct natsl_backward {
     double kept_weight;            /* gradient of the loss by each chunk's expected choice of softmax; 0 as created */
     double expected;               /* natsl_backward_gate adds those expected choices: sum over chunks and gate heads */
     size_t partial_floats, blocks;
+    natsl_one_unit *batch;     /* [Hn, batch_units] in hand */
+    natsl_unit_cursor *cursor; /* [Hn] */
+    size_t batch_units;
+    float *early_grads;        /* [Ha, batch_units] keys and values of a unit: what the first of the run's rows give */
+    double *early, *late;      /* [Ha, batch_units] of the factor, from the first rows and from the others */
     float **scratch, **states; /* [threads]; states: [blocks + 2, dk, dv] of one head */
 } natsl_backward;
 

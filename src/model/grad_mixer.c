@@ -65,47 +65,93 @@ void natsl_backward_own(natsl_backward *b)
     }
 }
 
-/** One unit for attention head h, the a-th of its gate head. */
-static void unit_back(natsl_backward *b, size_t h, size_t a, const float *unit, int64_t chunk, float *grad)
+/** Attention head h, the a-th of its gate head: a unit against those of rows [q0,q1) that see it. grads [chunk, dk], [chunk, dv] =.
+ * Returns what the factor on the chunk's exponentials gets. */
+static double unit_back(natsl_backward *b, size_t h, size_t a, const natsl_one_unit *u, int64_t q0, int64_t q1,
+                        float *grads)
 {
     natsl_stage *s = b->stage;
     const natsl_config *c = s->config;
     const size_t rows = (size_t)c->chunk, dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim;
-    const int64_t q0 = natsl_max64(s->first, (chunk + 1) * s->grid.chunk); /* rows after the chunk see it */
-    float *dkeys = grad + a * rows * (dk + dv), *dvalues = dkeys + rows * dk;
+    float *dkeys = grads, *dvalues = dkeys + rows * dk;
     double factor = 0.0;
     memset(dkeys, 0, rows * (dk + dv) * sizeof(float));
-    if (q0 < s->last) {
-        const float *keys = natsl_unit_head(s, unit, a, natsl_stage_room(s, omp_get_thread_num()));
-        for (size_t k0 = 0; k0 < rows; k0 += NATSL_ATTN_KEYS) {
-            const key_block k = {.keys = keys + k0,
-                                 .ldk = rows,
-                                 .values = keys + rows * dk + k0 * dv,
-                                 .ldv = dv,
-                                 .dkeys = dkeys + k0 * dk,
-                                 .lddk = dk,
-                                 .dvalues = dvalues + k0 * dv,
-                                 .lddv = dv};
-            factor += block_back(b, h, q0, s->last, rows - k0 < NATSL_ATTN_KEYS ? rows - k0 : NATSL_ATTN_KEYS, -1, &k);
+    q0 = natsl_max64(q0, (u->chunk + 1) * s->grid.chunk); /* rows after the chunk see it */
+    if (q0 >= q1) return 0.0;
+    const float *keys = natsl_unit_head(s, u->unit, a, natsl_stage_room(s, omp_get_thread_num()));
+    for (size_t k0 = 0; k0 < rows; k0 += NATSL_ATTN_KEYS) {
+        const key_block k = {.keys = keys + k0,
+                             .ldk = rows,
+                             .values = keys + rows * dk + k0 * dv,
+                             .ldv = dv,
+                             .dkeys = dkeys + k0 * dk,
+                             .lddk = dk,
+                             .dvalues = dvalues + k0 * dv,
+                             .lddv = dv};
+        factor += block_back(b, h, q0, q1, rows - k0 < NATSL_ATTN_KEYS ? rows - k0 : NATSL_ATTN_KEYS, -1, &k);
+    }
+    return factor;
+}
+
+/** The next units of gate head g to its part of b->batch, from *list and *at on; returns how many. */
+static size_t next_units(natsl_backward *b, const natsl_unit_list *lists, size_t n, size_t g, size_t *list, int64_t *at)
+{
+    const natsl_config *c = b->stage->config;
+    const size_t unit = natsl_unit_floats(c, b->stage->kept), grad = natsl_unit_grad_floats(c);
+    size_t count = 0;
+    for (; *list < n; ++*list, *at = 0) {
+        const natsl_unit_list *l = &lists[*list];
+        if (l->head != g) continue;
+        for (; *at < l->count; ++*at) {
+            if (count == b->batch_units) return count;
+            b->batch[g * b->batch_units + count++] = (natsl_one_unit){
+                .unit = l->units + (size_t)*at * unit, .grad = l->grads + (size_t)*at * grad, .chunk = l->chunks[*at]};
         }
     }
-    grad[natsl_unit_numbers(c) + a] = (float)factor;
+    return count;
 }
 
 void natsl_backward_attend(natsl_backward *b, const natsl_unit_list *lists, size_t n)
 {
     natsl_stage *s = b->stage;
     const natsl_config *c = s->config;
-    const size_t heads = (size_t)c->num_attn_heads, group = heads / (size_t)c->num_nats_head;
-    const size_t unit = natsl_unit_floats(c, s->kept), grad = natsl_unit_grad_floats(c);
-    /* One head on one thread: the gradients of its queries are sums over all units, in their order. */
+    const size_t heads = (size_t)c->num_attn_heads, gates = (size_t)c->num_nats_head, group = heads / gates;
+    const size_t one = (size_t)c->chunk * ((size_t)c->attn_k_dim + (size_t)c->attn_v_dim), most = b->batch_units;
+    const size_t numbers = natsl_unit_numbers(c);
+    const double f = (double)s->first, l = (double)s->last;
+    /* Two parts of the rows with equal work, as a row sees more units the later it is: so that three heads keep two threads
+     * busy. A part of a head on one thread: the gradients of its queries are sums over all units, in their order. */
+    const int64_t middle = s->first + ((int64_t)sqrt(0.5 * (f * f + l * l)) - s->first) / 64 * 64;
+    for (size_t g = 0; g < gates; g++) b->cursor[g] = (natsl_unit_cursor){0};
+    for (int any = 1; any;) {
+        any = 0;
+        for (size_t g = 0; g < gates; g++) {
+            natsl_unit_cursor *at = &b->cursor[g];
+            at->count = next_units(b, lists, n, g, &at->list, &at->unit);
+            any |= at->count > 0;
+        }
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
-    for (size_t h = 0; h < heads; h++) {
-        for (size_t i = 0; i < n; i++) {
-            if (lists[i].head != h / group) continue;
-            for (int64_t u = 0; u < lists[i].count; u++)
-                unit_back(b, h, h % group, lists[i].units + (size_t)u * unit, lists[i].chunks[u],
-                          lists[i].grads + (size_t)u * grad);
+        for (size_t i = 0; i < 2 * heads; i++) {
+            const size_t h = i % heads, g = h / group, a = h % group;
+            for (size_t u = 0; u < b->cursor[g].count; u++) {
+                const natsl_one_unit *unit = &b->batch[g * most + u];
+                const size_t at = h * most + u;
+                if (i < heads) b->late[at] = unit_back(b, h, a, unit, middle, s->last, unit->grad + a * one);
+                else if ((unit->chunk + 1) * s->grid.chunk < middle)
+                    b->early[at] = unit_back(b, h, a, unit, s->first, middle, b->early_grads + at * one);
+            }
+        }
+#pragma omp parallel for schedule(static) num_threads(s->threads)
+        for (size_t i = 0; i < heads * most; i++) {
+            const size_t h = i / most, g = h / group, a = h % group;
+            if (i % most >= b->cursor[g].count) continue;
+            const natsl_one_unit *unit = &b->batch[g * most + i % most];
+            double factor = b->late[i];
+            if ((unit->chunk + 1) * s->grid.chunk < middle) {
+                for (size_t k = 0; k < one; k++) unit->grad[a * one + k] += b->early_grads[i * one + k];
+                factor += b->early[i];
+            }
+            unit->grad[numbers + a] = (float)factor;
         }
     }
 }

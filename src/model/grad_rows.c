@@ -155,9 +155,8 @@ static void feed_forward_back(natsl_backward *b, const natsl_layer *layer, natsl
     natsl_grad_product(b, m, &b->turned.w_down, dx, d, b->du, wide, 0);
 #pragma omp parallel for schedule(static) num_threads(s->threads)
     for (size_t i = 0; i < m; i++) {
-        k->swiglu(1, wide, o->gu + i * 2 * wide, 2 * wide, b->u + i * wide, wide);
-        k->swiglu_grad(1, wide, o->gu + i * 2 * wide, 2 * wide, b->du + i * wide, wide, b->dgu + i * 2 * wide,
-                       2 * wide);
+        k->swiglu_grad(1, wide, o->gu + i * 2 * wide, 2 * wide, b->du + i * wide, wide, b->dgu + i * 2 * wide, 2 * wide,
+                       b->u + i * wide, wide);
     }
     natsl_grad_product_w(b, m, &layer->w_down, dx, d, b->u, wide, grad->w_down);
     natsl_grad_product_w(b, m, &layer->w_gate_up, b->dgu, 2 * wide, b->z, d, grad->w_gate_up);

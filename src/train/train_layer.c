@@ -226,7 +226,8 @@ static void mixer(natsl_trainer *t, int l, int again)
     natsl_stage *s = &t->stage;
     const natsl_layer *layer = &t->model->weights.layers[l];
     const natsl_saved *saved = saved_of(t, l);
-    natsl_sends_wait(&t->sends);                        /* of the layer before: their buffers are used again */
+    natsl_sends_wait(&t->sends); /* of the layer before: their buffers are used again */
+
     natsl_backward_use(&t->back, again ? NULL : saved); /* local writes into what is to be used, the second time */
     natsl_stage_set(s, 0, t->tokens, t->first[t->rank], t->first[t->rank + 1]);
     s->noise.stream = t->noise_stream + ((uint64_t)l + 1) * 0xd1b54a32d192ed03u; /* the same both times */

@@ -438,16 +438,23 @@ static void test_swiglu(void)
     for (size_t i = 0; i < COUNT(shapes); ++i) {
         swiglu_shape s = {.m = shapes[i][0], .n = shapes[i][1]};
         buf gu = buf_random(s.m, 2 * s.n, 3, 0, i + 1, 4.0), dy = buf_random(s.m, s.n, 2, 0, i + 2, 1.0);
-        double *in[1] = {double_rows(&gu)}, *gy = double_rows(&dy);
+        double *in[1] = {double_rows(&gu)}, *gy = double_rows(&dy), *want = doubles(s.m * s.n);
+        for (size_t r = 0; r < s.m * s.n; ++r) {
+            const double *row = in[0] + r / s.n * 2 * s.n + r % s.n;
+            want[r] = d_silu(row[0]) * row[s.n];
+        }
         s.dy = gy;
         for (size_t set = 0; set < 2; ++set) {
             check c = check_begin(kernel_sets[set]->name, "swiglu_grad", i, TOL_GRAD);
-            buf dgu = buf_make(s.m, 2 * s.n, 1, 0);
-            kernel_sets[set]->swiglu_grad(s.m, s.n, gu.p, gu.ld, dy.p, dy.ld, dgu.p, dgu.ld);
+            buf dgu = buf_make(s.m, 2 * s.n, 1, 0), y = buf_make(s.m, s.n, 3, 0);
+            kernel_sets[set]->swiglu_grad(s.m, s.n, gu.p, gu.ld, dy.p, dy.ld, dgu.p, dgu.ld, y.p, y.ld);
+            check_rows(&c, &y, want);
             check_grad(&c, &dgu, swiglu_loss, in, 0, &s, NULL);
             check_end(&c);
             buf_free(&dgu);
+            buf_free(&y);
         }
+        free(want);
         buf_free(&gu);
         buf_free(&dy);
         free(in[0]);
