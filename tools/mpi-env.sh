@@ -7,6 +7,10 @@ export OMPI_MCA_rmaps_base_oversubscribe="${OMPI_MCA_rmaps_base_oversubscribe:-1
 export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-1}"
 export OMPI_MCA_hwloc_base_binding_policy="${OMPI_MCA_hwloc_base_binding_policy:-none}"
 
+# Ranks of one machine talk through shared memory. Asked for by name, nothing for a network is loaded and tried; Debian's psm2
+# library alone sleeps 0.2 s in every process to measure the clock.
+export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}"
+
 # Open MPI refuses root unless told twice; containers and CI run as root.
 if [ "$(id -u)" -eq 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

@@ -17,6 +17,10 @@ complain()
 limit=60
 [ -z "${NATSL_SANITIZE:-}" ] || limit=240
 
+# After an exit code other than 0 mpirun sleeps this long, twice, before it kills ranks that are still there. None is: natsl
+# ends by MPI_Finalize, which no rank leaves before all are in it. (signals.sh, where ranks die, keeps mpirun's default.)
+[ "${0##*/}" = signals.sh ] || export OMPI_MCA_odls_base_sigkill_timeout=0
+
 # on RANKS ARGUMENTS...: natsl on that many ranks (0: without mpirun). Output in .out and .err, exit code in $code.
 on()
 {
