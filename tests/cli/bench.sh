@@ -199,7 +199,9 @@ refused 2 "--parts: 'cpu' is unknown" bench --parts machine,cpu
 refused 2 "--parts: '' is unknown" bench --parts machine,
 for bad in 0 x "2K," ",1" 1T -1 1025G 99999999999999999999999999999999999999; do
     refused 2 "--lengths: .*whole numbers" bench --lengths "$bad"
+    rank_counts=0
 done
+unset rank_counts
 refused 2 '--lengths: too many' bench --lengths "$(seq -s , 100)"
 refused 2 'both --model and --config' bench --model m.h5 --config tiny.json
 refused 2 "--repeat: '0'" bench --repeat 0

@@ -39,12 +39,13 @@ listing() { find "$SCRATCH" -mindepth 1 -not -name '.*' -printf '%p %s\n' | sort
 
 # refused CODE PATTERN ARGUMENTS...: alone and on 3 ranks, natsl must end with this exit code and exactly one line of its own on
 # stderr, which matches the (extended) pattern, print nothing on stdout and leave no file. CODE may be "(3|4)". stdin: $input.
+# rank_counts="0" before it: alone only, for more values of an option whose error was seen on 3 ranks already.
 input=/dev/null
 refused()
 {
     local want=$1 pattern=$2 ranks lines before
     shift 2
-    for ranks in 0 3; do
+    for ranks in ${rank_counts:-0 3}; do
         cases=$((cases + 1))
         case_name="$* (ranks: $ranks)"
         before=$(listing)

@@ -48,7 +48,9 @@ refused 2 '--model: empty' score --model '' "$tokens" --out r.h5
 refused 2 "given twice, as '1' and '2'" score --model "$model" "$tokens" --out r.h5 --threads 1 --threads 2
 for bad in '' x 3x 1.5 -1 ' 1' '1 ' 0x10 1k 1KB 99999999999999999999 9999999999G 5000; do
     refused 2 "--threads: '$bad'.*whole number from 0 to 4096" score --model "$model" "$tokens" --out r.h5 --threads "$bad"
+    rank_counts=0
 done
+unset rank_counts
 refused 2 '--pass-tokens' score --model "$model" "$tokens" --out r.h5 --pass-tokens 1025G
 refused 2 '--stage-tokens' score --model "$model" "$tokens" --out r.h5 --stage-tokens many
 refused 2 "--state-pass: 'ring'.*auto, relay or scan" score --model "$model" "$tokens" --out r.h5 --state-pass ring
@@ -67,10 +69,14 @@ refused 2 'no text to continue' generate --model "$model" --max-new 1 --prompt '
 refused 2 'both DOC and --context' generate --model "$model" --max-new 1 --prompt x --context c.h5 "$tokens"
 for bad in '' x -1 nan inf 1e9 0x1p3z; do
     refused 2 "--temperature: '$bad'" generate --model "$model" --prompt x --max-new 1 --temperature "$bad"
+    rank_counts=0
 done
+unset rank_counts
 for bad in 0 -0.1 1.1 nan; do
     refused 2 "--top-p: '$bad'" generate --model "$model" --prompt x --max-new 1 --top-p "$bad"
+    rank_counts=0
 done
+unset rank_counts
 refused 2 "--top-k: '-2'" generate --model "$model" --prompt x --max-new 1 --top-k -2
 refused 2 '--stop: empty' generate --model "$model" --prompt x --max-new 1 --stop ''
 

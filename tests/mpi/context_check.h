@@ -185,13 +185,15 @@ static inline float *all_states(natsl_context *cx, const natsl_config *c, size_t
     return s;
 }
 
-/** Reads the text in windows of the given lengths, cycling; 0 means one token by natsl_context_next (no log-probability). */
-static inline natsl_context *read_in(MPI_Comm comm, const natsl_model *m, const natsl_options *o, const int32_t *tokens,
-                                     const int *windows, int n_windows, float *logprobs)
+/** Reads the text in windows of the given lengths, cycling, up to token `until`, and the rest in one window; 0 means one token by
+ * natsl_context_next (no log-probability). */
+static inline natsl_context *read_until(MPI_Comm comm, const natsl_model *m, const natsl_options *o,
+                                        const int32_t *tokens, const int *windows, int n_windows, int64_t until,
+                                        float *logprobs)
 {
     natsl_context *cx = new_context(comm, m, o);
     for (int64_t at = 0, i = 0; at < TEXT; i++) {
-        const int w = windows[i % n_windows];
+        const int64_t w = at < until ? windows[i % n_windows] : TEXT;
         int64_t n = w ? w : 1;
         if (n > TEXT - at) n = TEXT - at;
         if (w) {
@@ -202,6 +204,12 @@ static inline natsl_context *read_in(MPI_Comm comm, const natsl_model *m, const 
         at += n;
     }
     return cx;
+}
+
+static inline natsl_context *read_in(MPI_Comm comm, const natsl_model *m, const natsl_options *o, const int32_t *tokens,
+                                     const int *windows, int n_windows, float *logprobs)
+{
+    return read_until(comm, m, o, tokens, windows, n_windows, TEXT, logprobs);
 }
 
 /* ---- trouble ----------------------------------------------------------------------------------------------------------- */
