@@ -66,13 +66,26 @@ static natsl_status run(natsl_app *app)
     return app->command->run(app);
 }
 
+/** Without mpirun or srun, Open MPI would start a daemon for processes that natsl never spawns, make directories that only ranks
+ * of one job share (and that two programs at once take from each other), and look for networks: several times the time to
+ * start. What the user has set stays. */
+static void prepare_alone(void)
+{
+    static const char *const launched[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
+    for (size_t i = 0; i < sizeof launched / sizeof launched[0]; i++) {
+        if (getenv(launched[i])) return;
+    }
+    (void)setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    (void)setenv("OMPI_MCA_orte_create_session_dirs", "0", 0);
+    (void)setenv("OMPI_MCA_pml", "ob1", 0);
+}
+
 int main(int argc, char **argv)
 {
     int provided = MPI_THREAD_SINGLE;
     natsl_app app = {.argc = argc, .argv = argv, .size = 1};
     app.warning = natsl_blas_core_fit(argv);
-    /* Without mpirun, Open MPI would start a daemon for processes that natsl never spawns: several times the time to start. */
-    (void)setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    prepare_alone();
     if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
         fprintf(stderr, "natsl: MPI could not be started\n");
         return NATSL_ERR_INTERNAL;
