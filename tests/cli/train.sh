@@ -225,4 +225,22 @@ accepted 2 train --config below/init.json --out from "${log_each[@]}"
 expect "init" "${train[@]}" near a/model.h5 from/model.h5 0
 accepted 2 train --config t.json --dry-run
 expect "--dry-run says what it takes" grep -Eq 'memory +weights .* per rank' .out
+
+# --- the figure ---------------------------------------------------------------------------------------------------------------
+if ! "$PYTHON" -c 'import matplotlib' 2>/dev/null; then
+    skip "tools/plot-train: no matplotlib"
+else
+    for figure in f.svg f.png; do
+        expect "$figure" "$PYTHON" "$SOURCE/tools/plot-train" killed2 kinds --out "$figure"
+        [ -s "$figure" ] || complain "no figure"
+    done
+    mkdir none
+    for wrong in "kinds --out g.pdf" "kinds --out nowhere/g.svg" "none --out g.svg" "text.txt --out g.svg"; do
+        cases=$((cases + 1)) case_name="plot-train $wrong" code=0
+        # shellcheck disable=SC2086
+        "$PYTHON" "$SOURCE/tools/plot-train" $wrong >.out 2>.err || code=$?
+        [ "$code" -ge 2 ] && [ "$(grep -c '^plot-train: ' .err)" -eq 1 ] || complain "exit code $code, expected a line"
+    done
+    [ ! -e g.svg ] && ! compgen -G 'tmp*' >/dev/null || complain "something left behind"
+fi
 finish
