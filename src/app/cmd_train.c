@@ -288,7 +288,8 @@ static natsl_status step(natsl_train_job *j)
                                      .read = give,
                                      .scale = targets > 0 ? 1.0 / (double)targets : 0.0,
                                      .kept_scale = p->kept_weight / (double)p->windows,
-                                     .choice = {j->spec.gumbel ? j->spec.temperature : 0.0, stream_of(j, index)}};
+                                     .choice = {j->spec.gumbel ? j->spec.temperature : 0.0, stream_of(j, index)},
+                                     .route = j->app->args.route ? NATSL_LEARNED : (natsl_route)p->route};
         st = natsl_trainer_add(j->trainer, &window);
         if (j->leads) j->tokens += j->counts[w];
     }

@@ -93,15 +93,18 @@ typedef struct raw_phase {
     int64_t steps, windows;
     const json_t *tokens, *data;
     double kept_weight;
+    int route;
 } raw_phase;
 
 static natsl_status read_phases(natsl_spec *s, const raw_spec *raw, const char *where, double kept_weight)
 {
+    static const char *const routes[] = {"learned", "softmax", "linear", NULL}; /* in natsl_route's order */
     static const natsl_field fields[] = {
         {NATSL_FIELD_COUNT, "steps", AT(raw_phase, steps), 1, 1, MAX_STEPS, NULL},
         {NATSL_FIELD_COUNT, "windows", AT(raw_phase, windows), 1, 1, 1e6, NULL},
         {NATSL_FIELD_ANY, "tokens", AT(raw_phase, tokens), 1, 0, 0, NULL},
         {NATSL_FIELD_REAL, "kept_weight", AT(raw_phase, kept_weight), 0, -1e6, 1e6, NULL},
+        {NATSL_FIELD_WORD, "route", AT(raw_phase, route), 0, 0, 0, routes},
         {NATSL_FIELD_ARRAY, "data", AT(raw_phase, data), 0, 0, 0, NULL},
         {.kind = NATSL_FIELD_END}};
     const size_t n = json_array_size(raw->phases);
@@ -123,6 +126,7 @@ static natsl_status read_phases(natsl_spec *s, const raw_spec *raw, const char *
         s->phases[i].windows = p.windows;
         s->phases[i].kept_weight = p.kept_weight;
         s->phases[i].data = p.data;
+        s->phases[i].route = p.route;
         s->steps += p.steps;
         const int64_t most = longest(s->phases[i].tokens, s->phases[i].n_tokens);
         s->tokens = most > s->tokens ? most : s->tokens;

@@ -15,6 +15,7 @@ typedef struct natsl_spec_phase {
     int64_t tokens[NATSL_SPEC_LENGTHS];
     size_t n_tokens;
     double kept_weight;
+    int route;          /* natsl_route: learned, or all choices forced */
     const json_t *data; /* borrowed from the spec */
 } natsl_spec_phase;
 

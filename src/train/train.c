@@ -287,6 +287,7 @@ static natsl_status begin(natsl_trainer *t, const natsl_window *w)
     }
     t->stage.noise = w->choice;
     t->noise_stream = w->choice.stream;
+    t->route = w->route == NATSL_LEARNED ? t->options.route : w->route;
     return natsl_agree(t->comm, st);
 }
 

@@ -51,6 +51,7 @@ typedef struct natsl_window {
     double scale;            /* of the sum of -log p(target): what the gradient is of */
     double kept_scale;       /* of the expected share of kept chunks of this window, 0..1: added to that; 0: none */
     natsl_gate_noise choice; /* temperature 0: the largest score; else Gumbel noise, another one in every layer */
+    natsl_route route;       /* learned: as natsl_trainer_create was told; else every choice of this window is forced */
 } natsl_window;
 
 /** Sums over windows. */

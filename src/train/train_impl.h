@@ -46,6 +46,7 @@ struct natsl_trainer {
     natsl_unit_list *lists;       /* [P, Hn] */
     int64_t *block;               /* [P+1] where each rank's units begin */
     uint64_t noise_stream;        /* of the window */
+    natsl_route route;            /* the same */
     natsl_sends sends, announced; /* of the layer in work; of own choices and units, until the step ends */
     double forward_s, backward_s, sum_s;
 };

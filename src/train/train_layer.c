@@ -235,7 +235,7 @@ static void mixer(natsl_trainer *t, int l, int again)
     else natsl_stage_project(s, layer, t->x[l]);
     if (again != (saved != NULL)) natsl_backward_raw(&t->back);
     if (!again) halo_forward(t, l);
-    natsl_stage_gate(s, layer, t->x[l], NULL, (natsl_route_kind)t->options.route);
+    natsl_stage_gate(s, layer, t->x[l], NULL, (natsl_route_kind)t->route);
     natsl_stage_local(s, layer, t->halos[l]);
     if (!layer->is_gdn) exchange_units(t, l, again);
     if (again && saved) {
@@ -276,7 +276,7 @@ void natsl_train_backward(natsl_trainer *t, int l)
         return_unit_grads(t);
     }
     state_backward(t, l);
-    natsl_backward_gate(b, layer, grad, t->x[l], (natsl_route_kind)t->options.route);
+    natsl_backward_gate(b, layer, grad, t->x[l], (natsl_route_kind)t->route);
     if (t->next >= 0) receive(t, t->dhalo, halo_floats(t), t->next, NATSL_TAG_HALO_GRAD);
     else memset(t->dhalo, 0, halo_floats(t) * sizeof(float));
     natsl_backward_inner(b, layer, grad, t->x[l], t->dhalo, t->dx);
