@@ -110,6 +110,9 @@ static natsl_status parse_list(const char *option, const char *list, int64_t mos
     }
 }
 
+/* Steps of a prediction, which are followed one by one: a minute or so. */
+#define MOST_FOLLOWED 1e9
+
 static natsl_status find_config(plan_job *p)
 {
     natsl_app *app = p->app;
@@ -227,6 +230,13 @@ static natsl_status predict_one(plan_job *p, int64_t tokens, int ranks, int scan
     natsl_status st = natsl_options_complete(c, ranks, &p->job.options, &complete);
     if (st == NATSL_OK) st = natsl_plan_make(c, (natsl_storage)p->app->args.weights, ranks, &o, tokens, &plan);
     plan.baseline_bytes = p->baseline;
+    const double follow = (double)plan.passes * (double)c->num_hidden_layers * (double)ranks;
+    if (st == NATSL_OK && follow > MOST_FOLLOWED)
+        st = natsl_fail(
+            NATSL_ERR_USAGE,
+            "%lld tokens on %d ranks: %.2g passes times layers times ranks to follow, expected at most %.0e; "
+            "longer passes (--pass-tokens) are fewer",
+            (long long)tokens, ranks, follow, MOST_FOLLOWED);
     if (st == NATSL_OK) st = natsl_plan_predict(c, &o, &p->machine, 0, tokens, p->known_share, 1, &plan, &r);
     if (st != NATSL_OK) return st;
     complete.state_pass = NATSL_STATE_AUTO;

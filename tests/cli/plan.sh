@@ -40,6 +40,7 @@ fails "expected machine.peak_gflops" 3 plan --config "$config" --machine "$confi
 fails "No such file" 3 plan --config "$config" --machine "$SCRATCH/none.json"
 echo '{"machine": {"peak_gflops": 1e999}}' >"$SCRATCH/bad.json"
 fails "expected JSON as natsl bench writes it" 3 plan --config "$config" --machine "$SCRATCH/bad.json"
+fails "passes times layers times ranks" 2 plan --config "$config" --gflops 10 --tokens 1000G --ranks 100000 --pass-tokens 64K
 fails "is no directory" 5 plan --config "$config" --gflops 10 --json "$SCRATCH/text.txt/x.json"
 
 works plan --config "$config" --gflops 100 --threads 4 --tokens 64K,1M --ranks 1,4,256 --json "$SCRATCH/plan.json"
