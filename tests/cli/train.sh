@@ -203,7 +203,7 @@ needle='"haystack": "text", "files": ["text.txt"], "values": [1, 3], "restate": 
 spec kinds.json phases='[{"steps": 2, "windows": 3, "tokens": [600, 800], "kept_weight": 1},
     {"steps": 2, "windows": 2, "tokens": 500, "data": [{"kind": "text", "files": ["tokens.h5", "text.txt"]}]},
     {"steps": 2, "windows": 1, "tokens": [64, 300, 900], "data": [{"kind": "text", "files": ["text.txt"], "validation": 0.2}]}]' \
-    data="[{\"kind\": \"needle\", $needle}, {\"kind\": \"copy\", \"length\": [4, 40]}, {\"kind\": \"text\", \"files\": [\"text.txt\"], \"weight\": 3}]" \
+    data="[{\"kind\": \"needle\", $needle}, {\"kind\": \"copy\", \"length\": [5, 40]}, {\"kind\": \"text\", \"files\": [\"text.txt\"], \"weight\": 3}]" \
     validation='{"every": 2, "windows": 3, "tokens": 600, "data": [{"kind": "needle"}]}'
 spec mqar.json model.vocab_size=64 data='[{"kind": "mqar", "pairs": [2, 8]}, {"kind": "text", "files": ["tokens.h5"]}]' \
     phases='[{"steps": 3, "windows": 4, "tokens": [64, 128]}]' validation='{"every": 3, "windows": 4, "tokens": 128}'
