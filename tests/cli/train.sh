@@ -224,7 +224,7 @@ cp text.txt below/
 accepted 2 train --config below/init.json --out from "${log_each[@]}"
 expect "init" "${train[@]}" near a/model.h5 from/model.h5 0
 accepted 2 train --config t.json --dry-run
-expect "--dry-run says what it takes" grep -Eq 'memory +weights .* per rank' .out
+grep -Eq '^memory +weights .* per rank' .out || complain "--dry-run does not say what memory it takes"
 
 # --- the figure ---------------------------------------------------------------------------------------------------------------
 if ! "$PYTHON" -c 'import matplotlib' 2>/dev/null; then
