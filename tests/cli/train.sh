@@ -97,13 +97,13 @@ ended()
 
 RANDOM=$$ # another moment every time; the seed is in the message
 # Long enough that a signal meets the work; the noise of the choices must also be drawn again as it was.
-spec long.json phases.0.steps=10 phases.0.windows=6 gate='{"choice": "gumbel", "temperature": 0.5}'
+spec long.json phases.0.steps=16 phases.0.windows=6 gate='{"choice": "gumbel", "temperature": 0.5}'
 for ranks in 0 2; do
     cases=$((cases + 1)) case_name="SIGKILL at random moments (ranks: $ranks, RANDOM=$$)"
     accepted "$ranks" train --config long.json --out "whole$ranks" "${log_each[@]}"
     for _ in 1 2 3; do
         start "$ranks" "killed$ranks" long.json
-        until_lines "killed$ranks" $((3 + RANDOM % 4)) && sleep "0.0$((RANDOM % 10))"
+        until_lines "killed$ranks" $((3 + RANDOM % 4)) && sleep "0.0$((RANDOM % 5))"
         # shellcheck disable=SC2046
         kill -KILL $(victims "$ranks") 2>/dev/null
         ended
@@ -111,7 +111,7 @@ for ranks in 0 2; do
     [ "$code" -ne 0 ] || complain "it ended before it was killed"
     accepted "$ranks" train --config long.json --out "killed$ranks" "${log_each[@]}"
     expect "the same bits after 3 kills (ranks: $ranks)" "${train[@]}" same "whole$ranks/model.h5" "killed$ranks/model.h5"
-    expect "log of a killed training" "${train[@]}" log "killed$ranks" 10 resume end
+    expect "log of a killed training" "${train[@]}" log "killed$ranks" 16 resume end
     no_rest "killed$ranks"
 done
 
@@ -125,7 +125,7 @@ saved_line()
 }
 
 # Saving is left to the signal here.
-spec signal.json phases.0.steps=10 phases.0.windows=6 gate='{"choice": "gumbel", "temperature": 0.5}' checkpoint='{"keep": 1}'
+spec signal.json phases.0.steps=16 phases.0.windows=6 gate='{"choice": "gumbel", "temperature": 0.5}' checkpoint='{"keep": 1}'
 for way in "0 TERM" "0 INT" "0 USR1" "2 TERM" "2 mpirun"; do
     read -r ranks signal <<<"$way"
     cases=$((cases + 1)) case_name="SIG$signal (ranks: $ranks)"
@@ -142,7 +142,7 @@ for way in "0 TERM" "0 INT" "0 USR1" "2 TERM" "2 mpirun"; do
     no_rest "$out"
     accepted "$ranks" train --config signal.json --out "$out" "${log_each[@]}"
     expect "the same bits after SIG$signal (ranks: $ranks)" "${train[@]}" same "whole$ranks/model.h5" "$out/model.h5"
-    expect "log after SIG$signal" "${train[@]}" log "$out" 10 start resume end
+    expect "log after SIG$signal" "${train[@]}" log "$out" 16 start resume end
 done
 
 # mpirun kills ranks soon, whatever they do; whatever comes of it, the directory is sound.
