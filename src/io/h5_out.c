@@ -164,11 +164,7 @@ natsl_status natsl_h5_create(MPI_Comm comm, const char *path, natsl_h5_out *out)
     if ((st = agreed(out, st)) != NATSL_OK) return natsl_h5_finish(out, st);
     const hid_t access = natsl_h5_access();
     (void)H5Pset_sieve_buf_size(access, 0); /* raw data goes out at once: a full disk shows in the write that met it */
-    int size = 1;
-    if (comm != MPI_COMM_NULL) NATSL_MPI(MPI_Comm_size(comm, &size));
-    /* One rank writes as any program does. Open MPI's file layer would keep a file of its own in a directory that all programs
-     * started without mpirun share, and the first to end removes. */
-    if (size > 1) {
+    if (comm != MPI_COMM_NULL) {
         (void)H5Pset_fapl_mpio(access, comm, MPI_INFO_NULL);
         (void)H5Pset_coll_metadata_write(access, 1);
     }

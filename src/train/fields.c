@@ -39,7 +39,8 @@ static natsl_status read_one(const json_t *v, const char *where, const natsl_fie
     natsl_fields_where(place, sizeof place, where, f->name, -1);
     switch (f->kind) {
     case NATSL_FIELD_COUNT:
-        if (!json_is_integer(v) || (double)json_integer_value(v) < f->low || (double)json_integer_value(v) > f->high)
+        if (!json_is_integer(v) || json_integer_value(v) < (json_int_t)f->low ||
+            json_integer_value(v) > (json_int_t)f->high)
             return natsl_fail(NATSL_ERR_INPUT, "%s: expected a whole number, %.0f to %.0f", place, f->low, f->high);
         *(int64_t *)to = (int64_t)json_integer_value(v);
         return NATSL_OK;

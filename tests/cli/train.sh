@@ -92,18 +92,18 @@ ended()
         kill -KILL "$pid" $(pgrep -P "$pid")
     fi
     code=0
-    wait "$pid" || code=$?
+    wait "$pid" 2>/dev/null || code=$?
 }
 
 RANDOM=$$ # another moment every time; the seed is in the message
 # Long enough that a signal meets the work; the noise of the choices must also be drawn again as it was.
-spec long.json phases.0.steps=10 phases.0.windows=6 gate='{"choice": "gumbel", "temperature": 0.5}'
+spec long.json phases.0.steps=16 phases.0.windows=6 gate='{"choice": "gumbel", "temperature": 0.5}'
 for ranks in 0 2; do
     cases=$((cases + 1)) case_name="SIGKILL at random moments (ranks: $ranks, RANDOM=$$)"
     accepted "$ranks" train --config long.json --out "whole$ranks" "${log_each[@]}"
     for _ in 1 2 3; do
         start "$ranks" "killed$ranks" long.json
-        until_lines "killed$ranks" $((3 + RANDOM % 4)) && sleep "0.0$((RANDOM % 10))"
+        until_lines "killed$ranks" $((3 + RANDOM % 4)) && sleep "0.0$((RANDOM % 5))"
         # shellcheck disable=SC2046
         kill -KILL $(victims "$ranks") 2>/dev/null
         ended
@@ -111,7 +111,7 @@ for ranks in 0 2; do
     [ "$code" -ne 0 ] || complain "it ended before it was killed"
     accepted "$ranks" train --config long.json --out "killed$ranks" "${log_each[@]}"
     expect "the same bits after 3 kills (ranks: $ranks)" "${train[@]}" same "whole$ranks/model.h5" "killed$ranks/model.h5"
-    expect "log of a killed training" "${train[@]}" log "killed$ranks" 10 resume end
+    expect "log of a killed training" "${train[@]}" log "killed$ranks" 16 resume end
     no_rest "killed$ranks"
 done
 
@@ -125,7 +125,7 @@ saved_line()
 }
 
 # Saving is left to the signal here.
-spec signal.json phases.0.steps=10 phases.0.windows=6 gate='{"choice": "gumbel", "temperature": 0.5}' checkpoint='{"keep": 1}'
+spec signal.json phases.0.steps=16 phases.0.windows=6 gate='{"choice": "gumbel", "temperature": 0.5}' checkpoint='{"keep": 1}'
 for way in "0 TERM" "0 INT" "0 USR1" "2 TERM" "2 mpirun"; do
     read -r ranks signal <<<"$way"
     cases=$((cases + 1)) case_name="SIG$signal (ranks: $ranks)"
@@ -142,10 +142,10 @@ for way in "0 TERM" "0 INT" "0 USR1" "2 TERM" "2 mpirun"; do
     no_rest "$out"
     accepted "$ranks" train --config signal.json --out "$out" "${log_each[@]}"
     expect "the same bits after SIG$signal (ranks: $ranks)" "${train[@]}" same "whole$ranks/model.h5" "$out/model.h5"
-    expect "log after SIG$signal" "${train[@]}" log "$out" 10 start resume end
+    expect "log after SIG$signal" "${train[@]}" log "$out" 16 start resume end
 done
 
-# mpirun itself gives the ranks two seconds in all; whatever comes of it, the directory is sound.
+# mpirun kills ranks soon, whatever they do; whatever comes of it, the directory is sound.
 cases=$((cases + 1)) case_name="SIGTERM to mpirun"
 start 2 mpirun signal.json
 until_lines mpirun 2
@@ -203,7 +203,7 @@ needle='"haystack": "text", "files": ["text.txt"], "values": [1, 3], "restate": 
 spec kinds.json phases='[{"steps": 2, "windows": 3, "tokens": [600, 800], "kept_weight": 1},
     {"steps": 2, "windows": 2, "tokens": 500, "data": [{"kind": "text", "files": ["tokens.h5", "text.txt"]}]},
     {"steps": 2, "windows": 1, "tokens": [64, 300, 900], "data": [{"kind": "text", "files": ["text.txt"], "validation": 0.2}]}]' \
-    data="[{\"kind\": \"needle\", $needle}, {\"kind\": \"text\", \"files\": [\"text.txt\"], \"weight\": 3}]" \
+    data="[{\"kind\": \"needle\", $needle}, {\"kind\": \"copy\", \"length\": [5, 40]}, {\"kind\": \"text\", \"files\": [\"text.txt\"], \"weight\": 3}]" \
     validation='{"every": 2, "windows": 3, "tokens": 600, "data": [{"kind": "needle"}]}'
 spec mqar.json model.vocab_size=64 data='[{"kind": "mqar", "pairs": [2, 8]}, {"kind": "text", "files": ["tokens.h5"]}]' \
     phases='[{"steps": 3, "windows": 4, "tokens": [64, 128]}]' validation='{"every": 3, "windows": 4, "tokens": 128}'
@@ -224,7 +224,7 @@ cp text.txt below/
 accepted 2 train --config below/init.json --out from "${log_each[@]}"
 expect "init" "${train[@]}" near a/model.h5 from/model.h5 0
 accepted 2 train --config t.json --dry-run
-expect "--dry-run says what it takes" grep -Eq 'memory +weights .* per rank' .out
+grep -Eq '^memory +weights .* per rank' .out || complain "--dry-run does not say what memory it takes"
 
 # --- the figure ---------------------------------------------------------------------------------------------------------------
 if ! "$PYTHON" -c 'import matplotlib' 2>/dev/null; then
