@@ -270,6 +270,14 @@ static natsl_status make_windows(natsl_train_job *j, size_t phase, int64_t befor
     return NATSL_OK;
 }
 
+/** The loss's gradient by the expected share of kept chunks: a weight, or with a target the slope of the weighted square of what
+ * the share was off in the step before. */
+static double kept_price(const natsl_train_job *j, const natsl_spec_phase *p)
+{
+    if (p->kept_target < 0.0) return p->kept_weight;
+    return j->last_expected < 0.0 ? 0.0 : 2.0 * p->kept_weight * (j->last_expected - p->kept_target);
+}
+
 /** One step: gradients of all windows, then the weights. */
 static natsl_status step(natsl_train_job *j)
 {
@@ -287,8 +295,8 @@ static natsl_status step(natsl_train_job *j)
                                      .user = &text,
                                      .read = give,
                                      .scale = targets > 0 ? 1.0 / (double)targets : 0.0,
-                                     .kept_scale = p->kept_weight / (double)p->windows,
-                                     .choice = {j->spec.gumbel ? j->spec.temperature : 0.0, stream_of(j, index)},
+                                     .kept_scale = kept_price(j, p) / (double)p->windows,
+                                     .choice = {p->gumbel ? j->spec.temperature : 0.0, stream_of(j, index)},
                                      .route = j->app->args.route ? NATSL_LEARNED : (natsl_route)p->route};
         st = natsl_trainer_add(j->trainer, &window);
         if (j->leads) j->tokens += j->counts[w];
@@ -312,6 +320,8 @@ static natsl_status step(natsl_train_job *j)
     j->targets_done += sums->targets;
     j->expected += sums->expected;
     j->choices += sums->choices;
+    const int chose = j->app->args.route == NATSL_LEARNED && p->route == NATSL_LEARNED && sums->choices > 0;
+    j->last_expected = chose ? sums->expected / (double)sums->choices : -1.0;
     int64_t kept = 0;
     for (int l = 0; l < j->spec.model.num_hidden_layers; l++) kept += sums->kept[l];
     j->kept += kept;
@@ -539,7 +549,7 @@ static natsl_status train(natsl_train_job *j)
 
 static natsl_status run(natsl_app *app)
 {
-    natsl_train_job j = {.app = app, .log_fd = -1};
+    natsl_train_job j = {.app = app, .log_fd = -1, .last_expected = -1.0};
     natsl_status st = check_options(app);
     if (st == NATSL_OK) st = open_spec(&j);
     if (st == NATSL_OK) st = train(&j);

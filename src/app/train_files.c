@@ -179,6 +179,7 @@ static natsl_checkpoint state_of(natsl_train_job *j)
                           .second_moment = a->second,
                           .first = (size_t)s->rank * s->each,
                           .last = (size_t)(s->rank + 1) * s->each,
+                          .expected = j->last_expected,
                           .kept_share = j->kept_share,
                           .spec = j->text};
     if (c.first > s->floats) c.first = s->floats;
@@ -243,6 +244,7 @@ natsl_status natsl_train_load(natsl_train_job *j, int64_t step)
     if (st != NATSL_OK) return st;
     j->step = c.step;
     j->adamw.steps = c.updates;
+    j->last_expected = c.expected;
     j->kept_share = c.kept_share;
     return NATSL_OK;
 }

@@ -22,7 +22,8 @@ typedef struct natsl_train_job {
     natsl_data *validation;
     int64_t step; /* steps done */
     int64_t skipped;
-    double kept_share;      /* as last validated, or a sliding mean over steps; 0: never */
+    double last_expected; /* share of chunks that the gate expected to keep in the last step; below 0: no choice yet */
+    double kept_share;    /* as last validated, or a sliding mean over steps; 0: never */
     int32_t *ids, *targets; /* [windows of a step and group, spec.tokens] */
     int64_t *counts;        /* [the same] tokens */
     uint8_t *hits;          /* [spec.tokens] */

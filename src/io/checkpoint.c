@@ -37,6 +37,7 @@ static natsl_status put_training(const natsl_h5_out *out, const natsl_checkpoint
     if (group < 0) return natsl_fail(NATSL_ERR_IO, "%s: creating " GROUP " failed", out->path);
     natsl_status st = natsl_h5_put_int(group, out->path, "step", c->step);
     if (st == NATSL_OK) st = natsl_h5_put_int(group, out->path, "updates", c->updates);
+    if (st == NATSL_OK) st = natsl_h5_put_real(group, out->path, "expected_kept", c->expected);
     (void)H5Gclose(group);
     return st;
 }
@@ -172,6 +173,7 @@ static natsl_status get_training(hid_t file, const char *path, natsl_checkpoint 
     if (group < 0) return natsl_fail(NATSL_ERR_INPUT, "%s: " GROUP " is not a group", path);
     st = natsl_h5_int(group, path, "step", &c->step);
     if (st == NATSL_OK) st = natsl_h5_int(group, path, "updates", &c->updates);
+    if (st == NATSL_OK) st = natsl_h5_real(group, path, "expected_kept", &c->expected);
     if (st == NATSL_OK && (c->step < 0 || c->updates < 0 || c->updates > c->step))
         st = natsl_fail(NATSL_ERR_INPUT,
                         "%s: step %lld with %lld updates, expected no negative number and no more updates", path,

@@ -11,6 +11,7 @@ typedef struct natsl_checkpoint {
     float *weights;                      /* flat [layout->floats], equal on all ranks when writing */
     float *first_moment, *second_moment; /* [last - first] of the flat arrays: this rank's shard */
     size_t first, last;
+    double expected;   /* share of chunks that the gate expected to keep in the last step; below 0: it had no choice */
     double kept_share; /* of chunks, as last measured; 0: unknown */
     char *spec; /* the training's configuration; read: free with natsl_free; written: NULL leaves out the group */
 } natsl_checkpoint;

@@ -71,32 +71,31 @@ typedef struct raw_gate {
     double temperature, kept_weight;
 } raw_gate;
 
-static natsl_status read_gate(natsl_spec *s, const json_t *v, const char *where, double *kept_weight)
+static const char *const choices[] = {"argmax", "gumbel", NULL};
+
+static natsl_status read_gate(natsl_spec *s, const json_t *v, const char *where, raw_gate *out)
 {
-    static const char *const words[] = {"argmax", "gumbel", NULL};
     static const natsl_field fields[] = {
-        {NATSL_FIELD_WORD, "choice", AT(raw_gate, choice), 0, 0, 0, words},
+        {NATSL_FIELD_WORD, "choice", AT(raw_gate, choice), 0, 0, 0, choices},
         {NATSL_FIELD_REAL, "temperature", AT(raw_gate, temperature), 0, 1e-3, 1e3, NULL},
         {NATSL_FIELD_REAL, "kept_weight", AT(raw_gate, kept_weight), 0, -1e6, 1e6, NULL},
         {.kind = NATSL_FIELD_END}};
     char place[512];
-    raw_gate raw = {.temperature = 1.0};
     natsl_status st = NATSL_OK;
-    if (v) st = natsl_fields_read(v, natsl_fields_where(place, sizeof place, where, "gate", -1), fields, &raw);
-    s->gumbel = raw.choice;
-    s->temperature = raw.temperature;
-    *kept_weight = raw.kept_weight;
+    *out = (raw_gate){.temperature = 1.0};
+    if (v) st = natsl_fields_read(v, natsl_fields_where(place, sizeof place, where, "gate", -1), fields, out);
+    s->temperature = out->temperature;
     return st;
 }
 
 typedef struct raw_phase {
     int64_t steps, windows;
     const json_t *tokens, *data;
-    double kept_weight;
-    int route;
+    double kept_weight, kept_target;
+    int route, choice;
 } raw_phase;
 
-static natsl_status read_phases(natsl_spec *s, const raw_spec *raw, const char *where, double kept_weight)
+static natsl_status read_phases(natsl_spec *s, const raw_spec *raw, const char *where, const raw_gate *gate)
 {
     static const char *const routes[] = {"learned", "softmax", "linear", NULL}; /* in natsl_route's order */
     static const natsl_field fields[] = {
@@ -104,6 +103,8 @@ static natsl_status read_phases(natsl_spec *s, const raw_spec *raw, const char *
         {NATSL_FIELD_COUNT, "windows", AT(raw_phase, windows), 1, 1, 1e6, NULL},
         {NATSL_FIELD_ANY, "tokens", AT(raw_phase, tokens), 1, 0, 0, NULL},
         {NATSL_FIELD_REAL, "kept_weight", AT(raw_phase, kept_weight), 0, -1e6, 1e6, NULL},
+        {NATSL_FIELD_REAL, "kept_target", AT(raw_phase, kept_target), 0, 0, 1, NULL},
+        {NATSL_FIELD_WORD, "choice", AT(raw_phase, choice), 0, 0, 0, choices},
         {NATSL_FIELD_WORD, "route", AT(raw_phase, route), 0, 0, 0, routes},
         {NATSL_FIELD_ARRAY, "data", AT(raw_phase, data), 0, 0, 0, NULL},
         {.kind = NATSL_FIELD_END}};
@@ -113,7 +114,8 @@ static natsl_status read_phases(natsl_spec *s, const raw_spec *raw, const char *
     s->n_phases = n;
     for (size_t i = 0; i < n; i++) {
         char place[256], tokens[512];
-        raw_phase p = {.data = raw->data, .kept_weight = kept_weight};
+        raw_phase p = {
+            .data = raw->data, .kept_weight = gate->kept_weight, .kept_target = -1.0, .choice = gate->choice};
         natsl_fields_where(place, sizeof place, where, "phases", (int64_t)i);
         natsl_status st = natsl_fields_read(json_array_get(raw->phases, i), place, fields, &p);
         if (st == NATSL_OK)
@@ -127,6 +129,8 @@ static natsl_status read_phases(natsl_spec *s, const raw_spec *raw, const char *
         s->phases[i].kept_weight = p.kept_weight;
         s->phases[i].data = p.data;
         s->phases[i].route = p.route;
+        s->phases[i].gumbel = p.choice;
+        s->phases[i].kept_target = p.kept_target;
         s->steps += p.steps;
         const int64_t most = longest(s->phases[i].tokens, s->phases[i].n_tokens);
         s->tokens = most > s->tokens ? most : s->tokens;
@@ -223,12 +227,12 @@ static natsl_status read_all(natsl_spec *s, const char *where)
                                          {NATSL_FIELD_OBJECT, "checkpoint", AT(raw_spec, checkpoint), 0, 0, 0, NULL},
                                          {.kind = NATSL_FIELD_END}};
     raw_spec raw = {0};
-    double kept_weight = 0.0;
+    raw_gate gate;
     natsl_status st = natsl_fields_read(s->json, where, fields, &raw);
     if (st == NATSL_OK) st = read_model(s, raw.model, where);
     if (st == NATSL_OK) st = read_optimizer(s, raw.optimizer, where);
-    if (st == NATSL_OK) st = read_gate(s, raw.gate, where, &kept_weight);
-    if (st == NATSL_OK) st = read_phases(s, &raw, where, kept_weight);
+    if (st == NATSL_OK) st = read_gate(s, raw.gate, where, &gate);
+    if (st == NATSL_OK) st = read_phases(s, &raw, where, &gate);
     if (st == NATSL_OK) st = read_validation(s, raw.validation, where);
     if (st == NATSL_OK) st = read_checkpoint(s, raw.checkpoint, where);
     s->seed = raw.seed;

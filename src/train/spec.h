@@ -14,9 +14,10 @@ typedef struct natsl_spec_phase {
     int64_t steps, windows; /* windows of a step, of all groups together */
     int64_t tokens[NATSL_SPEC_LENGTHS];
     size_t n_tokens;
-    double kept_weight;
-    int route;          /* natsl_route: learned, or all choices forced */
-    const json_t *data; /* borrowed from the spec */
+    double kept_weight, kept_target; /* target below 0: none */
+    int route;                       /* natsl_route: learned, or all choices forced */
+    int gumbel;                      /* 0: the largest score chooses */
+    const json_t *data;              /* borrowed from the spec */
 } natsl_spec_phase;
 
 typedef struct natsl_spec {
@@ -28,7 +29,6 @@ typedef struct natsl_spec {
     natsl_adamw_settings adamw;
     double learning_rate, least_rate; /* the cosine goes from the one to that part of it */
     int64_t warmup_steps;
-    int gumbel; /* 0: the largest score chooses */
     double temperature;
     natsl_spec_phase *phases;
     size_t n_phases;

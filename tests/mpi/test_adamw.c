@@ -236,7 +236,8 @@ static void check_read(MPI_Comm comm, const char *path, const natsl_config *conf
     const natsl_status st = natsl_checkpoint_read(path, config, l, &c);
     EXPECT(st == NATSL_OK, "%s", natsl_error_text());
     CU_ASSERT(memcmp(c.weights, weights, l->floats * sizeof(float)) == 0);
-    CU_ASSERT(c.step == 41 && c.updates == 40 && c.kept_share == 0.3 && c.spec && strcmp(c.spec, spec) == 0);
+    CU_ASSERT(c.step == 41 && c.updates == 40 && c.expected == 0.125 && c.kept_share == 0.3 && c.spec &&
+              strcmp(c.spec, spec) == 0);
     size_t wrong = 0;
     for (size_t i = c.first; i < c.last; i++)
         wrong += c.first_moment[i - c.first] != (float)number(7, i) ||
@@ -256,7 +257,7 @@ static void test_checkpoint(void)
     natsl_config config, other;
     natsl_layout l;
     natsl_shards s;
-    natsl_checkpoint c = {.step = 41, .updates = 40, .kept_share = 0.3};
+    natsl_checkpoint c = {.step = 41, .updates = 40, .expected = 0.125, .kept_share = 0.3};
     char path[1024];
     must_ok(natsl_config_parse(json, strlen(json), "here", &config));
     must_ok(natsl_layout_create(&config, NATSL_F32, &l));
