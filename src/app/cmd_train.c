@@ -16,6 +16,7 @@
 
 #define MAX_CONFIG_BYTES ((size_t)1 << 20)
 #define MOST_ANSWERS     4096
+#define TOLD_PART        8  /* a chunk of which one in so many tokens tells something is to be kept */
 #define MOST_SKIPPED     50 /* steps in a row without a finite gradient: the training has failed */
 
 #define AT(member) offsetof(natsl_args, member)
@@ -150,6 +151,9 @@ static natsl_status open_data(natsl_train_job *j)
     return st;
 }
 
+/** Hints of a window, at most. */
+static size_t hint_room(const natsl_train_job *j) { return (size_t)(j->spec.tokens / j->spec.model.chunk + 1); }
+
 /** Windows of a step that this rank's group takes, at most. */
 static int64_t own_windows(const natsl_train_job *j)
 {
@@ -171,7 +175,10 @@ static natsl_status allocate(natsl_train_job *j)
     j->counts = natsl_alloc(windows, sizeof *j->counts, "windows");
     j->hits = natsl_alloc(tokens, sizeof *j->hits, "windows");
     j->answers = natsl_alloc(MOST_ANSWERS, sizeof *j->answers, "windows");
-    return j->ids && j->targets && j->counts && j->hits && j->answers ? NATSL_OK : NATSL_ERR_NOMEM;
+    j->told = natsl_alloc(tokens, sizeof *j->told, "windows");
+    j->hints = natsl_alloc(windows, hint_room(j) * sizeof *j->hints, "hints for the gate");
+    const int have = j->ids && j->targets && j->counts && j->hits && j->answers && j->told && j->hints;
+    return have ? NATSL_OK : NATSL_ERR_NOMEM;
 }
 
 /** Model, trainer, optimizer with the weights to start from. */
@@ -219,7 +226,7 @@ static void close_job(natsl_train_job *j)
         natsl_data_close(&one);
     }
     natsl_data_close(&j->validation);
-    void *const all[] = {j->data, j->ids, j->targets, j->counts, j->hits, j->answers, j->text};
+    void *const all[] = {j->data, j->ids, j->targets, j->counts, j->hits, j->answers, j->told, j->hints, j->text};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) natsl_free(all[i]);
     natsl_adamw_free(&j->adamw);
     natsl_trainer_destroy(&j->trainer);
@@ -251,6 +258,17 @@ static uint64_t stream_of(const natsl_train_job *j, int64_t window)
     return z ^ (z >> 31);
 }
 
+/** What the text tells, chunk by chunk: 1 where a chunk has a good part of it, 0 where it has none of it, else -1. */
+static void make_hints(const natsl_train_job *j, int64_t tokens, int8_t *hints)
+{
+    const int64_t chunk = j->spec.model.chunk;
+    for (int64_t c = 0; c < tokens / chunk; c++) {
+        int64_t told = 0, not_known = 0;
+        for (int64_t i = c * chunk; i < (c + 1) * chunk; i++) told += j->told[i] > 0, not_known += j->told[i] < 0;
+        hints[c] = (int8_t)(told * TOLD_PART >= chunk ? 1 : told > 0 || not_known > 0 ? -1 : 0);
+    }
+}
+
 /** This group's windows of the step: *own of them in j->ids and so on; targets of all groups together in *targets. */
 static natsl_status make_windows(natsl_train_job *j, size_t phase, int64_t before, int64_t *own, int64_t *targets)
 {
@@ -260,9 +278,10 @@ static natsl_status make_windows(natsl_train_job *j, size_t phase, int64_t befor
     *own = *targets = 0;
     for (int64_t w = j->group; st == NATSL_OK && w < p->windows; w += j->groups, (*own)++) {
         int32_t *want = j->targets + (size_t)*own * room;
-        st = natsl_data_window(j->data[phase], NATSL_DATA_TRAIN, before + w,
-                               natsl_spec_window_tokens(&j->spec, phase, before + w), j->ids + (size_t)*own * room,
-                               want, &j->counts[*own], NULL, NULL);
+        st = natsl_data_window_told(j->data[phase], NATSL_DATA_TRAIN, before + w,
+                                    natsl_spec_window_tokens(&j->spec, phase, before + w), j->ids + (size_t)*own * room,
+                                    want, &j->counts[*own], NULL, NULL, j->told);
+        if (st == NATSL_OK) make_hints(j, j->counts[*own], j->hints + (size_t)*own * hint_room(j));
         for (int64_t i = 0; st == NATSL_OK && j->leads && i < j->counts[*own]; i++) *targets += want[i] >= 0;
     }
     if ((st = natsl_app_agree(j->app, st)) != NATSL_OK) return st;
@@ -296,6 +315,8 @@ static natsl_status step(natsl_train_job *j)
                                      .read = give,
                                      .scale = targets > 0 ? 1.0 / (double)targets : 0.0,
                                      .kept_scale = kept_price(j, p) / (double)p->windows,
+                                     .hints = p->hint_weight > 0.0 ? j->hints + (size_t)w * hint_room(j) : NULL,
+                                     .hint_scale = p->hint_weight / (double)p->windows,
                                      .choice = {p->gumbel ? j->spec.temperature : 0.0, stream_of(j, index)},
                                      .route = j->app->args.route ? NATSL_LEARNED : (natsl_route)p->route};
         st = natsl_trainer_add(j->trainer, &window);

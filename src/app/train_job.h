@@ -26,6 +26,8 @@ typedef struct natsl_train_job {
     double kept_share;    /* as last validated, or a sliding mean over steps; 0: never */
     int32_t *ids, *targets; /* [windows of a step and group, spec.tokens] */
     int64_t *counts;        /* [the same] tokens */
+    int8_t *told;           /* [spec.tokens] of the window in hand */
+    int8_t *hints;          /* [windows of a step and group, spec.tokens / chunk + 1] for the gate */
     uint8_t *hits;          /* [spec.tokens] */
     natsl_answer *answers;
     /* since the last line of the log */

@@ -29,7 +29,7 @@ void natsl_kernel_decay_beta_grad_ref(size_t m, size_t heads, const float *ab, s
 
 void natsl_kernel_gate_grad_ref(size_t heads, size_t d, const float *sum, size_t count, const float *w,
                                 const uint8_t *keep, const double *dchosen, const float *noise, double temperature,
-                                float *drow, float *dw, double *share)
+                                double hint, double hint_weight, float *drow, float *dw, double *share)
 {
     const double n = (double)count;
     for (size_t j = 0; j < d; ++j) drow[j] = 0.0f;
@@ -37,10 +37,11 @@ void natsl_kernel_gate_grad_ref(size_t heads, size_t d, const float *sum, size_t
         const float *w0 = w + 2 * h * d, *w1 = w0 + d; /* scores of softmax and linear */
         double diff = 0.0;
         for (size_t j = 0; j < d; ++j) diff += (double)sum[j] / n * ((double)w0[j] - (double)w1[j]);
+        const double told = hint_weight * (sigmoid(diff) - hint);
         diff = (diff + (noise ? (double)noise[h] : 0.0)) / temperature;
         share[h] = sigmoid(diff);
         /* of a softmax of two: p (1 - p), the same for both, with the sign of the one chosen */
-        double slope = share[h] * sigmoid(-diff) / temperature, g = dchosen[h] * slope * (keep[h] ? 1.0 : -1.0);
+        double slope = share[h] * sigmoid(-diff) / temperature, g = dchosen[h] * slope * (keep[h] ? 1.0 : -1.0) + told;
         for (size_t j = 0; j < d; ++j) {
             double pooled = (double)sum[j] / n;
             drow[j] = (float)((double)drow[j] + g * ((double)w0[j] - (double)w1[j]) / n);

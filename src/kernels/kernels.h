@@ -167,11 +167,13 @@ typedef struct natsl_kernels {
      * of the head's two scores there; what multiplies the other one is a constant 0. dchosen [heads]: the gradient of
      * the chosen operation's factor; sum, count, w, keep as in gate_choose. noise [heads] (NULL: none) is added to the
      * difference of a head's scores, and the sum divided by temperature > 0, before the softmax (a Gumbel softmax of
-     * two; 1 without noise is oracle_grad.py's). drow [d] =: the gradient of each of the chunk's rows; dw [2*heads, d]
-     * +=; share [heads] =: the softmax operation's part. \oracle oracle_grad.py choose */
+     * two; 1 without noise is oracle_grad.py's). hint: the loss also has hint_weight times the cross-entropy between
+     * the softmax of each head's two scores, without noise, and (hint, 1 - hint); 0 <= hint <= 1, hint_weight 0: none.
+     * drow [d] =: the gradient of each of the chunk's rows; dw [2*heads, d] +=; share [heads] =: the softmax operation's
+     * part. \oracle oracle_grad.py choose */
     void (*gate_grad)(size_t heads, size_t d, const float *sum, size_t count, const float *w, const uint8_t *keep,
-                      const double *dchosen, const float *noise, double temperature, float *drow, float *dw,
-                      double *share);
+                      const double *dchosen, const float *noise, double temperature, double hint, double hint_weight,
+                      float *drow, float *dw, double *share);
 
     /** One block of the gated delta rule for one value head, m <= NATSL_DELTA_BLOCK rows: q, k, v, log_decay, beta as
      * delta_prepare and delta_apply get them, s [dk,dv] the state before the block, dout [m,dv] of o.

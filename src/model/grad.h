@@ -107,8 +107,10 @@ typedef struct natsl_backward {
     float *conv, *logits;          /* [conv_channels], [V] */
     float *top, *picked, *partial; /* [1] twice; sums of slices of rows, to be added up in order */
     double *sum;                   /* [NATSL_GRAD_ROWS], [2*Hn] at least */
-    double kept_weight;            /* gradient of the loss by each chunk's expected choice of softmax; 0 as created */
-    double expected;               /* natsl_backward_gate adds those expected choices: sum over chunks and gate heads */
+    const int8_t *hints;   /* [chunks of the window] what the gate should do: 1 keep, 0 fold, -1 no hint; NULL: none */
+    double hint_weight[2]; /* of a chunk's cross-entropy for hints 0 and 1, for each gate head */
+    double kept_weight;    /* gradient of the loss by each chunk's expected choice of softmax; 0 as created */
+    double expected;       /* natsl_backward_gate adds those expected choices: sum over chunks and gate heads */
     size_t partial_floats, blocks;
     natsl_one_unit *batch;     /* [Hn, batch_units] in hand */
     natsl_unit_cursor *cursor; /* [Hn] */
@@ -155,7 +157,7 @@ void natsl_backward_unit(natsl_backward *b, int64_t chunk, size_t n, const float
  * after the run, out: of `state`. */
 void natsl_backward_states(natsl_backward *b, const natsl_layer *layer, size_t h0, size_t h1, const float *state,
                            float *dstate);
-/** route: forced choices are constants and give no gradient. */
+/** route: forced choices are constants and give no gradient; what hints ask of the gate is learned all the same. */
 void natsl_backward_gate(natsl_backward *b, const natsl_layer *layer, natsl_layer_grad *grad, const float *x,
                          natsl_route_kind route);
 /** dhalo [conv_size-1, conv_channels] in: what later runs add to the last raw rows before them; out: the same for this run.

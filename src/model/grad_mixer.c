@@ -320,7 +320,8 @@ void natsl_backward_gate(natsl_backward *b, const natsl_layer *layer, natsl_laye
     const size_t d = (size_t)c->hidden_size, heads = (size_t)c->num_nats_head, rows = (size_t)c->chunk;
     const size_t a_group = (size_t)c->num_attn_heads / heads, v_group = (size_t)c->num_v_heads / heads;
     const int64_t complete = s->last / s->grid.chunk - s->chunk0;
-    if (layer->is_gdn || route != NATSL_ROUTE_LEARNED) return;
+    const int forced = route != NATSL_ROUTE_LEARNED; /* the choices are constants: hints alone teach the gate */
+    if (layer->is_gdn || (forced && !b->hints)) return;
 #pragma omp parallel for schedule(static) num_threads(s->threads)
     for (int64_t j = 0; j < complete; j++) {
         const size_t row = (size_t)((s->chunk0 + j) * s->grid.chunk - s->first);
@@ -342,10 +343,12 @@ void natsl_backward_gate(natsl_backward *b, const natsl_layer *layer, natsl_laye
             double chosen = 0.0;
             for (size_t i = 0; i < (keep[n] ? a_group : v_group); i++) chosen += keep[n] ? soft[i] : linear[i];
             /* a weight on the softmax operation's share: with two shares that sum to 1, minus that on the other's */
-            b->sum[n] = chosen + (keep[n] ? b->kept_weight : -b->kept_weight);
+            b->sum[n] = forced ? 0.0 : chosen + (keep[n] ? b->kept_weight : -b->kept_weight);
         }
+        const int8_t hint = b->hints ? b->hints[s->chunk0 + j] : -1;
+        const double hint_weight = hint < 0 ? 0.0 : b->hint_weight[hint > 0];
         s->kernels->gate_grad(heads, d, sum, rows, layer->nats, keep, b->sum, noise, noise ? s->noise.temperature : 1.0,
-                              b->dz, grad->nats, b->sum + heads);
+                              hint > 0 ? 1.0 : 0.0, hint_weight, b->dz, grad->nats, b->sum + heads);
         for (size_t n = 0; n < heads; n++) b->expected += b->sum[heads + n];
         memcpy(sum, b->dz, d * sizeof(float));
     }

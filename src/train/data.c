@@ -1,4 +1,5 @@
 /* data.c - windows of training data: whose turn it is, and what is in them. See data.h. */
+#define _GNU_SOURCE /* memmem */
 #include "data_impl.h"
 
 #include "mqar.h"
@@ -215,9 +216,25 @@ static void lower(natsl_needle_task *t, int64_t bytes)
     }
 }
 
+/** told [length]: 1 in needles, wherever they are in the context, 0 elsewhere in it and before, -1 behind it. */
+static void mark_told(const natsl_needle_sample *s, int8_t *told)
+{
+    for (int64_t i = 0; i < s->length; i++) told[i] = i < s->context_end ? 0 : -1;
+    for (size_t k = 0; k < s->n_needles; k++) {
+        const natsl_needle *n = &s->needles[k];
+        const char *from = s->text + n->first;
+        const char *at = memmem(from, (size_t)(s->length - n->first), n->value, strlen(n->value));
+        const size_t bytes = at ? (size_t)(at - from) + strlen(n->value) + 1 : 0; /* with its full stop */
+        memset(told + n->first, 1, bytes);
+        for (size_t a = 0; a < s->n_again; a++) {
+            if (s->answers[a].needle == (int)k) memset(told + s->answers[a].end - (int64_t)bytes, 1, bytes);
+        }
+    }
+}
+
 static natsl_status needle_window(natsl_data *d, size_t k, natsl_data_part part, uint64_t turn, int64_t tokens,
                                   int32_t *ids, int32_t *targets, int64_t *count, natsl_answer *answers,
-                                  size_t *n_answers)
+                                  size_t *n_answers, int8_t *told)
 {
     const source *s = &d->sources[k];
     natsl_rng counts = generator(d, k, part, FOR_COUNTS, turn), rng = generator(d, k, part, FOR_WINDOW, turn);
@@ -252,6 +269,7 @@ static natsl_status needle_window(natsl_data *d, size_t k, natsl_data_part part,
                                         .again = from->again};
     }
     if (n_answers) *n_answers = sample.n_answers < room ? sample.n_answers : room;
+    if (told) mark_told(&sample, told);
     natsl_needle_free(&sample);
     return NATSL_OK;
 }
@@ -299,6 +317,13 @@ static natsl_status mqar_window(natsl_data *d, size_t k, natsl_data_part part, u
 natsl_status natsl_data_window(natsl_data *d, natsl_data_part part, int64_t index, int64_t tokens, int32_t *ids,
                                int32_t *targets, int64_t *count, natsl_answer *answers, size_t *n_answers)
 {
+    return natsl_data_window_told(d, part, index, tokens, ids, targets, count, answers, n_answers, NULL);
+}
+
+natsl_status natsl_data_window_told(natsl_data *d, natsl_data_part part, int64_t index, int64_t tokens, int32_t *ids,
+                                    int32_t *targets, int64_t *count, natsl_answer *answers, size_t *n_answers,
+                                    int8_t *told)
+{
     uint64_t turn = 0;
     if (index < 0 || tokens < 2 || (part != NATSL_DATA_TRAIN && part != NATSL_DATA_VALIDATION))
         return natsl_fail(NATSL_ERR_USAGE,
@@ -307,8 +332,9 @@ natsl_status natsl_data_window(natsl_data *d, natsl_data_part part, int64_t inde
     const size_t k = whose(d, part, (uint64_t)index, &turn);
     if (k == SIZE_MAX)
         return natsl_fail(NATSL_ERR_USAGE, "training data: no source holds anything back for validation");
+    if (told && d->sources[k].kind != SOURCE_NEEDLE) memset(told, -1, (size_t)tokens);
     switch (d->sources[k].kind) {
-    case SOURCE_NEEDLE: return needle_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers);
+    case SOURCE_NEEDLE: return needle_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers, told);
     case SOURCE_MQAR: return mqar_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers);
     case SOURCE_COPY: return copy_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers);
     case SOURCE_TEXT:

@@ -68,7 +68,7 @@ static natsl_status read_optimizer(natsl_spec *s, const json_t *v, const char *w
 
 typedef struct raw_gate {
     int choice;
-    double temperature, kept_weight;
+    double temperature, kept_weight, hint_weight;
 } raw_gate;
 
 static const char *const choices[] = {"argmax", "gumbel", NULL};
@@ -79,6 +79,7 @@ static natsl_status read_gate(natsl_spec *s, const json_t *v, const char *where,
         {NATSL_FIELD_WORD, "choice", AT(raw_gate, choice), 0, 0, 0, choices},
         {NATSL_FIELD_REAL, "temperature", AT(raw_gate, temperature), 0, 1e-3, 1e3, NULL},
         {NATSL_FIELD_REAL, "kept_weight", AT(raw_gate, kept_weight), 0, -1e6, 1e6, NULL},
+        {NATSL_FIELD_REAL, "hint_weight", AT(raw_gate, hint_weight), 0, 0, 1e6, NULL},
         {.kind = NATSL_FIELD_END}};
     char place[512];
     natsl_status st = NATSL_OK;
@@ -91,7 +92,7 @@ static natsl_status read_gate(natsl_spec *s, const json_t *v, const char *where,
 typedef struct raw_phase {
     int64_t steps, windows;
     const json_t *tokens, *data;
-    double kept_weight, kept_target;
+    double kept_weight, kept_target, hint_weight;
     int route, choice;
 } raw_phase;
 
@@ -103,6 +104,7 @@ static natsl_status read_phases(natsl_spec *s, const raw_spec *raw, const char *
         {NATSL_FIELD_COUNT, "windows", AT(raw_phase, windows), 1, 1, 1e6, NULL},
         {NATSL_FIELD_ANY, "tokens", AT(raw_phase, tokens), 1, 0, 0, NULL},
         {NATSL_FIELD_REAL, "kept_weight", AT(raw_phase, kept_weight), 0, -1e6, 1e6, NULL},
+        {NATSL_FIELD_REAL, "hint_weight", AT(raw_phase, hint_weight), 0, 0, 1e6, NULL},
         {NATSL_FIELD_REAL, "kept_target", AT(raw_phase, kept_target), 0, 0, 1, NULL},
         {NATSL_FIELD_WORD, "choice", AT(raw_phase, choice), 0, 0, 0, choices},
         {NATSL_FIELD_WORD, "route", AT(raw_phase, route), 0, 0, 0, routes},
@@ -114,8 +116,11 @@ static natsl_status read_phases(natsl_spec *s, const raw_spec *raw, const char *
     s->n_phases = n;
     for (size_t i = 0; i < n; i++) {
         char place[256], tokens[512];
-        raw_phase p = {
-            .data = raw->data, .kept_weight = gate->kept_weight, .kept_target = -1.0, .choice = gate->choice};
+        raw_phase p = {.data = raw->data,
+                       .kept_weight = gate->kept_weight,
+                       .hint_weight = gate->hint_weight,
+                       .kept_target = -1.0,
+                       .choice = gate->choice};
         natsl_fields_where(place, sizeof place, where, "phases", (int64_t)i);
         natsl_status st = natsl_fields_read(json_array_get(raw->phases, i), place, fields, &p);
         if (st == NATSL_OK)
@@ -131,6 +136,7 @@ static natsl_status read_phases(natsl_spec *s, const raw_spec *raw, const char *
         s->phases[i].route = p.route;
         s->phases[i].gumbel = p.choice;
         s->phases[i].kept_target = p.kept_target;
+        s->phases[i].hint_weight = p.hint_weight;
         s->steps += p.steps;
         const int64_t most = longest(s->phases[i].tokens, s->phases[i].n_tokens);
         s->tokens = most > s->tokens ? most : s->tokens;

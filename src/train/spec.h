@@ -15,9 +15,10 @@ typedef struct natsl_spec_phase {
     int64_t tokens[NATSL_SPEC_LENGTHS];
     size_t n_tokens;
     double kept_weight, kept_target; /* target below 0: none */
-    int route;                       /* natsl_route: learned, or all choices forced */
-    int gumbel;                      /* 0: the largest score chooses */
-    const json_t *data;              /* borrowed from the spec */
+    double hint_weight;
+    int route;          /* natsl_route: learned, or all choices forced */
+    int gumbel;         /* 0: the largest score chooses */
+    const json_t *data; /* borrowed from the spec */
 } natsl_spec_phase;
 
 typedef struct natsl_spec {

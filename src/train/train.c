@@ -308,6 +308,19 @@ static void forward(natsl_trainer *t)
     }
 }
 
+/** Weights of a hint of either kind in one gate head and layer. */
+static void weigh_hints(natsl_trainer *t, const natsl_window *w)
+{
+    const int64_t chunks = t->tokens / t->config->chunk;
+    int64_t counts[2] = {0, 0}, gates = 0;
+    t->back.hints = w->hints;
+    for (int l = 0; l < t->config->num_hidden_layers; l++) gates += t->config->is_gdn[l] ? 0 : t->config->num_nats_head;
+    for (int64_t i = 0; w->hints && i < chunks; i++)
+        if (w->hints[i] >= 0) counts[w->hints[i] > 0]++;
+    for (int k = 0; k < 2; k++)
+        t->back.hint_weight[k] = counts[k] > 0 ? 0.5 * w->hint_scale / (double)(counts[k] * gates) : 0.0;
+}
+
 /** Choices of a window, over all layers and ranks of the group. */
 static int64_t window_choices(const natsl_trainer *t)
 {
@@ -323,6 +336,7 @@ static void backward(natsl_trainer *t, const natsl_window *w)
     natsl_train_announce(t);
     t->back.kept_weight = choices > 0 ? w->kept_scale / (double)choices : 0.0;
     t->back.expected = 0.0;
+    weigh_hints(t, w);
     t->sums.loss += natsl_backward_logits(&t->back, t->x[layers], t->targets, w->scale, &t->gradients, t->dx);
     for (int l = layers - 1; l >= 0; l--) natsl_train_backward(t, l);
     natsl_backward_embed(&t->back, t->ids, t->dx, t->gradients.embeddings);

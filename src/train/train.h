@@ -48,8 +48,13 @@ typedef struct natsl_window {
     /** ids [count]: tokens first .. first+count; targets [count]: what the model should say after each, -1: does not count.
      * Each rank of the group asks for its range. */
     natsl_status (*read)(void *user, int64_t first, int64_t count, int32_t *ids, int32_t *targets);
-    double scale;            /* of the sum of -log p(target): what the gradient is of */
-    double kept_scale;       /* of the expected share of kept chunks of this window, 0..1: added to that; 0: none */
+    double scale;      /* of the sum of -log p(target): what the gradient is of */
+    double kept_scale; /* of the expected share of kept chunks of this window, 0..1: added to that; 0: none */
+    const int8_t
+        *hints; /* [tokens / chunk] which chunks the gate should keep: 1 keep, 0 fold, -1 no hint; NULL: none */
+    double
+        hint_scale; /* of the gate's cross-entropy with hints: mean over chunks to keep plus mean over those to fold, halved,
+                              * mean over gate heads and layers */
     natsl_gate_noise choice; /* temperature 0: the largest score; else Gumbel noise, another one in every layer */
     natsl_route route;       /* learned: as natsl_trainer_create was told; else every choice of this window is forced */
 } natsl_window;

@@ -279,7 +279,7 @@ typedef struct gate_shape {
     const uint8_t *keep;
     const double *dchosen;
     const float *noise;
-    double temperature;
+    double temperature, hint, hint_weight;
 } gate_shape;
 
 /* Straight through: the chosen operation's factor counts as its softmax. in[0]: one row of the chunk's (the others are constant
@@ -294,6 +294,7 @@ static double gate_loss(double *const *in, const void *shape)
                      z1 = d_dot(s->d, in[0], w + s->d) / (double)s->count;
         const double diff = (z0 - z1 + (s->noise ? (double)s->noise[h] : 0.0)) / s->temperature;
         loss += s->dchosen[h] * d_sigmoid(s->keep[h] ? diff : -diff);
+        loss -= s->hint_weight * (s->hint * log(d_sigmoid(z0 - z1)) + (1.0 - s->hint) * log(d_sigmoid(z1 - z0)));
     }
     return loss;
 }
@@ -307,6 +308,8 @@ static void test_gate(void)
         gate_shape s = {.heads = i % 4 + 1, .d = 3 + 7 * i, .count = i == 1 ? 64 : 2, .keep = keep, .dchosen = dchosen};
         s.noise = i >= 2 ? noise : NULL;
         s.temperature = i >= 3 ? 0.6 : 1.0;
+        s.hint = i == 1 ? 1.0 : i == 3 ? 0.25 : 0.0;
+        s.hint_weight = i == 0 ? 0.0 : 0.7;
         buf sum = buf_random(1, s.d, 0, 0, i + 1, 3.0), w = buf_random(2 * s.heads, s.d, 0, 0, i + 2, 0.6);
         buf dw0 = buf_random(2 * s.heads, s.d, 0, 0, i + 3, 1.0);
         double *in[2] = {double_rows(&sum), double_rows(&w)};
@@ -315,7 +318,7 @@ static void test_gate(void)
             buf drow = buf_make(1, s.d, 0, 0), dw = buf_copy(&dw0);
             double share[4];
             kernel_sets[set]->gate_grad(s.heads, s.d, sum.p, s.count, w.p, keep, dchosen, s.noise, s.temperature,
-                                        drow.p, dw.p, share);
+                                        s.hint, s.hint_weight, drow.p, dw.p, share);
             const double diff = (d_dot(s.d, in[0], in[1]) - d_dot(s.d, in[0], in[1] + s.d)) / (double)s.count;
             CU_ASSERT_DOUBLE_EQUAL(share[0], d_sigmoid((diff + (s.noise ? (double)noise[0] : 0.0)) / s.temperature),
                                    1e-9);
