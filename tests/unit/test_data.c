@@ -376,6 +376,44 @@ static void test_needles(void)
     natsl_data_close(&d);
 }
 
+/** Marks of what is told: every sentence about a magic number before the first question, nothing else; no marks where a source has
+ * no such thing. */
+static void test_told(void)
+{
+    static int8_t told[MOST];
+    static char text[MOST + 1];
+    natsl_data *d = must_open("[{'kind': 'needle', 'keys': [1, 5], 'questions': [1, 3], 'restate': [0, 3]}, "
+                              "{'kind': 'copy'}, {'kind': 'mqar', 'pairs': 3}]",
+                              256, "byte", 4);
+    int needles = 0, others = 0;
+    for (int64_t i = 0; i < 30; i++) {
+        int64_t count = 0, marked = 0;
+        memset(told, 5, sizeof told);
+        CU_ASSERT_EQUAL_FATAL(
+            natsl_data_window_told(d, NATSL_DATA_TRAIN, i, 2000, ids, targets, &count, NULL, NULL, told), NATSL_OK);
+        (void)window(d, NATSL_DATA_TRAIN, i, 2000, NULL); /* the same window */
+        (void)text_of_window(text, count);
+        const char *question = strstr(text, "\nWhat is the special magic number for ");
+        if (!question) {
+            others++;
+            for (int64_t k = 0; k < count; k++) CU_ASSERT_EQUAL_FATAL(told[k], -1);
+            continue;
+        }
+        needles++;
+        for (int64_t k = 0; k < count; k++) {
+            marked += told[k] == 1;
+            CU_ASSERT_FATAL(k < question - text ? told[k] == 0 || told[k] == 1 : told[k] == -1);
+        }
+        for (const char *at = text; (at = strstr(at, "One of the special magic numbers for ")) != NULL;) {
+            const char *end = strchr(at, '.') + 1;
+            for (; at < end; at++, marked--) CU_ASSERT_EQUAL_FATAL(told[at - text], 1);
+        }
+        CU_ASSERT_EQUAL(marked, 0);
+    }
+    CU_ASSERT(needles == 10 && others == 20);
+    natsl_data_close(&d);
+}
+
 /** Haystacks of training windows come from the first part of the text, of validation from what is held out. */
 static void test_haystack_split(void)
 {
@@ -586,6 +624,7 @@ int main(void)
                                        {"mixture", test_mixture},
                                        {"pure function", test_pure},
                                        {"needles", test_needles},
+                                       {"what is told", test_told},
                                        {"held out of haystacks", test_haystack_split},
                                        {"recall", test_recall},
                                        {"tiny windows", test_tiny},

@@ -126,22 +126,23 @@ static void test_defaults(void)
 static void test_everything(void)
 {
     natsl_spec s;
-    CU_ASSERT(
-        parse("{" MODEL ", " DATA ", 'init': 'm.h5', 'seed': 9007199254740992, "
-              "'optimizer': {'learning_rate': 2, 'least_rate': 0, 'warmup_steps': 3, 'beta1': 0, 'beta2': 0.5, "
-              "'epsilon': 1e-4, 'weight_decay': 0, 'clip': 0}, "
-              "'gate': {'choice': 'gumbel', 'temperature': 0.25, 'kept_weight': -0.5}, "
-              "'phases': [{'steps': 1, 'windows': 2, 'tokens': [100, 200]}, "
-              "{'steps': 3, 'windows': 5, 'tokens': 300, 'kept_weight': 2, 'kept_target': 0.25, 'route': 'linear', "
-              "'choice': 'argmax', 'data': [{'kind': 'text'}]}], "
-              "'validation': {'every': 4, 'windows': 6, 'tokens': [7, 500]}, "
-              "'checkpoint': {'every_steps': 11, 'every_minutes': 0, 'keep': 1}}",
-              "T.json", &s) == NATSL_OK);
+    CU_ASSERT(parse("{" MODEL ", " DATA ", 'init': 'm.h5', 'seed': 9007199254740992, "
+                    "'optimizer': {'learning_rate': 2, 'least_rate': 0, 'warmup_steps': 3, 'beta1': 0, 'beta2': 0.5, "
+                    "'epsilon': 1e-4, 'weight_decay': 0, 'clip': 0}, "
+                    "'gate': {'choice': 'gumbel', 'temperature': 0.25, 'kept_weight': -0.5}, "
+                    "'phases': [{'steps': 1, 'windows': 2, 'tokens': [100, 200]}, "
+                    "{'steps': 3, 'windows': 5, 'tokens': 300, 'kept_weight': 2, 'kept_target': 0.25, 'hint_weight': "
+                    "3, 'route': 'linear', "
+                    "'choice': 'argmax', 'data': [{'kind': 'text'}]}], "
+                    "'validation': {'every': 4, 'windows': 6, 'tokens': [7, 500]}, "
+                    "'checkpoint': {'every_steps': 11, 'every_minutes': 0, 'keep': 1}}",
+                    "T.json", &s) == NATSL_OK);
     CU_ASSERT(strcmp(s.init, "m.h5") == 0 && s.seed == 9007199254740992);
     CU_ASSERT(s.learning_rate == 2.0 && s.least_rate == 0.0 && s.warmup_steps == 3 && s.adamw.beta1 == 0.0);
     CU_ASSERT(s.adamw.beta2 == 0.5 && s.adamw.epsilon == 1e-4 && s.adamw.weight_decay == 0.0 && s.adamw.clip == 0.0);
     CU_ASSERT(s.phases[0].gumbel == 1 && s.temperature == 0.25 && s.steps == 4 && s.tokens == 500);
     CU_ASSERT(s.phases[0].kept_weight == -0.5 && s.phases[1].kept_weight == 2.0);
+    CU_ASSERT(s.phases[0].hint_weight == 0.0 && s.phases[1].hint_weight == 3.0);
     CU_ASSERT(s.phases[0].kept_target < 0.0 && s.phases[1].kept_target == 0.25);
     CU_ASSERT(s.phases[0].route == NATSL_LEARNED && s.phases[1].route == NATSL_ALL_LINEAR && s.phases[1].gumbel == 0);
     CU_ASSERT(s.phases[0].n_tokens == 2 && s.phases[0].tokens[1] == 200 && s.phases[1].data != s.phases[0].data);
