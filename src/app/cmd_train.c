@@ -86,7 +86,7 @@ static natsl_status open_spec(natsl_train_job *j)
     NATSL_MPI(MPI_Bcast(&length, 1, MPI_UNSIGNED_LONG_LONG, 0, app->comm));
     NATSL_MPI(MPI_Bcast(j->text, (int)length + 1, MPI_CHAR, 0, app->comm));
     st = natsl_spec_parse(j->text, (size_t)length, app->args.config, &j->spec);
-    j->tokenizer = j->spec.model.vocab_size >= 256 ? "byte" : "none";
+    j->tokenizer = j->spec.tokenizer;
     return natsl_app_agree(app, st);
 }
 

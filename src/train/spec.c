@@ -45,6 +45,7 @@ typedef struct raw_spec {
     const json_t *model, *optimizer, *gate, *data, *phases, *validation, *checkpoint;
     const char *init;
     int64_t seed;
+    int tokenizer;
 } raw_spec;
 
 #define AT(type, member) offsetof(type, member)
@@ -222,7 +223,9 @@ static natsl_status read_model(natsl_spec *s, const json_t *v, const char *where
 
 static natsl_status read_all(natsl_spec *s, const char *where)
 {
+    static const char *const tokenizers[] = {"byte", "none", NULL};
     static const natsl_field fields[] = {{NATSL_FIELD_ANY, "model", AT(raw_spec, model), 1, 0, 0, NULL},
+                                         {NATSL_FIELD_WORD, "tokenizer", AT(raw_spec, tokenizer), 0, 0, 0, tokenizers},
                                          {NATSL_FIELD_TEXT, "init", AT(raw_spec, init), 0, 0, 0, NULL},
                                          {NATSL_FIELD_COUNT, "seed", AT(raw_spec, seed), 0, 0, 0x1p53, NULL},
                                          {NATSL_FIELD_OBJECT, "optimizer", AT(raw_spec, optimizer), 0, 0, 0, NULL},
@@ -232,10 +235,14 @@ static natsl_status read_all(natsl_spec *s, const char *where)
                                          {NATSL_FIELD_OBJECT, "validation", AT(raw_spec, validation), 0, 0, 0, NULL},
                                          {NATSL_FIELD_OBJECT, "checkpoint", AT(raw_spec, checkpoint), 0, 0, 0, NULL},
                                          {.kind = NATSL_FIELD_END}};
-    raw_spec raw = {0};
+    raw_spec raw = {.tokenizer = -1};
     raw_gate gate;
     natsl_status st = natsl_fields_read(s->json, where, fields, &raw);
     if (st == NATSL_OK) st = read_model(s, raw.model, where);
+    if (st == NATSL_OK && raw.tokenizer == 0 && s->model.vocab_size < 256)
+        st = natsl_fail(NATSL_ERR_INPUT, "%stokenizer: byte needs vocab_size 256 or more, found %d", where,
+                        s->model.vocab_size);
+    if (st == NATSL_OK) s->tokenizer = raw.tokenizer == 1 || s->model.vocab_size < 256 ? "none" : "byte";
     if (st == NATSL_OK) st = read_optimizer(s, raw.optimizer, where);
     if (st == NATSL_OK) st = read_gate(s, raw.gate, where, &gate);
     if (st == NATSL_OK) st = read_phases(s, &raw, where, &gate);

@@ -24,8 +24,9 @@ typedef struct natsl_spec_phase {
 typedef struct natsl_spec {
     json_t *json;
     natsl_config model;
-    const char *init; /* weights to start from; NULL: random */
-    char *directory;  /* of the file: relative names in it start there; ends in '/' or is "" */
+    const char *tokenizer; /* "byte", or "none": token files only */
+    const char *init;      /* weights to start from; NULL: random */
+    char *directory;       /* of the file: relative names in it start there; ends in '/' or is "" */
     int64_t seed;
     natsl_adamw_settings adamw;
     double learning_rate, least_rate; /* the cosine goes from the one to that part of it */

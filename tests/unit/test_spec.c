@@ -142,6 +142,7 @@ static void test_everything(void)
     CU_ASSERT(s.adamw.beta2 == 0.5 && s.adamw.epsilon == 1e-4 && s.adamw.weight_decay == 0.0 && s.adamw.clip == 0.0);
     CU_ASSERT(s.phases[0].gumbel == 1 && s.temperature == 0.25 && s.steps == 4 && s.tokens == 500);
     CU_ASSERT(s.phases[0].kept_weight == -0.5 && s.phases[1].kept_weight == 2.0);
+    CU_ASSERT(strcmp(s.tokenizer, "none") == 0);
     CU_ASSERT(s.phases[0].hint_weight == 0.0 && s.phases[1].hint_weight == 3.0);
     CU_ASSERT(s.phases[0].kept_target < 0.0 && s.phases[1].kept_target == 0.25);
     CU_ASSERT(s.phases[0].route == NATSL_LEARNED && s.phases[1].route == NATSL_ALL_LINEAR && s.phases[1].gumbel == 0);
@@ -173,6 +174,10 @@ static void test_refused(void)
         {"{" MODEL ", " DATA ", 'phases': [{'steps': 1000000000000, 'windows': 1, 'tokens': 9}, "
          "{'steps': 1, 'windows': 1, 'tokens': 9}]}",
          "T.json: phases: too many steps"},
+        {"{" MODEL ", " DATA ", " PHASE ", 'tokenizer': 'byte'}", "T.json: tokenizer: byte needs vocab_size 256"},
+        {"{" MODEL ", " DATA ", " PHASE ", 'tokenizer': 'bpe'}", "T.json: tokenizer: expected byte or none"},
+        {"{" MODEL ", " DATA ", " PHASE ", 'gate': {'hint_weight': -1}}",
+         "T.json: gate.hint_weight: expected a number"},
         {"{" MODEL ", " DATA ", " PHASE ", 'validation': {'every': 1, 'windows': 1}}",
          "T.json: validation.tokens: missing"},
         {"{" MODEL ", " DATA ", " PHASE ", 'checkpoint': {'keep': 0}}", "T.json: checkpoint.keep: expected"},
