@@ -3,7 +3,6 @@
 #include "core.h"
 #include "eval_job.h"
 #include "job.h"
-#include "sha256.h"
 #include "signals.h"
 
 #include <errno.h>
@@ -18,7 +17,9 @@
 #define MOST_SAMPLES 1000000
 #define MOST_LENGTH  ((int64_t)1 << 31)
 
-static const char *const mode_words[] = {"spread", NULL};
+#define NATSL_EVAL_EXACT 1 /* of mode_words */
+static const char *const mode_words[] = {"spread", "exact", NULL};
+static const char *const token_words[] = {"model", "whitespace", NULL};
 static const char *const keep_words[] = {"cut", "none", "all", NULL};
 
 #define AT(member) offsetof(natsl_args, member)
@@ -27,8 +28,7 @@ static const natsl_option options[] = {
      .name = "model",
      .value = "M.h5",
      .offset = AT(model),
-     .need = NATSL_REQUIRED,
-     .help = "model file"},
+     .help = "model file (needed, but for --data-only --tokenizer whitespace)"},
     {.kind = NATSL_OPT_TEXT,
      .name = "suite",
      .value = "NAME",
@@ -45,7 +45,7 @@ static const natsl_option options[] = {
      .value = "HOW",
      .offset = AT(mode),
      .words = mode_words,
-     .help = "spread: needles evenly over all depths, unique samples"},
+     .help = "spread: needles evenly over all depths, or exact: the very samples of RULER's own program"},
     {.kind = NATSL_OPT_TEXT,
      .name = "lengths",
      .value = "LIST",
@@ -59,17 +59,41 @@ static const natsl_option options[] = {
      .least = 1,
      .most = MOST_SAMPLES,
      .help = "of each task and length (default: 100)"},
-    {.kind = NATSL_OPT_COUNT,
+    {.kind = NATSL_OPT_TEXT,
      .name = "seed",
      .value = "S",
-     .offset = AT(seed),
-     .most = INT64_MAX,
-     .help = "of all samples (default: 0)"},
+     .offset = AT(eval_seed),
+     .help = "of all samples (default: 0; exact: 42, as upstream)"},
     {.kind = NATSL_OPT_TEXT,
      .name = "haystack",
      .value = "FILE.txt",
      .offset = AT(haystack),
      .help = "text in which needles are hidden, for the tasks that want one"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "squad",
+     .value = "FILE.json",
+     .offset = AT(squad),
+     .help = "SQuAD's dev-v2.0.json, for qa_1"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "hotpot",
+     .value = "FILE.json",
+     .offset = AT(hotpot),
+     .help = "HotpotQA's hotpot_dev_distractor_v1.json, for qa_2"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "word-lists",
+     .value = "DIR",
+     .offset = AT(word_lists),
+     .help = "lists of wonderwords, for exact samples (default: where tools/setup --word-lists puts them)"},
+    {.kind = NATSL_OPT_FLAG,
+     .name = "data-only",
+     .offset = AT(data_only),
+     .help = "write the samples in RULER's layout, run no model"},
+    {.kind = NATSL_OPT_WORD,
+     .name = "tokenizer",
+     .value = "KIND",
+     .offset = AT(count_tokens),
+     .words = token_words,
+     .help = "what counts as a token of --data-only: the model's, or whitespace: a word"},
     {.kind = NATSL_OPT_TEXT,
      .name = "out",
      .value = "DIR",
@@ -187,36 +211,6 @@ static natsl_status parse_lengths(natsl_eval_job *j)
     return NATSL_OK;
 }
 
-static void read_hay(void *user, int64_t first, int64_t count, char *to) { natsl_corpus_bytes(user, first, count, to); }
-
-/** Opens the haystack on every rank; rank 0 computes its digest. */
-static natsl_status open_hay(natsl_eval_job *j)
-{
-    natsl_app *app = j->app;
-    char *path = NULL, block[65536];
-    if (!app->args.haystack) return NATSL_OK;
-    natsl_status st = NATSL_OK;
-    if (!(path = strdup(app->args.haystack))) st = natsl_fail(NATSL_ERR_NOMEM, "--haystack: no memory");
-    if (st == NATSL_OK) st = natsl_corpus_open(&path, 1, NATSL_BYTE_TOKENS, "byte", 1, &j->text);
-    free(path);
-    if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
-    j->hay = (natsl_hay){.length = natsl_corpus_length(j->text), .read = read_hay, .user = j->text};
-    j->settings.hay = &j->hay;
-    if (app->rank == 0) {
-        natsl_sha256 digest;
-        natsl_sha256_start(&digest);
-        for (int64_t at = 0; at < j->hay.length;) {
-            const int64_t left = j->hay.length - at, n = left < (int64_t)sizeof block ? left : (int64_t)sizeof block;
-            natsl_corpus_bytes(j->text, at, n, block);
-            natsl_sha256_add(&digest, block, (size_t)n);
-            at += n;
-        }
-        natsl_sha256_finish(&digest, j->hay_digest);
-    }
-    NATSL_MPI(MPI_Bcast(j->hay_digest, sizeof j->hay_digest, MPI_CHAR, 0, app->comm));
-    return NATSL_OK;
-}
-
 /** Everything that needs no model. */
 static natsl_status prepare(natsl_eval_job *j)
 {
@@ -225,8 +219,16 @@ static natsl_status prepare(natsl_eval_job *j)
     if (st == NATSL_OK) st = parse_lengths(j);
     if (st != NATSL_OK) return st;
     j->samples = a->samples > 0 ? a->samples : 100;
-    j->settings = (natsl_eval_settings){.seed = (uint64_t)a->seed, .max_new = a->max_new};
-    if ((st = open_hay(j)) != NATSL_OK) return st;
+    if (!a->model && !(a->data_only && a->count_tokens))
+        return natsl_fail(NATSL_ERR_USAGE, "eval: --model is missing, expected --model M.h5; see natsl help eval");
+    if (a->count_tokens && !a->data_only)
+        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: whitespace is for --data-only, a model has its own");
+    int64_t seed = a->mode == NATSL_EVAL_EXACT ? 42 : 0;
+    if (a->eval_seed && (!natsl_parse_count(a->eval_seed, &seed) || (a->mode == NATSL_EVAL_EXACT && seed > UINT32_MAX)))
+        return natsl_fail(NATSL_ERR_USAGE, "--seed: '%s', expected a whole number (exact: below 2^32)", a->eval_seed);
+    j->settings =
+        (natsl_eval_settings){.seed = (uint64_t)seed, .max_new = a->max_new, .exact = a->mode == NATSL_EVAL_EXACT};
+    if ((st = natsl_eval_open_sources(j)) != NATSL_OK) return st;
     for (size_t l = 0; l < j->n_lengths; l++) {
         for (size_t t = 0; t < j->n_tasks; t++) {
             if ((st = natsl_eval_check(&j->settings, j->tasks[t], j->lengths[l])) != NATSL_OK) return st;
@@ -254,10 +256,13 @@ static json_t *settings_json(const natsl_eval_job *j)
     for (size_t i = 0; stops && i < a->n_stops; i++)
         (void)json_array_append_new(stops, natsl_json_text(a->stops[i], strlen(a->stops[i])));
     (void)snprintf(digest, sizeof digest, "%016llx", (unsigned long long)natsl_model_digest(j->model));
-    return json_pack("{s:s, s:s, s:I, s:s, s:s?, s:I, s:o?, s:f, s:I, s:f, s:s, s:s, s:s, s:s, s:s}", "suite", a->suite,
-                     "mode", mode_words[a->mode], "seed", (json_int_t)a->seed, "model_digest", digest,
-                     "haystack_sha256", j->text ? j->hay_digest : NULL, "max_new", (json_int_t)a->max_new, "stops",
-                     stops, "temperature", a->temperature, "top_k", (json_int_t)a->top_k, "top_p", a->top_p, "route",
+    return json_pack("{s:s, s:s, s:I, s:s, s:s?, s:s?, s:s?, s:s?, s:I, s:o?, s:f, s:I, s:f, s:s, s:s, s:s, s:s, s:s}",
+                     "suite", a->suite, "mode", mode_words[a->mode], "seed", (json_int_t)j->settings.seed,
+                     "model_digest", digest, "haystack_sha256", j->text ? j->hay_digest : NULL, "squad_sha256",
+                     a->squad ? j->documents_digest[0] : NULL, "hotpot_sha256",
+                     a->hotpot ? j->documents_digest[1] : NULL, "word_lists_sha256",
+                     j->lists.n_keys ? j->lists.digest : NULL, "max_new", (json_int_t)a->max_new, "stops", stops,
+                     "temperature", a->temperature, "top_k", (json_int_t)a->top_k, "top_p", a->top_p, "route",
                      routes[a->route], "weights", types[a->weights], "kept", types[a->kept], "kernels",
                      a->kernels == NATSL_KERNELS_REF ? "ref" : "fast", "keep_inputs", keep_words[a->keep_inputs]);
 }
@@ -418,7 +423,9 @@ static natsl_status run(natsl_app *app)
     natsl_job_begin(&look, app);
     j.options = look.options;
     natsl_status st = natsl_app_agree(app, prepare(&j));
-    if (st == NATSL_OK && app->args.dry_run) {
+    if (st == NATSL_OK && app->args.data_only) {
+        st = natsl_eval_write_data(&j);
+    } else if (st == NATSL_OK && app->args.dry_run) {
         st = natsl_job_look(&look, app);
         j.info = look.info;
         if (st == NATSL_OK) st = natsl_eval_print_plan(&j);
@@ -427,7 +434,7 @@ static natsl_status run(natsl_app *app)
     }
     natsl_eval_store_free(&j.store);
     natsl_free(j.done);
-    natsl_corpus_close(&j.text);
+    natsl_eval_close_sources(&j);
     natsl_model_close(&j.model);
     return st;
 }
@@ -446,9 +453,9 @@ const natsl_command natsl_command_eval = {
         "ends with\n"
         "the same predictions. A table of scores with 95 % intervals goes to standard output (README.md, "
         "\"Evaluate\").\n"
-        "Tasks of ruler: niah_single_1, niah_multikey_2, niah_multikey_3 (no text needed), niah_single_2, "
-        "niah_single_3,\n"
-        "niah_multikey_1, niah_multivalue, niah_multiquery (--haystack).\n",
+        "Tasks of ruler: niah_single_1, niah_multikey_2, niah_multikey_3, vt, cwe, fwe; with --haystack "
+        "niah_single_2,\n"
+        "niah_single_3, niah_multikey_1, niah_multivalue, niah_multiquery; with --squad qa_1, with --hotpot qa_2.\n",
     .options = options,
     .run = run,
 };

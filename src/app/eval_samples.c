@@ -23,6 +23,7 @@ typedef struct group {
     MPI_Comm control; /* all ranks; for messages between leaders only */
     natsl_eval_runner runner;
     natsl_progress progress;
+    natsl_eval_maker maker;
     int64_t done, total; /* tokens of this group's samples */
     int number, groups, leads;
     int part; /* file descriptor, on the leader; -1 elsewhere */
@@ -107,7 +108,8 @@ static natsl_status answer_one(group *g, size_t cell_number, int64_t index)
     const natsl_eval_task *task = j->tasks[cell_number % j->n_tasks];
     natsl_eval_sample sample;
     natsl_eval_answer answer = {0};
-    natsl_status st = natsl_agree(g->runner.comm, natsl_eval_make(&j->settings, task, cell->length, index, &sample));
+    natsl_status st =
+        natsl_agree(g->runner.comm, natsl_eval_maker_make(&g->maker, &j->settings, task, cell->length, index, &sample));
     const natsl_rng rng = natsl_rng_at(j->settings.seed ^ 0x6368f6f3a5u,
                                        (uint64_t)cell->length * 64 + cell_number % j->n_tasks, (uint64_t)index);
     if (st == NATSL_OK) {
@@ -212,6 +214,7 @@ static natsl_status run_lengths(natsl_eval_job *j, size_t from, size_t to)
         drain(&g);
     }
     if (g.part >= 0) (void)close(g.part);
+    natsl_eval_maker_free(&g.maker);
     natsl_eval_runner_finish(&g.runner);
     NATSL_MPI(MPI_Comm_free(&comm));
     NATSL_MPI(MPI_Comm_free(&g.control));

@@ -2,6 +2,7 @@
 #include "eval_task.h"
 
 #include "core.h"
+#include "ruler.h"
 
 #include <string.h>
 
@@ -53,16 +54,19 @@ static int64_t answer_bytes(const natsl_eval_task *task)
 
 natsl_status natsl_eval_check(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length)
 {
+    const int64_t new = natsl_eval_max_new(settings, task);
+    if (settings->exact || task->kind != NATSL_EVAL_NIAH)
+        return natsl_ruler_check(settings->sources, task, length, new, settings->exact);
     if (task->text && !settings->hay)
         return natsl_fail(NATSL_ERR_USAGE,
                           "%s: hides its needles in a text, expected --haystack FILE (any plain text of your own; "
                           "scores of different texts cannot be compared)",
                           task->name);
     const natsl_needle_task needles = needle_task(settings, task);
-    const int64_t least = natsl_needle_bytes(&needles) - answer_bytes(task) + natsl_eval_max_new(settings, task);
+    const int64_t least = natsl_needle_bytes(&needles) - answer_bytes(task) + new;
     if (length >= least) return NATSL_OK;
     return natsl_fail(NATSL_ERR_USAGE, "%s: does not fit in %lld tokens with %lld to generate, expected %lld or more",
-                      task->name, (long long)length, (long long)natsl_eval_max_new(settings, task), (long long)least);
+                      task->name, (long long)length, (long long)new, (long long)least);
 }
 
 double natsl_eval_depth(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length, int64_t index)
@@ -79,6 +83,23 @@ double natsl_eval_depth(const natsl_eval_settings *settings, const natsl_eval_ta
     return ((double)band + inside) / NATSL_EVAL_BANDS;
 }
 
+natsl_status natsl_eval_outputs(natsl_eval_sample *sample, size_t count)
+{
+    sample->outputs = natsl_calloc(count, sizeof *sample->outputs, "expected outputs");
+    sample->n_outputs = sample->outputs ? count : 0;
+    return sample->outputs ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+natsl_status natsl_eval_output_set(natsl_eval_output *output, const char *text, size_t length, double depth)
+{
+    output->text = natsl_alloc(length + 1, 1, "expected output");
+    if (!output->text) return NATSL_ERR_NOMEM;
+    memcpy(output->text, text, length);
+    output->text[length] = '\0';
+    output->depth = depth;
+    return NATSL_OK;
+}
+
 natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
                              int64_t index, natsl_eval_sample *out)
 {
@@ -88,6 +109,9 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
     memset(out, 0, sizeof *out);
     natsl_status st = natsl_eval_check(settings, task, length);
     if (st != NATSL_OK) return st;
+    if (task->kind != NATSL_EVAL_NIAH)
+        return natsl_ruler_spread(settings->sources, task, length, natsl_eval_max_new(settings, task), rng,
+                                  natsl_eval_depth(settings, task, length, index), out);
     const int64_t room = length - natsl_eval_max_new(settings, task) + answer_bytes(task);
     /* The needles of one key all have their places by chance; of several keys, the first one asked is where the depth
      * says. */
@@ -96,17 +120,16 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
     if ((st = natsl_needle_make(&needles, room, &rng, &made)) != NATSL_OK) return st;
 
     const size_t first = made.n_again, count = made.n_answers - made.n_again;
-    out->outputs = natsl_calloc(count, sizeof *out->outputs, "expected outputs");
-    if (!out->outputs) {
-        natsl_needle_free(&made);
-        return NATSL_ERR_NOMEM;
-    }
-    for (size_t i = 0; i < count; i++) {
+    st = natsl_eval_outputs(out, count);
+    for (size_t i = 0; i < count && st == NATSL_OK; i++) {
         const natsl_needle *needle = &made.needles[made.answers[first + i].needle];
-        memcpy(out->outputs[i].text, needle->value, sizeof out->outputs[i].text);
-        out->outputs[i].depth = needle->depth;
+        st = natsl_eval_output_set(&out->outputs[i], needle->value, strlen(needle->value), needle->depth);
     }
-    out->n_outputs = count;
+    if (st != NATSL_OK) {
+        natsl_needle_free(&made);
+        natsl_eval_sample_free(out);
+        return st;
+    }
     out->text = made.text;
     made.text = NULL;
     out->length = made.answers[first].begin;
@@ -125,6 +148,7 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
 
 void natsl_eval_sample_free(natsl_eval_sample *sample)
 {
+    for (size_t i = 0; i < sample->n_outputs; i++) natsl_free(sample->outputs[i].text);
     natsl_free(sample->text);
     natsl_free(sample->outputs);
     memset(sample, 0, sizeof *sample);
@@ -146,5 +170,10 @@ const natsl_eval_task natsl_eval_tasks[] = {
     NIAH("niah_multikey_3", 0, 1, 1, 1, 1, NATSL_UUIDS, NATSL_UUIDS),
     NIAH("niah_multivalue", 1, 0, 1, 4, 1, NATSL_WORDS, NATSL_NUMBERS),
     NIAH("niah_multiquery", 1, 0, 4, 1, 4, NATSL_WORDS, NATSL_NUMBERS),
+    {.suite = "ruler", .name = "vt", .kind = NATSL_EVAL_VT, .max_new = 30},
+    {.suite = "ruler", .name = "cwe", .kind = NATSL_EVAL_CWE, .max_new = 120},
+    {.suite = "ruler", .name = "fwe", .kind = NATSL_EVAL_FWE, .max_new = 50},
+    {.suite = "ruler", .name = "qa_1", .kind = NATSL_EVAL_QA, .max_new = 32, .part = 1},
+    {.suite = "ruler", .name = "qa_2", .kind = NATSL_EVAL_QA, .max_new = 32, .part = 1},
     {.name = NULL},
 };

@@ -1,0 +1,945 @@
+/* ruler.c - RULER's samples, as its own program makes them. See ruler.h. */
+#include "ruler.h"
+
+#include "core.h"
+#include "text_buffer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char unit[] = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
+static const char upper[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", letters[] = "abcdefghijklmnopqrstuvwxyz";
+
+#define ZETA2          1.6449340668482264
+#define HOPS           4
+#define EXAMPLE_TOKENS 500
+#define COMMON         10
+#define MOST_UNITS     ((int64_t)1 << 28)
+
+struct natsl_ruler {
+    const natsl_ruler_sources *sources;
+    const natsl_eval_task *task;
+    int64_t length, max_new;
+    natsl_mt p, q;
+    uint64_t fixed;       /* seed of the permutations that upstream makes with a fresh generator each */
+    int64_t units, step;  /* of haystack, as found */
+    int64_t index;        /* of the next sample */
+    size_t *words;        /* cwe: the permutation of the word list */
+    natsl_buffer example; /* vt */
+    int64_t example_tokens;
+    int64_t vocabulary; /* fwe */
+    int small;          /* cwe: fewer repetitions, for short texts */
+    double depth;       /* qa, where natsl chooses the place; else -1 */
+};
+
+/* ---- small things ---------------------------------------------------------------------------------------------------- */
+
+size_t natsl_blank_bytes(const char *text, size_t left)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    if (*p == ' ' || (*p >= 9 && *p <= 13) || (*p >= 0x1c && *p <= 0x1f)) return 1;
+    if (*p < 0xc2 || left < 2) return 0;
+    if (*p == 0xc2) return p[1] == 0x85 || p[1] == 0xa0 ? 2 : 0;
+    if (left < 3) return 0;
+    if (*p == 0xe1) return p[1] == 0x9a && p[2] == 0x80 ? 3 : 0;
+    if (*p == 0xe2 && p[1] == 0x80)
+        return (p[2] >= 0x80 && p[2] <= 0x8a) || p[2] == 0xa8 || p[2] == 0xa9 || p[2] == 0xaf ? 3 : 0;
+    if (*p == 0xe2 && p[1] == 0x81) return p[2] == 0x9f ? 3 : 0;
+    if (*p == 0xe3) return p[1] == 0x80 && p[2] == 0x80 ? 3 : 0;
+    return 0;
+}
+
+int64_t natsl_count_words(const char *text, size_t length)
+{
+    int64_t n = 0;
+    int inside = 0;
+    for (size_t i = 0; i < length;) {
+        const size_t b = natsl_blank_bytes(text + i, length - i);
+        if (!b && !inside) n++;
+        inside = !b;
+        i += b ? b : 1;
+    }
+    return n;
+}
+
+int64_t natsl_count_bytes(const char *text, size_t length)
+{
+    (void)text;
+    return (int64_t)length;
+}
+
+/** The permutation that a fresh generator gives: what comes to place i was at order[i]. */
+static size_t *fixed_order(const natsl_ruler *r, size_t n)
+{
+    natsl_mt fresh;
+    size_t *order = natsl_alloc(n, sizeof *order, "a permutation");
+    natsl_py_seed(&fresh, r->fixed);
+    if (order) natsl_py_shuffle(&fresh, n, order);
+    return order;
+}
+
+static void draw(natsl_ruler *r, natsl_word_kind kind, char to[NATSL_KEY_BYTES])
+{
+    if (kind == NATSL_NUMBERS)
+        (void)snprintf(to, NATSL_KEY_BYTES, "%lld", (long long)natsl_py_randint(&r->p, 1000000, 9999999));
+    else if (kind == NATSL_UUIDS) natsl_py_uuid(&r->p, to);
+    else natsl_word_lists_key(r->sources->lists, natsl_py_below(&r->p, r->sources->lists->n_keys), to);
+}
+
+/** Gives the text to the sample. NATSL_ERR_NOMEM when it is not whole. */
+static natsl_status take(natsl_buffer *b, natsl_eval_sample *out)
+{
+    if (b->failed) {
+        natsl_buffer_free(b);
+        return NATSL_ERR_NOMEM;
+    }
+    out->text = b->text;
+    out->length = (int64_t)b->length;
+    *b = (natsl_buffer){0};
+    return NATSL_OK;
+}
+
+/* ---- needles --------------------------------------------------------------------------------------------------------- */
+
+typedef struct needle {
+    char key[NATSL_KEY_BYTES], value[NATSL_KEY_BYTES];
+    size_t at; /* byte of the text where its sentence begins */
+} needle;
+
+static const char *type_of(natsl_word_kind kind)
+{
+    return kind == NATSL_UUIDS ? "uuid" : kind == NATSL_WORDS ? "word" : "number";
+}
+
+static void put_needle(natsl_buffer *b, const natsl_ruler *r, needle *n)
+{
+    n->at = b->length;
+    natsl_puts(b, "One of the special magic ");
+    natsl_puts(b, type_of(r->task->value_kind));
+    natsl_puts(b, "s for ");
+    natsl_puts(b, n->key);
+    natsl_puts(b, " is: ");
+    natsl_puts(b, n->value);
+    natsl_puts(b, ".");
+}
+
+static int descending(const void *a, const void *b)
+{
+    const size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    return x > y ? -1 : x < y;
+}
+
+/** n lines of noise or of other needles, and needles[order[i]] before line places[i] (counted from the end). */
+static natsl_status put_lines(natsl_ruler *r, int64_t n, needle *needles, const size_t *order, size_t count,
+                              natsl_buffer *b)
+{
+    needle *others = natsl_alloc(r->task->bare ? (size_t)n : 0, sizeof *others, "needles");
+    size_t *places = natsl_alloc(count, sizeof *places, "places of needles");
+    natsl_status st = others && places ? NATSL_OK : NATSL_ERR_NOMEM;
+    for (int64_t i = 0; st == NATSL_OK && r->task->bare && i < n; i++) {
+        draw(r, r->task->key_kind, others[i].key);
+        draw(r, r->task->value_kind, others[i].value);
+    }
+    if (st == NATSL_OK) st = natsl_py_sample(&r->p, (size_t)n, count, places);
+    if (st == NATSL_OK) qsort(places, count, sizeof *places, descending);
+    size_t left = count, lines = 0;
+    for (size_t line = 0; st == NATSL_OK && line < (size_t)n; line++) {
+        for (; left > 0 && places[left - 1] == line; left--) {
+            if (lines++) natsl_put(b, "\n", 1);
+            put_needle(b, r, &needles[order[left - 1]]);
+        }
+        if (lines++) natsl_put(b, "\n", 1);
+        if (r->task->bare) put_needle(b, r, &others[line]);
+        else natsl_put(b, unit, sizeof unit - 1);
+    }
+    natsl_free(others);
+    natsl_free(places);
+    return st;
+}
+
+/** The first n words of the essay, and needles between sentences. */
+static natsl_status put_essay(natsl_ruler *r, int64_t n, needle *needles, const size_t *order, size_t count,
+                              natsl_buffer *b)
+{
+    static const int depths[40] = {0,  3,  5,  8,  10, 13, 15, 18, 21, 23, 26, 28, 31, 33, 36, 38, 41, 44, 46, 49,
+                                   51, 54, 56, 59, 62, 64, 67, 69, 72, 74, 77, 79, 82, 85, 87, 90, 92, 95, 97, 100};
+    const natsl_essay *e = r->sources->essay;
+    size_t places[40], sentences = 0, sentence = 0, next = count;
+    natsl_status st = natsl_py_sample(&r->p, 40, count, places);
+    if (st != NATSL_OK) return st;
+    for (int64_t i = 0; i < n; i++) sentences += e->ends[(size_t)i % e->count] || i == n - 1;
+    for (size_t i = 0; i < count; i++) places[i] = (size_t)((double)sentences * ((double)depths[places[i]] / 100.0));
+    qsort(places, count, sizeof *places, descending);
+    /* Segments and needles by turns, joined by blanks: an empty segment has its blanks, too. */
+    for (int64_t i = 0, in_segment = 0;; i++) {
+        const size_t w = (size_t)i % e->count;
+        const int begins = i == 0 || i == n || e->ends[(size_t)(i - 1) % e->count];
+        for (; begins && next > 0 && places[next - 1] == sentence; in_segment = 0) {
+            natsl_put(b, " ", 1);
+            put_needle(b, r, &needles[order[count - next--]]);
+            natsl_put(b, " ", 1);
+        }
+        if (i == n) return NATSL_OK;
+        if (in_segment++) natsl_put(b, " ", 1);
+        natsl_put(b, e->text + e->begin[w], e->begin[w + 1] - 1 - e->begin[w]);
+        sentence += e->ends[w] || i == n - 1;
+    }
+}
+
+static void put_query(natsl_buffer *b, const natsl_ruler *r, const needle *needles, const size_t *asked)
+{
+    const int n = r->task->questions;
+    for (int i = 0; i < n; i++) {
+        if (i > 0) natsl_puts(b, i + 1 < n ? ", " : ", and ");
+        natsl_puts(b, needles[asked[i] * (size_t)r->task->values].key);
+    }
+}
+
+static natsl_status niah(natsl_ruler *r, int64_t n, natsl_eval_sample *out)
+{
+    const natsl_eval_task *t = r->task;
+    const size_t keys = (size_t)t->keys, values = (size_t)t->values, count = keys * values;
+    const int several = t->values * t->questions > 1;
+    const char *type = type_of(t->value_kind), *s = several ? "s" : "";
+    natsl_buffer b = {0};
+    size_t asked[64];
+    needle *needles = natsl_calloc(count, sizeof *needles, "needles");
+    size_t *order = fixed_order(r, count);
+    natsl_status st = needles && order ? NATSL_OK : NATSL_ERR_NOMEM;
+    for (size_t k = 0; st == NATSL_OK && k < keys; k++) {
+        draw(r, t->key_kind, needles[k * values].key);
+        for (size_t v = 0; v < values; v++) {
+            memcpy(needles[k * values + v].key, needles[k * values].key, NATSL_KEY_BYTES);
+            draw(r, t->value_kind, needles[k * values + v].value);
+        }
+    }
+    natsl_puts(&b, several ? "Some special magic " : "A special magic ");
+    natsl_puts(&b, type);
+    natsl_puts(&b, s);
+    natsl_puts(&b, several ? " are" : " is");
+    natsl_puts(&b, " hidden within the following text. Make sure to memorize it. I will quiz you about the ");
+    natsl_puts(&b, type);
+    natsl_puts(&b, s);
+    natsl_puts(&b, " afterwards.\n");
+    const size_t context = b.length;
+    if (st == NATSL_OK) st = (t->text ? put_essay : put_lines)(r, n, needles, order, count, &b);
+    const size_t context_end = b.length;
+    if (st == NATSL_OK) st = natsl_py_sample(&r->p, keys, (size_t)t->questions, asked);
+    if (st == NATSL_OK) {
+        natsl_puts(&b, several ? "\nWhat are all the special magic " : "\nWhat is the special magic ");
+        natsl_puts(&b, type);
+        natsl_puts(&b, s);
+        natsl_puts(&b, " for ");
+        put_query(&b, r, needles, asked);
+        natsl_puts(&b, " mentioned in the provided text?");
+        out->input = (int64_t)b.length;
+        natsl_puts(&b, " The special magic ");
+        natsl_puts(&b, type);
+        natsl_puts(&b, s);
+        natsl_puts(&b, " for ");
+        put_query(&b, r, needles, asked);
+        natsl_puts(&b, several ? " mentioned in the provided text are" : " mentioned in the provided text is");
+        st = natsl_eval_outputs(out, (size_t)t->questions * values);
+    }
+    for (size_t i = 0; st == NATSL_OK && i < out->n_outputs; i++) {
+        const needle *one = &needles[asked[i / values] * values + i % values];
+        st = natsl_eval_output_set(&out->outputs[i], one->value, strlen(one->value),
+                                   (double)(one->at - context) / (double)(context_end - context));
+    }
+    if (st == NATSL_OK) st = take(&b, out);
+    natsl_buffer_free(&b);
+    natsl_free(needles);
+    natsl_free(order);
+    return st;
+}
+
+/* ---- variable tracking ----------------------------------------------------------------------------------------------- */
+
+static int known(char (*names)[8], size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(names[i], name) == 0) return 1;
+    }
+    return 0;
+}
+
+/** letters: of a variable's name. value NULL: drawn. */
+static natsl_status track(natsl_ruler *r, int64_t n, size_t name_letters, const char *value, natsl_eval_sample *out)
+{
+    char names[HOPS + 1][8], drawn[16];
+    size_t places[HOPS + 1], at[HOPS + 1], distinct = 0;
+    natsl_buffer b = {0};
+    for (size_t i = 0; i <= HOPS; i++) {
+        natsl_py_choices(&r->p, upper, name_letters, names[i]);
+        distinct += !known(names, i, names[i]);
+    }
+    for (char more[8];
+         distinct <= HOPS;) { /* upstream appends names until five are distinct, and takes the first five */
+        natsl_py_choices(&r->p, upper, name_letters, more);
+        distinct += !known(names, HOPS + 1, more);
+    }
+    if (!value) {
+        (void)snprintf(drawn, sizeof drawn, "%lld", (long long)natsl_np_randint(&r->q, 10000, 99999));
+        value = drawn;
+    }
+    natsl_status st = natsl_py_sample(&r->p, (size_t)n, HOPS + 1, places);
+    if (st != NATSL_OK) return st;
+    qsort(places, HOPS + 1, sizeof *places, descending);
+    natsl_puts(&b, "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n");
+    const size_t context = b.length;
+    size_t hop = 0;
+    for (size_t line = 0; line < (size_t)n + HOPS + 1; line++) {
+        if (line) natsl_put(&b, "\n", 1);
+        if (hop <= HOPS && places[HOPS - hop] + hop == line) {
+            at[hop] = b.length;
+            natsl_puts(&b, "VAR ");
+            natsl_puts(&b, names[hop]);
+            natsl_puts(&b, hop ? " = VAR " : " = ");
+            natsl_puts(&b, hop ? names[hop - 1] : value);
+            if (hop) natsl_put(&b, " ", 1);
+            hop++;
+        } else natsl_put(&b, unit, sizeof unit - 1);
+    }
+    const double size = (double)(b.length - context);
+    natsl_puts(&b, "\nQuestion: Find all variables that are assigned the value ");
+    natsl_puts(&b, value);
+    natsl_puts(&b, " in the text above.");
+    out->input = (int64_t)b.length;
+    natsl_puts(&b,
+               " Answer: According to the chain(s) of variable assignment in the text above, 5 variables are assigned "
+               "the value ");
+    natsl_puts(&b, value);
+    natsl_puts(&b, ", they are: ");
+    st = natsl_eval_outputs(out, HOPS + 1);
+    for (size_t i = 0; st == NATSL_OK && i <= HOPS; i++)
+        st = natsl_eval_output_set(&out->outputs[i], names[i], strlen(names[i]), (double)(at[i] - context) / size);
+    if (st == NATSL_OK) st = take(&b, out);
+    natsl_buffer_free(&b);
+    return st;
+}
+
+/** Everywhere in *b: what -> with, of the same or another length. */
+static void replace(natsl_buffer *b, const char *what, const char *with)
+{
+    const size_t n = strlen(what);
+    natsl_buffer out = {0};
+    for (size_t i = 0; i < b->length;) {
+        if (n <= b->length - i && memcmp(b->text + i, what, n) == 0) {
+            natsl_puts(&out, with);
+            i += n;
+        } else natsl_put(&out, b->text + i++, 1);
+    }
+    out.failed |= b->failed;
+    natsl_buffer_free(b);
+    *b = out;
+}
+
+/** The example with names and value of its own, before the text of the sample. */
+static natsl_status add_example(natsl_ruler *r, natsl_eval_sample *sample)
+{
+    natsl_buffer b = {0};
+    char words[HOPS + 1][64], fresh[64];
+    natsl_put(&b, r->example.text, r->example.length);
+    size_t end = b.length; /* the last five words, as they are before any is replaced */
+    for (size_t i = HOPS + 1; i-- > 0;) {
+        while (end > 0 && natsl_blank_bytes(b.text + end - 1, 1)) end--;
+        size_t begin = end;
+        while (begin > 0 && !natsl_blank_bytes(b.text + begin - 1, 1)) begin--;
+        (void)snprintf(words[i], sizeof words[i], "%.*s", (int)(end - begin < 60 ? end - begin : 60), b.text + begin);
+        end = begin;
+    }
+    for (size_t i = 0; i <= HOPS; i++) {
+        natsl_py_choices(&r->p, upper, strlen(words[i]), fresh);
+        replace(&b, words[i], fresh);
+    }
+    (void)snprintf(fresh, sizeof fresh, "%lld", (long long)natsl_np_randint(&r->q, 10000, 99999));
+    replace(&b, "12345", fresh);
+    natsl_put(&b, "\n", 1);
+    const int64_t before = (int64_t)b.length;
+    natsl_put(&b, sample->text, (size_t)sample->length);
+    natsl_free(sample->text);
+    sample->text = NULL;
+    const int64_t input = sample->input + before;
+    const natsl_status st = take(&b, sample);
+    sample->input = input;
+    return st;
+}
+
+/* ---- words ----------------------------------------------------------------------------------------------------------- */
+
+/** m words (all words of the list come to a place by r->words), `common` of them c times, the others u times, numbered. The
+ * common ones are in picks[0..COMMON). */
+static natsl_status put_list(natsl_ruler *r, int64_t m, int c, int u, size_t *picks, natsl_buffer *b)
+{
+    const natsl_word_lists *l = r->sources->lists;
+    const size_t all = l ? l->all.count : NATSL_WORD_PAIRS;
+    char pair[NATSL_WORD_BYTES];
+    if ((size_t)m > all || m < COMMON)
+        return natsl_fail(NATSL_ERR_USAGE, "cwe: %lld words, expected 10 to the %zu that there are", (long long)m, all);
+    natsl_status st = natsl_py_sample(&r->p, all, (size_t)m, picks);
+    if (st != NATSL_OK) return st;
+    const size_t total = (size_t)COMMON * (size_t)c + ((size_t)m - COMMON) * (size_t)u;
+    size_t *order = fixed_order(r, total);
+    if (!order) return NATSL_ERR_NOMEM;
+    for (size_t i = 0; i < total; i++) {
+        /* lists repeated as wholes: common c times, then the others u times */
+        const size_t at = order[i], others = (size_t)m - COMMON;
+        const size_t pick =
+            at < (size_t)COMMON * (size_t)c ? at % COMMON : COMMON + (at - (size_t)COMMON * (size_t)c) % others;
+        if (i) natsl_put(b, " ", 1);
+        natsl_put_number(b, (long long)i + 1);
+        natsl_puts(b, ". ");
+        if (l) natsl_puts(b, l->all.words[r->words[picks[pick]]]);
+        else natsl_word_pair((uint32_t)picks[pick], pair), natsl_puts(b, pair);
+    }
+    natsl_free(order);
+    return NATSL_OK;
+}
+
+static void put_pick(const natsl_ruler *r, size_t pick, natsl_buffer *b)
+{
+    char pair[NATSL_WORD_BYTES];
+    if (r->sources->lists) natsl_puts(b, r->sources->lists->all.words[r->words[pick]]);
+    else natsl_word_pair((uint32_t)pick, pair), natsl_puts(b, pair);
+}
+
+static const char cwe_begin[] =
+    "Below is a numbered list of words. In these words, some appear more often than others. "
+    "Memorize the ones that appear most often.\n",
+                  cwe_question[] = "\nQuestion: What are the 10 most common words in the above list?",
+                  cwe_prefix[] = " Answer: The top 10 words that appear most often in the list are:";
+
+static natsl_status cwe(natsl_ruler *r, int64_t n, natsl_eval_sample *out)
+{
+    const int small = r->small, example = small ? 20 : 40;
+    natsl_buffer b = {0};
+    size_t *picks = natsl_alloc((size_t)(n > example ? n : example), sizeof *picks, "words");
+    if (!picks) return NATSL_ERR_NOMEM;
+    natsl_puts(&b, cwe_begin);
+    natsl_status st = put_list(r, example, small ? 3 : 10, small ? 1 : 3, picks, &b);
+    natsl_puts(&b, cwe_question);
+    natsl_puts(&b, cwe_prefix);
+    for (size_t i = 0; i < COMMON && st == NATSL_OK; i++) {
+        natsl_put(&b, " ", 1);
+        natsl_put_number(&b, (long long)i + 1);
+        natsl_puts(&b, ". ");
+        put_pick(r, picks[i], &b);
+    }
+    natsl_put(&b, "\n", 1);
+    natsl_puts(&b, cwe_begin);
+    if (st == NATSL_OK) st = put_list(r, n, small ? 6 : 30, small ? 1 : 3, picks, &b);
+    natsl_puts(&b, cwe_question);
+    out->input = (int64_t)b.length;
+    natsl_puts(&b, cwe_prefix);
+    if (st == NATSL_OK) st = natsl_eval_outputs(out, COMMON);
+    for (size_t i = 0; i < COMMON && st == NATSL_OK; i++) {
+        natsl_buffer word = {0};
+        put_pick(r, picks[i], &word);
+        st = word.failed ? NATSL_ERR_NOMEM : natsl_eval_output_set(&out->outputs[i], word.text, word.length, -1.0);
+        natsl_buffer_free(&word);
+    }
+    if (st == NATSL_OK) st = take(&b, out);
+    natsl_buffer_free(&b);
+    natsl_free(picks);
+    return st;
+}
+
+/* ---- coded text ------------------------------------------------------------------------------------------------------ */
+
+#define CODE_LETTERS 6
+typedef char code_word[CODE_LETTERS + 1];
+
+static int compare_codes(const void *a, const void *b) { return strcmp(a, b); }
+
+/** The words that a text is coded with, the most frequent first; the first is noise. */
+static natsl_status draw_codes(natsl_ruler *r, code_word **out, size_t *count)
+{
+    size_t room = 2 * (size_t)r->vocabulary + 64, n = (size_t)r->vocabulary, different = 0;
+    code_word *codes = natsl_alloc(room, sizeof *codes, "coded words");
+    size_t *order = NULL;
+    if (!codes) return NATSL_ERR_NOMEM;
+    for (size_t i = 0; i < n; i++) natsl_py_choices(&r->p, letters, CODE_LETTERS, codes[i]);
+    for (;;) { /* more, one at a time, until enough are distinct */
+        qsort(codes, n, sizeof *codes, compare_codes);
+        different = 0;
+        for (size_t i = 0; i < n; i++) {
+            if (different == 0 || strcmp(codes[different - 1], codes[i]) != 0)
+                memmove(codes[different++], codes[i], sizeof *codes);
+        }
+        n = different;
+        if (n >= (size_t)r->vocabulary) break;
+        natsl_py_choices(&r->p, letters, CODE_LETTERS, codes[n++]);
+    }
+    *out = natsl_alloc(n, sizeof **out, "coded words");
+    order = fixed_order(r, n);
+    if (*out && order) {
+        for (size_t i = 0; i < n; i++) memcpy((*out)[i], codes[order[i]], sizeof *codes);
+        (void)snprintf((*out)[0], sizeof **out, "...");
+    }
+    const int ok = *out && order;
+    natsl_free(codes);
+    natsl_free(order);
+    *count = n;
+    return ok ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+static natsl_status coded_text(natsl_ruler *r, const code_word *codes, size_t count, int64_t words,
+                               natsl_eval_sample *out)
+{
+    natsl_buffer b = {0};
+    size_t total = 0, place = 0;
+    for (size_t k = 0; k < count; k++) total += (size_t)((double)words * pow((double)(k + 1), -2.0) / ZETA2);
+    size_t *which = natsl_alloc(total, sizeof *which, "coded words"), *order = fixed_order(r, total);
+    natsl_status st = which && order ? NATSL_OK : NATSL_ERR_NOMEM;
+    for (size_t k = 0; k < count && st == NATSL_OK; k++) {
+        const size_t times = (size_t)((double)words * pow((double)(k + 1), -2.0) / ZETA2);
+        for (size_t i = 0; i < times; i++) which[place++] = k;
+    }
+    natsl_puts(
+        &b, "Read the following coded text and track the frequency of each coded word. Find the three most frequently "
+            "appeared coded words. ");
+    for (size_t i = 0; i < total && st == NATSL_OK; i++) {
+        if (i) natsl_put(&b, " ", 1);
+        natsl_puts(&b, codes[which[order[i]]]);
+    }
+    natsl_puts(&b, "\nQuestion: Do not provide any explanation. Please ignore the dots '....'. What are the three most "
+                   "frequently appeared words in the above coded text?");
+    out->input = (int64_t)b.length;
+    natsl_puts(&b, " Answer: According to the coded text above, the three most frequently appeared words are:");
+    if (st == NATSL_OK && count < 4)
+        st = natsl_fail(NATSL_ERR_USAGE, "fwe: %zu coded words, expected four or more", count);
+    if (st == NATSL_OK) st = natsl_eval_outputs(out, 3);
+    for (size_t i = 0; i < 3 && st == NATSL_OK; i++)
+        st = natsl_eval_output_set(&out->outputs[i], codes[i + 1], strlen(codes[i + 1]), -1.0);
+    if (st == NATSL_OK) st = take(&b, out);
+    natsl_buffer_free(&b);
+    natsl_free(which);
+    natsl_free(order);
+    return st;
+}
+
+/** The first time (r->units 0) the number of words is found: it grows until the text is too long. Else it shrinks until the
+ * text is short enough. *words is what it came to. */
+static natsl_status fwe(natsl_ruler *r, int64_t *words, natsl_eval_sample *out)
+{
+    const int64_t budget = r->length - r->max_new, step = budget / 32;
+    const int grows = *words == 0;
+    code_word *codes = NULL;
+    size_t count = 0;
+    natsl_status st = draw_codes(r, &codes, &count);
+    if (grows) *words = budget / CODE_LETTERS;
+    while (st == NATSL_OK) {
+        natsl_eval_sample_free(out);
+        st = coded_text(r, codes, count, *words, out);
+        if (st != NATSL_OK) break;
+        const int64_t tokens = r->sources->count(out->text, (size_t)out->length);
+        if (grows ? tokens >= budget : tokens <= budget) break;
+        *words += grows ? step : -step;
+        if (*words < 1 || step < 1)
+            st = natsl_fail(NATSL_ERR_USAGE, "fwe: no coded text fits in %lld tokens", (long long)r->length);
+    }
+    if (st == NATSL_OK && grows) *words -= step;
+    natsl_free(codes);
+    return st;
+}
+
+/* ---- questions about documents --------------------------------------------------------------------------------------- */
+
+static int among(const size_t *list, size_t n, size_t what)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (list[i] == what) return 1;
+    }
+    return 0;
+}
+
+/** Numbers of n documents for a question, those that answer it first. */
+static natsl_status pick_documents(natsl_ruler *r, const natsl_questions *qs, const natsl_question *q, size_t n,
+                                   size_t *picks)
+{
+    natsl_status st = NATSL_OK;
+    if (n >= qs->n_documents) {
+        for (size_t i = 0; i < n; i++) picks[i] = i % qs->n_documents;
+        return st;
+    }
+    if (n < q->n_gold)
+        return natsl_fail(NATSL_ERR_USAGE, "%s: %zu documents are fewer than the %zu that answer a question",
+                          r->task->name, n, q->n_gold);
+    memcpy(picks, q->gold, q->n_gold * sizeof *picks);
+    const size_t wanted = n - q->n_gold;
+    const int all_more = wanted > q->n_more;
+    size_t pool = 0;
+    size_t *others = natsl_alloc(qs->n_documents, sizeof *others, "documents");
+    if (!others) return NATSL_ERR_NOMEM;
+    if (all_more) {
+        memcpy(picks + q->n_gold, q->more, q->n_more * sizeof *picks);
+        for (size_t i = 0; i < qs->n_documents; i++) {
+            if (!among(q->gold, q->n_gold, i) && !among(q->more, q->n_more, i)) others[pool++] = i;
+        }
+    } else {
+        memcpy(others, q->more, q->n_more * sizeof *others);
+        pool = q->n_more;
+    }
+    const size_t first = q->n_gold + (all_more ? q->n_more : 0), draws = n - first;
+    size_t *drawn = natsl_alloc(draws, sizeof *drawn, "documents");
+    st = drawn ? natsl_py_sample(&r->p, pool, draws, drawn) : NATSL_ERR_NOMEM;
+    for (size_t i = 0; i < draws && st == NATSL_OK; i++) picks[first + i] = others[drawn[i]];
+    natsl_free(drawn);
+    natsl_free(others);
+    return st;
+}
+
+static const char qa_begin[] =
+    "Answer the question based on the given documents. Only give me the answer and do not output "
+    "any other words.\n\nThe following are given documents.\n\n",
+                  qa_middle[] =
+                      "\n\nAnswer the question based on the given documents. Only give me the answer and do not "
+                      "output any other words.\n\nQuestion: ";
+
+static natsl_status qa(natsl_ruler *r, int64_t index, int64_t n, natsl_eval_sample *out)
+{
+    const natsl_questions *qs = r->sources->questions[strcmp(r->task->name, "qa_2") == 0];
+    const natsl_question *q = &qs->questions[(size_t)index % qs->n_questions];
+    natsl_buffer b = {0};
+    size_t *picks = natsl_alloc((size_t)n, sizeof *picks, "documents"), *order = fixed_order(r, (size_t)n);
+    natsl_status st = picks && order ? pick_documents(r, qs, q, (size_t)n, picks) : NATSL_ERR_NOMEM;
+    if (st == NATSL_OK && r->depth >= 0.0) { /* the first document that answers goes to its place */
+        size_t from = 0;
+        const size_t to = (size_t)llround(r->depth * (double)(n - 1));
+        while (from + 1 < (size_t)n && picks[order[from]] != q->gold[0]) from++;
+        const size_t moved = order[from];
+        for (; from < to; from++) order[from] = order[from + 1];
+        for (; from > to; from--) order[from] = order[from - 1];
+        order[to] = moved;
+    }
+    natsl_puts(&b, qa_begin);
+    const size_t context = b.length;
+    size_t gold = SIZE_MAX;
+    for (size_t i = 0; i < (size_t)n && st == NATSL_OK; i++) {
+        const size_t pick = picks[order[i]];
+        if (i) natsl_puts(&b, "\n\n");
+        if (gold == SIZE_MAX && pick == q->gold[0]) gold = b.length;
+        natsl_puts(&b, "Document ");
+        natsl_put_number(&b, (long long)i + 1);
+        natsl_puts(&b, ":\n");
+        natsl_puts(&b, qs->documents[pick]);
+    }
+    const double depth = gold == SIZE_MAX ? -1.0 : (double)(gold - context) / (double)(b.length - context);
+    natsl_puts(&b, qa_middle);
+    natsl_puts(&b, q->query);
+    out->input = (int64_t)b.length;
+    natsl_puts(&b, " Answer:");
+    if (st == NATSL_OK) st = natsl_eval_outputs(out, q->n_answers);
+    for (size_t i = 0; i < q->n_answers && st == NATSL_OK; i++)
+        st = natsl_eval_output_set(&out->outputs[i], q->answers[i], strlen(q->answers[i]), depth);
+    if (st == NATSL_OK) st = take(&b, out);
+    natsl_buffer_free(&b);
+    natsl_free(picks);
+    natsl_free(order);
+    return st;
+}
+
+/* ---- fitting the length ---------------------------------------------------------------------------------------------- */
+
+/** One sample with n units of haystack. */
+static natsl_status build(natsl_ruler *r, int64_t index, int64_t n, natsl_eval_sample *out)
+{
+    natsl_status st = NATSL_OK;
+    memset(out, 0, sizeof *out);
+    if (n < 1 || n > MOST_UNITS)
+        return natsl_fail(NATSL_ERR_USAGE, "%s: %lld units of haystack", r->task->name, (long long)n);
+    switch (r->task->kind) {
+    case NATSL_EVAL_NIAH: st = niah(r, n, out); break;
+    case NATSL_EVAL_VT: st = track(r, n, 5, NULL, out); break;
+    case NATSL_EVAL_CWE: st = cwe(r, n, out); break;
+    case NATSL_EVAL_QA: st = qa(r, index, n, out); break;
+    case NATSL_EVAL_FWE: st = natsl_fail(NATSL_ERR_INTERNAL, "fwe has no units"); break;
+    }
+    if (st != NATSL_OK) natsl_eval_sample_free(out);
+    return st;
+}
+
+/** Tokens of a sample, example and answer included. */
+static int64_t tokens_of(const natsl_ruler *r, const natsl_eval_sample *s)
+{
+    return r->sources->count(s->text, (size_t)s->length) + r->max_new + r->example_tokens;
+}
+
+/** The most units that fit, as upstream looks for them: r->units. */
+static natsl_status find_units(natsl_ruler *r)
+{
+    const int common = r->task->kind == NATSL_EVAL_CWE;
+    const int64_t probe = common ? 4096 : r->step;
+    natsl_eval_sample s;
+    natsl_status st = build(r, 0, probe, &s);
+    if (st != NATSL_OK) return st;
+    /* the probe's answer is not counted */
+    const double each = (double)r->sources->count(s.text, (size_t)s.length) / (double)probe;
+    natsl_eval_sample_free(&s);
+    int64_t lo = r->step,
+            hi = common ? (int64_t)floor((double)r->length / each) * 2 : (int64_t)((double)r->length / each * 3.0);
+    if (hi < 2 * r->step) hi = 2 * r->step;
+    r->units = 0;
+    while (lo <= hi) {
+        const int64_t middle = (lo + hi) / 2;
+        if ((st = build(r, 0, middle, &s)) != NATSL_OK) return st;
+        const int64_t tokens = tokens_of(r, &s);
+        natsl_eval_sample_free(&s);
+        if (tokens <= r->length) r->units = middle, lo = middle + 1;
+        else hi = middle - 1;
+    }
+    if (r->units == 0) r->units = r->step;
+    return NATSL_OK;
+}
+
+/** A sample of at most r->length tokens, with fewer units where r->units are too many. */
+static natsl_status fit(natsl_ruler *r, int64_t index, natsl_eval_sample *out)
+{
+    for (int64_t n = r->units;; n -= r->step) {
+        natsl_status st = build(r, index, n, out);
+        if (st != NATSL_OK || tokens_of(r, out) <= r->length) return st;
+        natsl_eval_sample_free(out);
+        if (n <= r->step)
+            return natsl_fail(NATSL_ERR_USAGE,
+                              "%s: sample %lld does not fit in %lld tokens with %lld units of haystack", r->task->name,
+                              (long long)index, (long long)r->length, (long long)n);
+    }
+}
+
+static int64_t step_of(const natsl_eval_task *t, int64_t length)
+{
+    switch (t->kind) {
+    case NATSL_EVAL_NIAH: return t->text ? 500 : length < 4096 ? 5 : 25;
+    case NATSL_EVAL_VT: return length < 4096 ? 5 : 10;
+    default: return 10;
+    }
+}
+
+static natsl_status check_sources(const natsl_ruler_sources *s, const natsl_eval_task *t, int lists)
+{
+    if (lists && !s->lists)
+        return natsl_fail(
+            NATSL_ERR_USAGE,
+            "%s: exact samples need the lists of the Python package wonderwords, expected --word-lists DIR "
+            "(tools/setup --word-lists gets them)",
+            t->name);
+    if (t->kind == NATSL_EVAL_NIAH && t->text && !s->essay)
+        return natsl_fail(NATSL_ERR_USAGE, "%s: hides its needles in a text, expected --haystack FILE", t->name);
+    if (t->kind == NATSL_EVAL_QA && !s->questions[strcmp(t->name, "qa_2") == 0])
+        return natsl_fail(NATSL_ERR_USAGE, "%s: asks about documents of a file of yours, expected %s", t->name,
+                          strcmp(t->name, "qa_2") == 0
+                              ? "--hotpot hotpot_dev_distractor_v1.json (of HotpotQA's web site)"
+                              : "--squad dev-v2.0.json (SQuAD 2.0's development set, of its web site)");
+    return NATSL_OK;
+}
+
+static int wants_lists(const natsl_eval_task *t)
+{
+    return t->kind == NATSL_EVAL_CWE || (t->kind == NATSL_EVAL_NIAH && t->key_kind == NATSL_WORDS);
+}
+
+natsl_status natsl_ruler_check(const natsl_ruler_sources *sources, const natsl_eval_task *task, int64_t length,
+                               int64_t max_new, int exact)
+{
+    const natsl_status st = check_sources(sources, task, exact && wants_lists(task));
+    /* what samples need in all is known when they are made */
+    if (st != NATSL_OK || length >= max_new + 256) return st;
+    return natsl_fail(NATSL_ERR_USAGE, "%s: does not fit in %lld tokens with %lld to generate", task->name,
+                      (long long)length, (long long)max_new);
+}
+
+static natsl_status start(natsl_ruler *r, const natsl_ruler_sources *sources, const natsl_eval_task *task,
+                          int64_t length, int64_t max_new)
+{
+    *r = (natsl_ruler){.sources = sources,
+                       .task = task,
+                       .length = length,
+                       .max_new = max_new,
+                       .fixed = sources->seed,
+                       .depth = -1.0,
+                       .step = step_of(task, length),
+                       .small = length < 4096,
+                       .vocabulary = (length - max_new) / 50};
+    natsl_py_seed(&r->p, sources->seed);
+    natsl_np_seed(&r->q, (uint32_t)sources->seed);
+    if (task->kind != NATSL_EVAL_CWE || !sources->lists) return NATSL_OK;
+    r->words = fixed_order(r, sources->lists->all.count);
+    return r->words ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+static void finish(natsl_ruler *r)
+{
+    natsl_free(r->words);
+    natsl_buffer_free(&r->example);
+}
+
+/** The example of variable tracking: a sample of 500 tokens with short names, and its answer. */
+static natsl_status make_example(natsl_ruler *r)
+{
+    natsl_ruler small = *r;
+    natsl_eval_sample s = {0};
+    int64_t lo = 5, hi = 10, n = 5, tokens = 0;
+    natsl_status st = NATSL_OK;
+    for (int probe = 1; st == NATSL_OK && (probe || lo <= hi); probe = 0) {
+        const int64_t middle = probe ? 5 : (lo + hi) / 2;
+        natsl_eval_sample_free(&s);
+        if ((st = track(&small, middle, 3, "12345", &s)) != NATSL_OK) break;
+        tokens = r->sources->count(s.text, (size_t)s.length);
+        if (probe) {
+            const int64_t guess = (int64_t)(EXAMPLE_TOKENS / ((double)tokens / 5.0) * 3.0);
+            hi = guess > 10 ? guess : 10;
+        } else if (tokens <= EXAMPLE_TOKENS) n = middle, lo = middle + 1;
+        else hi = middle - 1;
+    }
+    do { /* where tokens are small not even the shortest fits: upstream would try for ever */
+        natsl_eval_sample_free(&s);
+        if (st == NATSL_OK) st = track(&small, n, 3, "12345", &s);
+        if (st == NATSL_OK) tokens = r->sources->count(s.text, (size_t)s.length);
+        n -= 5;
+    } while (st == NATSL_OK && tokens > EXAMPLE_TOKENS && n >= 5);
+    if (st == NATSL_OK) {
+        natsl_put(&r->example, s.text, (size_t)s.length);
+        for (size_t i = 0; i < s.n_outputs; i++) {
+            natsl_put(&r->example, " ", 1);
+            natsl_puts(&r->example, s.outputs[i].text);
+        }
+        natsl_put(&r->example, "\n", 1);
+        if (r->example.failed) st = NATSL_ERR_NOMEM;
+    }
+    natsl_eval_sample_free(&s);
+    r->p = small.p;
+    if (st == NATSL_OK) r->example_tokens = r->sources->count(r->example.text, r->example.length);
+    return st;
+}
+
+natsl_status natsl_ruler_open(const natsl_ruler_sources *sources, const natsl_eval_task *task, int64_t length,
+                              int64_t max_new, natsl_ruler **out)
+{
+    natsl_eval_sample s = {0};
+    *out = NULL;
+    natsl_status st = natsl_ruler_check(sources, task, length, max_new, 1);
+    if (st != NATSL_OK) return st;
+    natsl_ruler *r = natsl_alloc(1, sizeof *r, "samples");
+    if (!r) return NATSL_ERR_NOMEM;
+    st = start(r, sources, task, length, max_new);
+    if (st == NATSL_OK && task->kind == NATSL_EVAL_VT) st = make_example(r);
+    if (st == NATSL_OK && task->kind != NATSL_EVAL_FWE) st = find_units(r);
+    if (st == NATSL_OK && task->kind == NATSL_EVAL_FWE) st = fwe(r, &r->units, &s);
+    natsl_eval_sample_free(&s);
+    if (st != NATSL_OK) natsl_ruler_close(&r);
+    *out = r;
+    return st;
+}
+
+void natsl_ruler_close(natsl_ruler **ruler)
+{
+    if (!*ruler) return;
+    finish(*ruler);
+    natsl_free(*ruler);
+    *ruler = NULL;
+}
+
+natsl_status natsl_ruler_next(natsl_ruler *r, natsl_eval_sample *out)
+{
+    memset(out, 0, sizeof *out);
+    int64_t words = r->units; /* shrinks for this sample only */
+    natsl_status st = r->task->kind == NATSL_EVAL_FWE ? fwe(r, &words, out) : fit(r, r->index, out);
+    if (st == NATSL_OK && r->example.length > 0) st = add_example(r, out);
+    if (st != NATSL_OK) natsl_eval_sample_free(out);
+    r->index++;
+    return st;
+}
+
+natsl_status natsl_ruler_single(const natsl_ruler_sources *sources, const natsl_eval_task *task, int64_t units,
+                                int64_t vocabulary, natsl_eval_sample *out)
+{
+    natsl_ruler r;
+    memset(out, 0, sizeof *out);
+    natsl_status st = start(&r, sources, task, 4096, 128);
+    r.vocabulary = vocabulary;
+    if (st == NATSL_OK && task->kind == NATSL_EVAL_FWE) {
+        code_word *codes = NULL;
+        size_t count = 0;
+        st = draw_codes(&r, &codes, &count);
+        if (st == NATSL_OK) st = coded_text(&r, codes, count, units, out);
+        natsl_free(codes);
+    } else if (st == NATSL_OK) {
+        st = build(&r, 0, units, out);
+    }
+    finish(&r);
+    if (st != NATSL_OK) natsl_eval_sample_free(out);
+    return st;
+}
+
+/** r's units: the most with which a sample drawn from these generators fits. */
+static natsl_status fill(natsl_ruler *r, int64_t index, natsl_eval_sample *out)
+{
+    const natsl_mt p = r->p, q = r->q;
+    int64_t fits = 0, above = 0;
+    natsl_status st = NATSL_OK;
+    for (int64_t n = r->task->kind == NATSL_EVAL_CWE ? 16 : HOPS + 1; st == NATSL_OK && above - fits != 1;) {
+        r->p = p;
+        r->q = q;
+        natsl_eval_sample_free(out);
+        st = build(r, index, n, out);
+        if (st != NATSL_OK) break;
+        if (tokens_of(r, out) <= r->length) fits = n;
+        else above = n;
+        if (fits == 0)
+            return natsl_fail(NATSL_ERR_USAGE, "%s: does not fit in %lld tokens", r->task->name, (long long)r->length);
+        n = above == 0 ? 2 * fits : fits + (above - fits) / 2;
+    }
+    if (st == NATSL_OK) {
+        r->p = p;
+        r->q = q;
+        natsl_eval_sample_free(out);
+        st = build(r, index, fits, out);
+    }
+    return st;
+}
+
+/** As many coded words as fit. */
+static natsl_status fill_codes(natsl_ruler *r, natsl_eval_sample *out)
+{
+    code_word *codes = NULL;
+    size_t count = 0;
+    int64_t fits = 0, above = r->length; /* a word has a byte and a blank at least */
+    natsl_status st = draw_codes(r, &codes, &count);
+    while (st == NATSL_OK && above - fits > 1) {
+        const int64_t middle = fits + (above - fits) / 2;
+        natsl_eval_sample_free(out);
+        st = coded_text(r, codes, count, middle, out);
+        if (st == NATSL_OK && tokens_of(r, out) <= r->length) fits = middle;
+        else above = middle;
+    }
+    natsl_eval_sample_free(out);
+    if (st == NATSL_OK && fits < 50) /* fewer, and the third most frequent word does not come */
+        st = natsl_fail(NATSL_ERR_USAGE, "fwe: no coded text fits in %lld tokens", (long long)r->length);
+    if (st == NATSL_OK) st = coded_text(r, codes, count, fits, out);
+    natsl_free(codes);
+    return st;
+}
+
+natsl_status natsl_ruler_spread(const natsl_ruler_sources *sources, const natsl_eval_task *task, int64_t length,
+                                int64_t max_new, natsl_rng rng, double depth, natsl_eval_sample *out)
+{
+    natsl_ruler r;
+    natsl_ruler_sources own = *sources;
+    memset(out, 0, sizeof *out);
+    natsl_status st = check_sources(sources, task, 0);
+    if (st != NATSL_OK) return st;
+    own.seed = natsl_rng_next(&rng);
+    st = start(&r, &own, task, length, max_new);
+    const int64_t index = task->kind == NATSL_EVAL_QA ? (int64_t)(natsl_rng_next(&rng) >> 2) : 0;
+    if (task->kind == NATSL_EVAL_QA) r.depth = depth;
+    r.small = length < 16384; /* bytes: about as many words as upstream's tokens below 4096 */
+    if (st == NATSL_OK && task->kind == NATSL_EVAL_FWE) {
+        st = fill_codes(&r, out);
+    } else if (st == NATSL_OK) {
+        st = fill(&r, index, out);
+    }
+    finish(&r);
+    if (st != NATSL_OK) natsl_eval_sample_free(out);
+    return st;
+}

@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# tests/cli/eval.sh - natsl eval: the same predictions on any number of ranks and groups, and after kills; what is refused.
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+cat >tiny.json <<'END'
+{"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 264, "head_dim": 16, "num_heads": 2, "num_attn_heads": 2,
+ "expand_v": 2, "conv_size": 4, "hidden_ratio": 4, "norm_eps": 1e-6, "nats_block_size": 64, "gdn_layers": [0],
+ "allow_neg_eigval": false, "attn_qk_norm": true, "attn_with_short_conv": true, "attn_apply_pos_encoding": false,
+ "decay_for_non_gdn_blocks": true, "ops_for_incomplete_chunks": "all", "incomplete_block_start_with_ht": true,
+ "tie_word_embeddings": false, "use_gate": true, "use_short_conv": true}
+END
+"$NATSL" init --config tiny.json --seed 1 --out m.h5 --quiet || exit 1
+"$NATSL" init --config tiny.json --seed 2 --out other.h5 --quiet || exit 1
+cp "$SOURCE/LICENSE" hay.txt
+tasks=niah_single_1,niah_single_3,niah_multikey_2,niah_multiquery
+common=(eval --model m.h5 --suite ruler --haystack hay.txt --quiet)
+few=("${common[@]}" --max-new 12 --tasks "$tasks" --lengths 1200,2K --samples 3)
+
+# same A B: the same predictions in both directories
+same()
+{
+    (cd "$1" && find . -name '[0-9]*.jsonl' -not -name '*.runs.jsonl' | sort) >.files
+    expect "there are predictions in $1" test -s .files
+    while read -r file; do expect "$file of $1 and $2" cmp "$1/$file" "$2/$file"; done <.files
+    expect "no parts are left in $2" test -z "$(find "$2" -name 'part-*')"
+}
+
+# --- the same on one rank, on groups, on groups of several ranks ---------------------------------------------------------
+accepted 0 "${few[@]}" --out one --keep-inputs all
+grep -q '^niah_multikey_2 .*(.*-.*)' .out || complain "no table"
+expect "every sample is there" test "$(cat one/*/2048.jsonl | wc -l)" -eq 12
+for file in results.json settings.json; do expect "$file" test -s one/$file; done
+accepted 3 "${few[@]}" --out three --keep-inputs all
+same one three
+# ranks that share a sample wait for one another at every token: a handful of samples
+shared=("${common[@]}" --tasks niah_multiquery --lengths 1200 --samples 2 --max-new 3)
+accepted 0 "${shared[@]}" --out alone
+accepted 4 "${shared[@]}" --out two_groups --ranks-per-sample 2
+same alone two_groups
+accepted 3 "${shared[@]}" --out uneven --ranks-per-sample 2 # one group of all
+same alone uneven
+
+# --- more samples, lengths and tasks later: what is finished stays ---------------------------------------------------------
+accepted 0 "${common[@]}" --max-new 12 --tasks niah_single_1 --lengths 1200 --samples 1 --out grown --keep-inputs all
+accepted 0 "${few[@]}" --out grown --keep-inputs all
+same one grown
+accepted 0 "${few[@]}" --out grown --keep-inputs all # nothing to do
+same one grown
+
+# --- killed three times, at random, then to the end ------------------------------------------------------------------------
+endless=("${common[@]}" --max-new 12 --tasks niah_single_1,niah_multikey_2 --lengths 8K)
+long=("${endless[@]}" --samples 8)
+accepted 0 "${long[@]}" --out whole
+for round in 1 2 3; do
+    "$NATSL" "${long[@]}" --out killed >/dev/null 2>&1 &
+    pid=$!
+    before=$(cat killed/*/8192.jsonl 2>/dev/null | wc -l)
+    for _ in $(seq 400); do # some samples later
+        [ "$(cat killed/part-*.jsonl 2>/dev/null | wc -l)" -lt $((1 + RANDOM % 3)) ] || break
+        kill -0 $pid 2>/dev/null || break
+        sleep 0.02
+    done
+    kill -KILL $pid 2>/dev/null
+    wait $pid 2>/dev/null
+    case_name="round $round" cases=$((cases + 1))
+    [ "$(cat killed/*/8192.jsonl killed/part-*.jsonl 2>/dev/null | wc -l)" -gt "$before" ] || complain "nothing was kept"
+done
+printf '{"task":"niah_single_1","len' >>killed/part-0.jsonl # as a kill in the middle of a line leaves it
+accepted 2 "${long[@]}" --out killed
+same whole killed
+
+# --- a signal: code 6, what is finished is kept ----------------------------------------------------------------------------
+env --default-signal=TERM "$NATSL" "${endless[@]}" --samples 2000 --out signalled >.out 2>.err &
+pid=$!
+for _ in $(seq 3000); do [ ! -s signalled/part-0.jsonl ] || break; sleep 0.02; done
+kill -TERM $pid
+code=0
+wait $pid || code=$?
+case_name="SIGTERM" cases=$((cases + 1))
+[ "$code" -eq 6 ] || complain "exit code $code, expected 6"
+grep -Eq '^natsl: interrupted; [1-9][0-9]* of 4000 samples are finished and kept in signalled' .err || complain "no word of what is kept"
+expect "it is kept" test -s signalled/niah_single_1/8192.jsonl -o -s signalled/niah_multikey_2/8192.jsonl
+expect "and nothing else" test -z "$(find signalled -name 'part-*')"
+
+# --- a stop text; sampling ---------------------------------------------------------------------------------------------------
+accepted 0 "${shared[@]}" --out warm1 --temperature 1 --top-k 20
+accepted 2 "${shared[@]}" --out warm2 --temperature 1 --top-k 20 --ranks-per-sample 2
+same warm1 warm2
+accepted 0 "${common[@]}" --tasks niah_single_1 --lengths 1200 --samples 2 --dry-run
+grep -q '^length .*1200: 1 task of 2 samples, 1 rank per sample, 1 group side by side' .out || complain "no plan"
+
+# --- refused -------------------------------------------------------------------------------------------------------------------
+refused 2 '--suite is missing' eval --model m.h5 --lengths 4K --out r
+refused 2 "--suite: 'rule' is unknown" eval --model m.h5 --suite rule --lengths 4K --out r
+refused 2 "--tasks: 'niah' is unknown, expected a list of niah_single_1" eval --model m.h5 --suite ruler --tasks niah --lengths 4K --out r
+refused 2 "--tasks: '' is unknown" eval --model m.h5 --suite ruler --tasks niah_single_1, --lengths 4K --out r
+refused 2 'is there twice' eval --model m.h5 --suite ruler --tasks niah_single_1,niah_single_1 --lengths 4K --out r
+refused 2 "--lengths: '4X'" eval --model m.h5 --suite ruler --tasks niah_single_1 --lengths 4X --out r
+refused 2 "--lengths: 4096 is there twice" eval --model m.h5 --suite ruler --tasks niah_single_1 --lengths 4K,4096 --out r
+refused 2 'does not fit in 200 tokens' eval --model m.h5 --suite ruler --tasks niah_single_1 --lengths 200 --out r
+refused 2 'expected --haystack FILE' eval --model m.h5 --suite ruler --tasks niah_single_2 --lengths 4K --out r
+refused 3 'no-such-file: No such file' eval --model m.h5 --suite ruler --tasks niah_single_2 --lengths 4K --out r --haystack no-such-file
+refused 3 'HDF5 file, expected a text' eval --model m.h5 --suite ruler --tasks niah_single_2 --lengths 4K --out r --haystack m.h5
+refused 3 'no-such-model' eval --model no-such-model --suite ruler --tasks niah_single_1 --lengths 4K --out r
+refused 3 'text' eval --model "$GOLDEN/hybrid-model.h5" --suite ruler --tasks niah_single_1 --lengths 4K --out r
+refused 2 'with keep_inputs "all", not "cut"' "${few[@]}" --out one
+refused 2 'with model_digest' eval --model other.h5 --suite ruler --haystack hay.txt --max-new 12 --tasks niah_single_1 --lengths 2K --out one --keep-inputs all
+sed -i '2s/"pred"/"prad"/' one/niah_single_1/2048.jsonl
+refused 3 'one/niah_single_1/2048.jsonl, line 2: not a sample' "${few[@]}" --out one --keep-inputs all
+finish
