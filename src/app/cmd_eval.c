@@ -1,6 +1,7 @@
 /* cmd_eval.c - natsl eval: makes, answers and scores a benchmark of long contexts. */
 #include "agree.h"
 #include "core.h"
+#include "eval_files.h"
 #include "eval_job.h"
 #include "job.h"
 #include "signals.h"
@@ -19,7 +20,7 @@
 
 #define NATSL_EVAL_EXACT 1 /* of mode_words */
 static const char *const mode_words[] = {"spread", "exact", NULL};
-static const char *const token_words[] = {"model", "whitespace", NULL};
+static const char *const token_words[] = {"model", "byte", "whitespace", NULL};
 static const char *const keep_words[] = {"cut", "none", "all", NULL};
 
 #define AT(member) offsetof(natsl_args, member)
@@ -28,7 +29,7 @@ static const natsl_option options[] = {
      .name = "model",
      .value = "M.h5",
      .offset = AT(model),
-     .help = "model file (needed, but for --data-only --tokenizer whitespace)"},
+     .help = "model file (needed, but for --data-only with a --tokenizer)"},
     {.kind = NATSL_OPT_TEXT,
      .name = "suite",
      .value = "NAME",
@@ -93,7 +94,7 @@ static const natsl_option options[] = {
      .value = "KIND",
      .offset = AT(count_tokens),
      .words = token_words,
-     .help = "what counts as a token of --data-only: the model's, or whitespace: a word"},
+     .help = "what counts as a token of --data-only: the model's, byte, or (exact) whitespace: a word"},
     {.kind = NATSL_OPT_TEXT,
      .name = "out",
      .value = "DIR",
@@ -222,7 +223,9 @@ static natsl_status prepare(natsl_eval_job *j)
     if (!a->model && !(a->data_only && a->count_tokens))
         return natsl_fail(NATSL_ERR_USAGE, "eval: --model is missing, expected --model M.h5; see natsl help eval");
     if (a->count_tokens && !a->data_only)
-        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: whitespace is for --data-only, a model has its own");
+        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: is for --data-only, a model has its own");
+    if (a->count_tokens == 2 && a->mode != NATSL_EVAL_EXACT)
+        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: whitespace is for --mode exact, expected byte");
     int64_t seed = a->mode == NATSL_EVAL_EXACT ? 42 : 0;
     if (a->eval_seed && (!natsl_parse_count(a->eval_seed, &seed) || (a->mode == NATSL_EVAL_EXACT && seed > UINT32_MAX)))
         return natsl_fail(NATSL_ERR_USAGE, "--seed: '%s', expected a whole number (exact: below 2^32)", a->eval_seed);
@@ -357,6 +360,9 @@ static natsl_status write_results(natsl_eval_job *j)
         st = natsl_fail(NATSL_ERR_NOMEM, "results.json: no memory");
     (void)snprintf(path, sizeof path, "%s/results.json", a->out);
     if (st == NATSL_OK) st = natsl_app_write_json(results, path);
+    if (st == NATSL_OK) st = natsl_eval_write_tables(&j->store, a->suite);
+    if (st == NATSL_OK) st = natsl_eval_write_h5(a->out, results);
+    if (st == NATSL_OK) st = natsl_eval_write_report(&(natsl_eval_result){a->out, results}, 1, a->out, "report.html");
     if (st == NATSL_OK) {
         if (j->text) printf("haystack %s, sha256 %.16s...\n", a->haystack, j->hay_digest);
         natsl_eval_results_print(stdout, &j->store, a->suite);

@@ -87,7 +87,7 @@ natsl_status natsl_eval_open_sources(natsl_eval_job *j)
     char usual[PATH_BYTES];
     natsl_status st = NATSL_OK;
     j->sources = (natsl_ruler_sources){.seed = j->settings.seed,
-                                       .count = a->count_tokens ? natsl_count_words : natsl_count_bytes};
+                                       .count = a->count_tokens == 2 ? natsl_count_words : natsl_count_bytes};
     j->settings.sources = &j->sources;
     if (a->haystack) st = open_text(a->haystack, &j->text);
     if (st == NATSL_OK && j->text) {

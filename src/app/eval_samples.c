@@ -86,6 +86,13 @@ static json_t *record_json(const natsl_eval_job *j, const natsl_eval_cell *cell,
                       (json_int_t)answer->generated, "end", answer->stopped ? "stop" : "max-new", "kept_chunks",
                       (json_int_t)answer->kept_chunks, "chunks", (json_int_t)answer->chunks, "kept_layers", layers);
     }
+    if (record && index == 0) { /* one sample's choices along the prompt, layer by layer */
+        json_t *strip = json_array();
+        for (int l = 0; l < j->info.config.num_hidden_layers; l++)
+            (void)json_array_append_new(
+                strip, json_stringn(answer->strip + l * answer->strip_bins, (size_t)answer->strip_bins));
+        (void)json_object_set_new(record, "strip", strip);
+    }
     json_t *input = record ? input_json(s, j->app->args.keep_inputs) : NULL;
     if (input) {
         (void)json_object_set_new(record, "input", input);

@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 #define NATSL_MAX_STOPS    64
-#define NATSL_MAX_OPERANDS 2
+#define NATSL_MAX_OPERANDS 16
 
 /** Values of all options of all commands; text is borrowed from argv. */
 typedef struct natsl_args {

@@ -173,6 +173,16 @@ static json_t *kept_by_layer(const natsl_eval_cell *c)
     }
 }
 
+/** Where the first sample's chunks are kept and its needles are; NULL: there is none. */
+static json_t *strip_of(const natsl_eval_cell *c)
+{
+    const json_t *record = c->room > 0 ? c->records[0] : NULL;
+    json_t *strip = json_object_get(record, "strip");
+    if (!json_is_array(strip)) return NULL;
+    return json_pack("{s:I, s:O, s:O, s:O}", "index", (json_int_t)0, "layers", strip, "depth",
+                     json_object_get(record, "depth"), "hits", json_object_get(record, "hits"));
+}
+
 static json_t *cell_json(const natsl_eval_cell *c, const natsl_eval_score *s)
 {
     json_t *depth = json_array();
@@ -184,13 +194,14 @@ static json_t *cell_json(const natsl_eval_cell *c, const natsl_eval_score *s)
                                                      (json_int_t)s->band_outputs[b], "found",
                                                      (json_int_t)s->band_hits[b], "score", real_or_null(share)));
     }
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o?, s:o?, s:o?, s:o, s:o?, s:o?, s:I, s:o?, s:o?, s:f, s:I}", "task",
-                     c->task, "length", (json_int_t)c->length, "samples", (json_int_t)s->samples, "wanted",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o?, s:o?, s:o?, s:o?, s:o?, s:o?, s:I, s:o?, s:o?, s:f, s:I, s:o*}",
+                     "task", c->task, "length", (json_int_t)c->length, "samples", (json_int_t)s->samples, "wanted",
                      (json_int_t)c->samples, "nulls", (json_int_t)s->nulls, "score", real_or_null(s->score), "low",
                      real_or_null(s->low), "high", real_or_null(s->high), "by_depth", depth, "kept_share",
                      real_or_null(s->kept_share), "kept_share_by_layer", kept_by_layer(c), "prompt_tokens",
                      (json_int_t)s->tokens, "read_tokens_per_s", real_or_null(s->read_tps), "generate_tokens_per_s",
-                     real_or_null(s->generate_tps), "seconds", s->seconds, "peak_bytes", (json_int_t)s->peak_bytes);
+                     real_or_null(s->generate_tps), "seconds", s->seconds, "peak_bytes", (json_int_t)s->peak_bytes,
+                     "strip", strip_of(c));
 }
 
 json_t *natsl_eval_results_json(const natsl_eval_store *store, const char *suite)

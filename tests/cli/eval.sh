@@ -29,7 +29,12 @@ same()
 accepted 0 "${few[@]}" --out one --keep-inputs all
 grep -q '^niah_multikey_2 .*(.*-.*)' .out || complain "no table"
 expect "every sample is there" test "$(cat one/*/2048.jsonl | wc -l)" -eq 12
-for file in results.json settings.json; do expect "$file" test -s one/$file; done
+for file in results.json settings.json results.h5 report.html synthetic/2048/pred/summary.csv synthetic/2048/pred/submission.csv; do
+    expect "$file" test -s one/$file
+done
+expect "links for RULER's own evaluation" cmp one/niah_multikey_2/2048.jsonl one/synthetic/2048/pred/niah_multikey_2.jsonl
+expect "a summary of all tasks" grep -q "^Tasks,${tasks}$" one/synthetic/2048/pred/summary.csv
+expect "a page without scripts or network" bash -c '! grep -Eq "<script|https?:" one/report.html'
 accepted 3 "${few[@]}" --out three --keep-inputs all
 same one three
 # ranks that share a sample wait for one another at every token: a handful of samples
@@ -88,6 +93,36 @@ accepted 2 "${shared[@]}" --out warm2 --temperature 1 --top-k 20 --ranks-per-sam
 same warm1 warm2
 accepted 0 "${common[@]}" --tasks niah_single_1 --lengths 1200 --samples 2 --dry-run
 grep -q '^length .*1200: 1 task of 2 samples, 1 rank per sample, 1 group side by side' .out || complain "no plan"
+
+# --- RULER's own samples; data without a model; pages ----------------------------------------------------------------------------
+unset NATSL_WORD_LISTS XDG_DATA_HOME
+export HOME=$SCRATCH # no word lists there
+exact=(eval --suite ruler --mode exact --quiet --samples 2)
+accepted 0 "${exact[@]}" --model m.h5 --max-new 4 --tasks niah_multikey_3,vt --lengths 3K --out exact1
+accepted 2 "${exact[@]}" --model m.h5 --max-new 4 --tasks niah_multikey_3,vt --lengths 3K --out exact2
+same exact1 exact2
+accepted 0 "${exact[@]}" --data-only --tokenizer whitespace --tasks vt,fwe,niah_multikey_3 --lengths 4K --out data
+data=data/synthetic/4096/data
+expect "coded words of fwe" grep -q '"outputs": \["ufnllw", "iwshay", "rhbtmq"\], "length": 3990' $data/fwe/validation.jsonl
+expect "names of vt" grep -q '"outputs": \["DMNOI", "TLVXL", "XLEWL", "TVHUM", "GLSGI"\], "length": 4093' $data/vt/validation.jsonl
+accepted 3 "${exact[@]}" --data-only --tokenizer whitespace --tasks vt,fwe,niah_multikey_3 --lengths 4K --out data3
+expect "the same data on 3 ranks" diff -r data data3
+accepted 3 report one grown --out both.html
+expect "two runs on a page" grep -q 'class="legend"' both.html
+refused 3 'no-such-directory' report no-such-directory --out r.html
+refused 3 'not a results.json of natsl eval' report one/settings.json --out r.html
+refused 2 'DIR is missing' report --out r.html
+refused 2 'exact samples need the lists of the Python package wonderwords' "${exact[@]}" --model m.h5 --tasks niah_single_1 --lengths 4K --out r
+refused 3 'nounlist.txt: No such file' "${exact[@]}" --model m.h5 --tasks niah_single_1 --lengths 4K --out r --word-lists .
+refused 2 'expected --squad' eval --model m.h5 --suite ruler --tasks qa_1 --lengths 4K --out r
+printf '{"data": [{"paragraphs": [{"context": 1}]}]}' >bad.json
+refused 3 'bad.json: a paragraph of article 0' eval --model m.h5 --suite ruler --tasks qa_1 --squad bad.json --lengths 4K --out r
+printf '[{"question": "who", "answer": "me", "context": [["t", [1]]]}]' >bad.json
+refused 3 'bad.json: a document of question 0' eval --model m.h5 --suite ruler --tasks qa_2 --hotpot bad.json --lengths 4K --out r
+refused 2 'whitespace is for --mode exact' eval --suite ruler --data-only --tokenizer whitespace --tasks vt --lengths 4K --out r
+refused 2 'is for --data-only' eval --model m.h5 --suite ruler --tokenizer byte --tasks vt --lengths 4K --out r
+refused 2 '--model is missing' eval --suite ruler --tasks vt --lengths 4K --out r
+refused 2 "--seed: '-1'" eval --model m.h5 --suite ruler --tasks vt --lengths 4K --out r --seed -1
 
 # --- refused -------------------------------------------------------------------------------------------------------------------
 refused 2 '--suite is missing' eval --model m.h5 --lengths 4K --out r

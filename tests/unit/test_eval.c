@@ -251,6 +251,16 @@ static void test_clean(void)
     CU_ASSERT(!natsl_score_contains("1234", 4, "12345"));
     CU_ASSERT(natsl_score_contains("91234567", 8, "1234567")); /* no word boundaries */
     CU_ASSERT(natsl_score_contains("", 0, ""));
+    CU_ASSERT(!natsl_score_contains("abc", 3, "abcd"));
+    CU_ASSERT(!natsl_score_contains("aab", 3, "ac"));
+    CU_ASSERT(natsl_score_contains("aaab", 4, "aab"));
+    static const char *const pairs[][2] = {{"ÉCOLE", "école"},   {"Ž", "ž"}, {"Ł", "ł"}, {"ΩMEGA", "ωmega"},
+                                           {"МОСКВА", "москва"}, {"Ё", "ё"}, {"Ÿ", "ÿ"}, {"Đ", "đ"}};
+    for (size_t i = 0; i < COUNT(pairs); i++) {
+        EXPECT(natsl_score_contains(pairs[i][0], strlen(pairs[i][0]), pairs[i][1]), "%s", pairs[i][0]);
+        EXPECT(natsl_score_contains(pairs[i][1], strlen(pairs[i][1]), pairs[i][0]), "%s", pairs[i][1]);
+    }
+    CU_ASSERT(!natsl_score_contains("×", 2, "÷")); /* no letters */
 }
 
 static void test_wilson(void)
