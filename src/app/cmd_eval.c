@@ -21,6 +21,7 @@
 #define NATSL_EVAL_EXACT 1 /* of mode_words */
 static const char *const mode_words[] = {"spread", "exact", NULL};
 static const char *const token_words[] = {"model", "byte", "whitespace", NULL};
+static const char *const metric_words[] = {"all", "part", "integer", "word", NULL}; /* order of natsl_eval_metric */
 static const char *const keep_words[] = {"cut", "none", "all", NULL};
 
 #define AT(member) offsetof(natsl_args, member)
@@ -35,7 +36,7 @@ static const natsl_option options[] = {
      .value = "NAME",
      .offset = AT(suite),
      .need = NATSL_REQUIRED,
-     .help = "benchmark: ruler"},
+     .help = "benchmark: ruler, niah, passkey, number, kv, or jsonl: samples of your files"},
     {.kind = NATSL_OPT_TEXT,
      .name = "tasks",
      .value = "LIST",
@@ -51,15 +52,14 @@ static const natsl_option options[] = {
      .name = "lengths",
      .value = "LIST",
      .offset = AT(lengths),
-     .need = NATSL_REQUIRED,
-     .help = "tokens of prompt and answer together, with commas between them (4K,64K,1M)"},
+     .help = "tokens of prompt and answer together, with commas between them (4K,64K,1M); not for jsonl"},
     {.kind = NATSL_OPT_COUNT,
      .name = "samples",
      .value = "N",
      .offset = AT(samples),
      .least = 1,
      .most = MOST_SAMPLES,
-     .help = "of each task and length (default: 100)"},
+     .help = "of each task and length (default: 100; jsonl: all)"},
     {.kind = NATSL_OPT_TEXT,
      .name = "seed",
      .value = "S",
@@ -85,6 +85,16 @@ static const natsl_option options[] = {
      .value = "DIR",
      .offset = AT(word_lists),
      .help = "lists of wonderwords, for exact samples (default: where tools/setup --word-lists puts them)"},
+    {.kind = NATSL_OPT_WORD,
+     .name = "metric",
+     .value = "HOW",
+     .offset = AT(metric),
+     .words = metric_words,
+     .help = "of jsonl: share of expected outputs found (all), any of them (part), as first integer, or as word"},
+    {.kind = NATSL_OPT_FLAG,
+     .name = "keep-going",
+     .offset = AT(keep_going),
+     .help = "leave out lines of a file that hold no sample, and count them"},
     {.kind = NATSL_OPT_FLAG,
      .name = "data-only",
      .offset = AT(data_only),
@@ -172,7 +182,9 @@ static natsl_status parse_tasks(natsl_eval_job *j)
         (void)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", t->name);
         if (!a->tasks && (st = add_task(j, t)) != NATSL_OK) return st;
     }
-    if (!known[0]) return natsl_fail(NATSL_ERR_USAGE, "--suite: '%s' is unknown, expected ruler", a->suite);
+    if (!known[0])
+        return natsl_fail(NATSL_ERR_USAGE,
+                          "--suite: '%s' is unknown, expected ruler, niah, passkey, number, kv or jsonl", a->suite);
     for (const char *p = a->tasks; p; p = *p ? p + 1 : NULL) {
         const size_t length = strcspn(p, ",");
         (void)snprintf(name, sizeof name, "%.*s", (int)(length < 100 ? length : 100), p);
@@ -212,14 +224,33 @@ static natsl_status parse_lengths(natsl_eval_job *j)
     return NATSL_OK;
 }
 
+static int64_t samples_of(const natsl_eval_job *j, size_t task)
+{
+    const natsl_eval_lines *lines = j->tasks[task]->lines;
+    return lines && lines->count < j->samples ? lines->count : j->samples;
+}
+
 /** Everything that needs no model. */
 static natsl_status prepare(natsl_eval_job *j)
 {
     const natsl_args *a = &j->app->args;
-    natsl_status st = parse_tasks(j);
-    if (st == NATSL_OK) st = parse_lengths(j);
-    if (st != NATSL_OK) return st;
+    const int from_files = strcmp(a->suite, "jsonl") == 0;
+    natsl_status st = NATSL_OK;
+    if (from_files && a->n_operands == 0)
+        return natsl_fail(NATSL_ERR_USAGE, "eval: --suite jsonl without a file, expected FILE.jsonl");
+    if (!from_files && a->n_operands > 0)
+        return natsl_fail(NATSL_ERR_USAGE, "eval: extra argument '%s', expected --suite jsonl with it", a->operands[0]);
+    if (from_files ? a->lengths || a->tasks : !a->lengths)
+        return natsl_fail(NATSL_ERR_USAGE,
+                          from_files
+                              ? "eval: --lengths and --tasks are not for --suite jsonl: its files say what there is"
+                              : "eval: --lengths is missing, expected --lengths LIST; see natsl help eval");
+    if (a->mode == NATSL_EVAL_EXACT && strcmp(a->suite, "ruler") != 0)
+        return natsl_fail(NATSL_ERR_USAGE, "--mode: exact is for --suite ruler, expected spread");
+    if (!from_files && (st = parse_tasks(j)) == NATSL_OK) st = parse_lengths(j);
     j->samples = a->samples > 0 ? a->samples : 100;
+    if (from_files) st = natsl_eval_open_files(j);
+    if (st != NATSL_OK) return st;
     if (!a->model && !(a->data_only && a->count_tokens))
         return natsl_fail(NATSL_ERR_USAGE, "eval: --model is missing, expected --model M.h5; see natsl help eval");
     if (a->count_tokens && !a->data_only)
@@ -240,8 +271,10 @@ static natsl_status prepare(natsl_eval_job *j)
     natsl_eval_cell *cells = natsl_calloc(j->n_lengths * j->n_tasks, sizeof *cells, "results");
     if (!cells) return NATSL_ERR_NOMEM;
     for (size_t i = 0; i < j->n_lengths * j->n_tasks; i++)
-        cells[i] =
-            (natsl_eval_cell){j->tasks[i % j->n_tasks]->name, j->lengths[i / j->n_tasks], j->samples, NULL, NULL, 0, 0};
+        cells[i] = (natsl_eval_cell){.task = j->tasks[i % j->n_tasks]->name,
+                                     .length = j->lengths[i / j->n_tasks],
+                                     .samples = samples_of(j, i % j->n_tasks),
+                                     .metric = (int)j->tasks[i % j->n_tasks]->metric};
     st = natsl_eval_store_start(&j->store, a->out, cells, j->n_lengths * j->n_tasks);
     natsl_free(cells);
     return st;
@@ -255,19 +288,22 @@ static json_t *settings_json(const natsl_eval_job *j)
     static const char *const routes[] = {"learned", "softmax", "linear"}, *const types[] = {"f32", "bf16"};
     const natsl_args *a = &j->app->args;
     char digest[32];
-    json_t *stops = json_array();
+    json_t *stops = json_array(), *files = json_array();
+    for (size_t i = 0; files && i < j->n_files; i++)
+        (void)json_array_append_new(files,
+                                    json_pack("{s:s, s:s}", "task", j->files[i].name, "sha256", j->file_digests[i]));
     for (size_t i = 0; stops && i < a->n_stops; i++)
         (void)json_array_append_new(stops, natsl_json_text(a->stops[i], strlen(a->stops[i])));
     (void)snprintf(digest, sizeof digest, "%016llx", (unsigned long long)natsl_model_digest(j->model));
-    return json_pack("{s:s, s:s, s:I, s:s, s:s?, s:s?, s:s?, s:s?, s:I, s:o?, s:f, s:I, s:f, s:s, s:s, s:s, s:s, s:s}",
-                     "suite", a->suite, "mode", mode_words[a->mode], "seed", (json_int_t)j->settings.seed,
-                     "model_digest", digest, "haystack_sha256", j->text ? j->hay_digest : NULL, "squad_sha256",
-                     a->squad ? j->documents_digest[0] : NULL, "hotpot_sha256",
-                     a->hotpot ? j->documents_digest[1] : NULL, "word_lists_sha256",
-                     j->lists.n_keys ? j->lists.digest : NULL, "max_new", (json_int_t)a->max_new, "stops", stops,
-                     "temperature", a->temperature, "top_k", (json_int_t)a->top_k, "top_p", a->top_p, "route",
-                     routes[a->route], "weights", types[a->weights], "kept", types[a->kept], "kernels",
-                     a->kernels == NATSL_KERNELS_REF ? "ref" : "fast", "keep_inputs", keep_words[a->keep_inputs]);
+    return json_pack(
+        "{s:s, s:s, s:I, s:s, s:s?, s:s?, s:s?, s:s?, s:I, s:o?, s:f, s:I, s:f, s:s, s:s, s:s, s:s, s:s}", "suite",
+        a->suite, "mode", mode_words[a->mode], "seed", (json_int_t)j->settings.seed, "model_digest", digest,
+        "haystack_sha256", j->text ? j->hay_digest : NULL, "squad_sha256", a->squad ? j->documents_digest[0] : NULL,
+        "hotpot_sha256", a->hotpot ? j->documents_digest[1] : NULL, "word_lists_sha256",
+        j->lists.n_keys ? j->lists.digest : NULL, "max_new", (json_int_t)a->max_new, "stops", stops, "temperature",
+        a->temperature, "top_k", (json_int_t)a->top_k, "top_p", a->top_p, "route", routes[a->route], "weights",
+        types[a->weights], "kept", types[a->kept], "kernels", a->kernels == NATSL_KERNELS_REF ? "ref" : "fast",
+        "keep_inputs", keep_words[a->keep_inputs], "files", files, "metric", metric_words[a->metric]);
 }
 
 static natsl_status compare_settings(const json_t *now, const char *path)
@@ -349,7 +385,7 @@ static natsl_status write_results(natsl_eval_job *j)
 {
     const natsl_args *a = &j->app->args;
     char path[4096];
-    json_t *settings = settings_json(j), *scores = natsl_eval_results_json(&j->store, a->suite);
+    json_t *settings = settings_json(j), *scores = natsl_eval_results_json(&j->store);
     json_t *results =
         json_pack("{s:s, s:i, s:s, s:s, s:I, s:s?, s:I, s:i, s:i, s:O?}", "format", "natsl-eval", "format_version", 1,
                   "natsl", NATSL_VERSION_TEXT, "model", a->model, "parameters",
@@ -360,7 +396,7 @@ static natsl_status write_results(natsl_eval_job *j)
         st = natsl_fail(NATSL_ERR_NOMEM, "results.json: no memory");
     (void)snprintf(path, sizeof path, "%s/results.json", a->out);
     if (st == NATSL_OK) st = natsl_app_write_json(results, path);
-    if (st == NATSL_OK) st = natsl_eval_write_tables(&j->store, a->suite);
+    if (st == NATSL_OK) st = natsl_eval_write_tables(&j->store);
     if (st == NATSL_OK) st = natsl_eval_write_h5(a->out, results);
     if (st == NATSL_OK) st = natsl_eval_write_report(&(natsl_eval_result){a->out, results}, 1, a->out, "report.html");
     if (st == NATSL_OK) {
@@ -388,7 +424,8 @@ static int64_t count_done(const natsl_eval_job *j)
 static natsl_status evaluate(natsl_eval_job *j)
 {
     natsl_app *app = j->app;
-    const int64_t all = (int64_t)j->store.n_cells * j->samples;
+    int64_t all = 0;
+    for (size_t i = 0; i < j->store.n_cells; i++) all += j->store.cells[i].samples;
     int64_t before = 0;
     int lock = -1;
     natsl_status st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &j->model);
@@ -463,5 +500,8 @@ const natsl_command natsl_command_eval = {
         "niah_single_2,\n"
         "niah_single_3, niah_multikey_1, niah_multivalue, niah_multiquery; with --squad qa_1, with --hotpot qa_2.\n",
     .options = options,
+    .operand = "FILE.jsonl",
+    .least = 0,
+    .most = NATSL_MAX_OPERANDS,
     .run = run,
 };

@@ -106,8 +106,76 @@ natsl_status natsl_eval_open_sources(natsl_eval_job *j)
     return natsl_app_agree(app, st);
 }
 
+/** What rank 0 has found in a file, for all. */
+static natsl_status share_lines(natsl_app *app, natsl_eval_lines *lines)
+{
+    natsl_status st = NATSL_OK;
+    int64_t *begin = lines->begin, *bytes = lines->bytes;
+    const char *path = lines->path;
+    NATSL_MPI(MPI_Bcast(lines, sizeof *lines, MPI_BYTE, 0, app->comm));
+    lines->path = path; /* each rank's own */
+    lines->begin = begin;
+    lines->bytes = bytes;
+    if (app->rank != 0) {
+        lines->begin = natsl_alloc((size_t)lines->count, sizeof *begin, "samples");
+        lines->bytes = natsl_alloc((size_t)lines->count, sizeof *bytes, "samples");
+        if (!lines->begin || !lines->bytes) st = NATSL_ERR_NOMEM;
+    }
+    if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
+    for (int64_t at = 0; at < lines->count; at += 1 << 24) {
+        const int n = (int)(lines->count - at < 1 << 24 ? lines->count - at : 1 << 24);
+        NATSL_MPI(MPI_Bcast(lines->begin + at, n, MPI_INT64_T, 0, app->comm));
+        NATSL_MPI(MPI_Bcast(lines->bytes + at, n, MPI_INT64_T, 0, app->comm));
+    }
+    return NATSL_OK;
+}
+
+natsl_status natsl_eval_open_files(natsl_eval_job *j)
+{
+    natsl_app *app = j->app;
+    const natsl_args *a = &app->args;
+    const int64_t max_new = a->max_new > 0 ? a->max_new : 128;
+    int64_t most = 0, longest = 0;
+    for (int i = 0; i < a->n_operands; i++) {
+        natsl_eval_lines *lines = &j->files[i];
+        natsl_corpus *text = NULL;
+        natsl_status st = NATSL_OK;
+        if (app->rank == 0) {
+            st = open_text(a->operands[i], &text);
+            if (st == NATSL_OK) digest_of(text, j->file_digests[i]);
+            natsl_corpus_close(&text);
+            if (st == NATSL_OK) st = natsl_eval_lines_scan(a->operands[i], a->keep_going, lines);
+            if (st == NATSL_OK && lines->bad > 0)
+                fprintf(stderr, "warning: %lld lines of %s hold no sample and are left out; %s\n",
+                        (long long)lines->bad, a->operands[i], lines->complaint);
+        }
+        lines->path = a->operands[i];
+        if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
+        j->n_files = (size_t)i + 1;
+        if ((st = share_lines(app, lines)) != NATSL_OK) return st;
+        j->own[i] = (natsl_eval_task){.suite = "jsonl",
+                                      .name = lines->name,
+                                      .kind = NATSL_EVAL_FILE,
+                                      .max_new = (int)max_new,
+                                      .metric = (natsl_eval_metric)a->metric,
+                                      .lines = lines};
+        for (int k = 0; k < i; k++) {
+            if (strcmp(j->own[k].name, lines->name) == 0)
+                return natsl_fail(NATSL_ERR_USAGE, "%s and %s: both are named %s, expected files of different names",
+                                  a->operands[k], a->operands[i], lines->name);
+        }
+        j->tasks[j->n_tasks++] = &j->own[i];
+        if (lines->count > most) most = lines->count;
+        if (lines->longest > longest) longest = lines->longest;
+    }
+    j->lengths[j->n_lengths++] = longest + max_new;
+    j->samples = a->samples > 0 && a->samples < most ? a->samples : most;
+    return NATSL_OK;
+}
+
 void natsl_eval_close_sources(natsl_eval_job *j)
 {
+    for (size_t i = 0; i < j->n_files; i++) natsl_eval_lines_free(&j->files[i]);
     natsl_essay *essay = (natsl_essay *)(uintptr_t)j->sources.essay;
     natsl_essay_destroy(&essay);
     for (int i = 0; i < 2; i++) {
@@ -125,7 +193,8 @@ natsl_status natsl_eval_maker_make(natsl_eval_maker *m, const natsl_eval_setting
 {
     natsl_status st = NATSL_OK;
     memset(out, 0, sizeof *out);
-    if (!settings->exact) return natsl_eval_make(settings, task, length, index, out);
+    if (!settings->exact || task->kind >= NATSL_EVAL_PASSKEY)
+        return natsl_eval_make(settings, task, length, index, out);
     if (!m->ruler || m->task != task || m->length != length || m->next > index) {
         natsl_eval_maker_free(m);
         st = natsl_ruler_open(settings->sources, task, length, natsl_eval_max_new(settings, task), &m->ruler);
@@ -201,7 +270,8 @@ static natsl_status write_samples(natsl_eval_job *j, const natsl_eval_task *task
 {
     natsl_eval_maker maker = {0};
     natsl_status st = NATSL_OK;
-    for (int64_t i = 0; st == NATSL_OK && i < j->samples; i++) {
+    const int64_t samples = task->lines && task->lines->count < j->samples ? task->lines->count : j->samples;
+    for (int64_t i = 0; st == NATSL_OK && i < samples; i++) {
         natsl_eval_sample s;
         if ((st = natsl_eval_maker_make(&maker, &j->settings, task, length, i, &s)) != NATSL_OK) break;
         json_t *line = line_of(j, task, i, &s);

@@ -8,6 +8,7 @@
 #include "eval_results.h"
 #include "eval_run.h"
 #include "files.h"
+#include "recall.h"
 #include "ruler.h"
 
 #define NATSL_EVAL_LENGTHS 32
@@ -17,6 +18,10 @@ typedef struct natsl_eval_job {
     natsl_app *app;
     const natsl_eval_task *tasks[NATSL_EVAL_TASKS];
     size_t n_tasks;
+    natsl_eval_task own[NATSL_MAX_OPERANDS]; /* tasks of files of samples */
+    natsl_eval_lines files[NATSL_MAX_OPERANDS];
+    char file_digests[NATSL_MAX_OPERANDS][65];
+    size_t n_files;
     int64_t lengths[NATSL_EVAL_LENGTHS]; /* longest first */
     int per_sample[NATSL_EVAL_LENGTHS];  /* ranks that read a sample together, by length */
     size_t n_lengths;
@@ -58,6 +63,8 @@ void natsl_eval_maker_free(natsl_eval_maker *maker);
 /** Opens word lists, haystack and files of questions on every rank, as the command line names them. */
 natsl_status natsl_eval_open_sources(natsl_eval_job *j);
 void natsl_eval_close_sources(natsl_eval_job *j);
+/** Looks through the files of samples that the command line names: tasks, one length for all, most samples of a file. */
+natsl_status natsl_eval_open_files(natsl_eval_job *j);
 
 /** --data-only: writes all samples in upstream's layout, out/synthetic/<length>/data/<task>/validation.jsonl. */
 natsl_status natsl_eval_write_data(natsl_eval_job *j);

@@ -83,16 +83,14 @@ static void put_score(natsl_buffer *b, double score)
 }
 
 /** One row of a summary over the cells of a length. */
-static void put_row(natsl_buffer *b, const natsl_eval_store *store, const char *suite, int64_t length, const char *head,
-                    int what)
+static void put_row(natsl_buffer *b, const natsl_eval_store *store, int64_t length, const char *head, int what)
 {
     natsl_puts(b, head);
     for (size_t i = 0; i < store->n_cells; i++) {
         const natsl_eval_cell *c = &store->cells[i];
         natsl_eval_score score;
         if (c->length != length) continue;
-        const natsl_eval_task *task = natsl_eval_task_find(suite, c->task);
-        natsl_eval_cell_score(c, task && task->part, &score);
+        natsl_eval_cell_score(c, &score);
         natsl_puts(b, ",");
         if (what == 0) put_field(b, c->task, strlen(c->task));
         else if (what == 1 && score.samples > 0) put_score(b, score.score);
@@ -135,7 +133,7 @@ static natsl_status link_predictions(const char *directory, const natsl_eval_cel
     return natsl_fail(NATSL_ERR_IO, "%s: %s", path, strerror(errno));
 }
 
-static natsl_status write_tables(const natsl_eval_store *store, const char *suite, int64_t length)
+static natsl_status write_tables(const natsl_eval_store *store, int64_t length)
 {
     char directory[PATH_BYTES - 256], path[PATH_BYTES];
     natsl_buffer summary = {0}, submission = {0};
@@ -161,9 +159,9 @@ static natsl_status write_tables(const natsl_eval_store *store, const char *suit
         if (st == NATSL_OK) st = link_predictions(directory, c);
     }
     natsl_puts(&summary, "\n");
-    put_row(&summary, store, suite, length, "Tasks", 0);
-    put_row(&summary, store, suite, length, "Score", 1);
-    put_row(&summary, store, suite, length, "Nulls", 2);
+    put_row(&summary, store, length, "Tasks", 0);
+    put_row(&summary, store, length, "Score", 1);
+    put_row(&summary, store, length, "Nulls", 2);
     if (summary.failed || submission.failed) st = NATSL_ERR_NOMEM;
     (void)snprintf(path, sizeof path, "%s/summary.csv", directory);
     if (st == NATSL_OK) st = natsl_eval_write_text(path, summary.text, summary.length);
@@ -174,13 +172,13 @@ static natsl_status write_tables(const natsl_eval_store *store, const char *suit
     return st;
 }
 
-natsl_status natsl_eval_write_tables(const natsl_eval_store *store, const char *suite)
+natsl_status natsl_eval_write_tables(const natsl_eval_store *store)
 {
     natsl_status st = NATSL_OK;
     for (size_t i = 0; i < store->n_cells && st == NATSL_OK; i++) {
         size_t first = 0;
         while (store->cells[first].length != store->cells[i].length) first++;
-        if (first == i) st = write_tables(store, suite, store->cells[i].length);
+        if (first == i) st = write_tables(store, store->cells[i].length);
     }
     return st;
 }

@@ -12,7 +12,7 @@ natsl_status natsl_eval_write_text(const char *path, const char *text, size_t le
 
 /** DIR/synthetic/<length>/pred/summary.csv and submission.csv as RULER's evaluation writes them, of the finished samples, and links
  * <task>.jsonl to the predictions, so that its own program can score them, too. NATSL_ERR_IO, NATSL_ERR_NOMEM. */
-natsl_status natsl_eval_write_tables(const natsl_eval_store *store, const char *suite);
+natsl_status natsl_eval_write_tables(const natsl_eval_store *store);
 
 /** DIR/results.h5: the numbers of results.json as datasets [tasks, lengths, ...], NaN where there is none. NATSL_ERR_IO,
  * NATSL_ERR_NOMEM. */

@@ -98,7 +98,8 @@ static natsl_status read_prompt(natsl_eval_runner *r, natsl_context *cx, const n
     out->strip_bins = (int)w.bins;
     for (size_t i = 0; i < bins; i++) {
         const int64_t kept = r->strip[2 * i], all = r->strip[2 * i + 1];
-        out->strip[i] = all > 0 ? (char)('0' + (9 * kept + all / 2) / all) : '-';
+        out->strip[i] = '-';
+        if (all > 0) out->strip[i] = (char)('0' + (9 * kept + all / 2) / all);
     }
     for (size_t l = 0; l < layers; l++)
         out->kept_share[l] = r->chunks[l] > 0 ? (double)r->kept[l] / (double)r->chunks[l] : -1.0;

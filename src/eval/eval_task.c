@@ -2,6 +2,7 @@
 #include "eval_task.h"
 
 #include "core.h"
+#include "recall.h"
 #include "ruler.h"
 
 #include <string.h>
@@ -55,6 +56,7 @@ static int64_t answer_bytes(const natsl_eval_task *task)
 natsl_status natsl_eval_check(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length)
 {
     const int64_t new = natsl_eval_max_new(settings, task);
+    if (task->kind >= NATSL_EVAL_PASSKEY) return natsl_recall_check(settings, task, length);
     if (settings->exact || task->kind != NATSL_EVAL_NIAH)
         return natsl_ruler_check(settings->sources, task, length, new, settings->exact);
     if (task->text && !settings->hay)
@@ -109,6 +111,7 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
     memset(out, 0, sizeof *out);
     natsl_status st = natsl_eval_check(settings, task, length);
     if (st != NATSL_OK) return st;
+    if (task->kind >= NATSL_EVAL_PASSKEY) return natsl_recall_make(settings, task, length, index, rng, out);
     if (task->kind != NATSL_EVAL_NIAH)
         return natsl_ruler_spread(settings->sources, task, length, natsl_eval_max_new(settings, task), rng,
                                   natsl_eval_depth(settings, task, length, index), out);
@@ -173,7 +176,21 @@ const natsl_eval_task natsl_eval_tasks[] = {
     {.suite = "ruler", .name = "vt", .kind = NATSL_EVAL_VT, .max_new = 30},
     {.suite = "ruler", .name = "cwe", .kind = NATSL_EVAL_CWE, .max_new = 120},
     {.suite = "ruler", .name = "fwe", .kind = NATSL_EVAL_FWE, .max_new = 50},
-    {.suite = "ruler", .name = "qa_1", .kind = NATSL_EVAL_QA, .max_new = 32, .part = 1},
-    {.suite = "ruler", .name = "qa_2", .kind = NATSL_EVAL_QA, .max_new = 32, .part = 1},
+    {.suite = "ruler", .name = "qa_1", .kind = NATSL_EVAL_QA, .max_new = 32, .metric = NATSL_EVAL_PART},
+    {.suite = "ruler", .name = "qa_2", .kind = NATSL_EVAL_QA, .max_new = 32, .metric = NATSL_EVAL_PART},
+    {.suite = "niah", .name = "niah", .kind = NATSL_EVAL_CLASSIC, .max_new = 200},
+    {.suite = "passkey",
+     .name = "passkey",
+     .kind = NATSL_EVAL_PASSKEY,
+     .max_new = 6,
+     .metric = NATSL_EVAL_INTEGER,
+     .digits = 5},
+    {.suite = "number",
+     .name = "number",
+     .kind = NATSL_EVAL_PASSKEY,
+     .max_new = 12,
+     .metric = NATSL_EVAL_INTEGER,
+     .digits = 10},
+    {.suite = "kv", .name = "kv", .kind = NATSL_EVAL_KV, .max_new = 50, .metric = NATSL_EVAL_WORD},
     {.name = NULL},
 };

@@ -18,21 +18,35 @@ typedef enum natsl_eval_kind {
     NATSL_EVAL_VT,       /* variable tracking: a chain of assignments in noise */
     NATSL_EVAL_CWE,      /* common words of a list */
     NATSL_EVAL_FWE,      /* frequent words of a coded text */
-    NATSL_EVAL_QA        /* questions about documents */
+    NATSL_EVAL_QA,       /* questions about documents */
+    NATSL_EVAL_PASSKEY,  /* digits told twice in noise */
+    NATSL_EVAL_KV,       /* a JSON object of identifiers */
+    NATSL_EVAL_CLASSIC,  /* the needle of the first test of its kind, in a text */
+    NATSL_EVAL_FILE      /* samples of a user's file */
 } natsl_eval_kind;
+
+/** When an expected output counts as found, and what several of them make of a sample. */
+typedef enum natsl_eval_metric {
+    NATSL_EVAL_ALL = 0, /* it is in the prediction; the share of those found */
+    NATSL_EVAL_PART,    /* it is in the prediction; any one will do */
+    NATSL_EVAL_INTEGER, /* the first whole number of the prediction equals it; any one will do */
+    NATSL_EVAL_WORD     /* it is among the prediction's words, once punctuation became blanks; any one will do */
+} natsl_eval_metric;
 
 /** One task. */
 typedef struct natsl_eval_task {
     const char *suite, *name;
     natsl_eval_kind kind;
-    int max_new;   /* tokens that the benchmark generates */
-    int part;      /* 1: any expected output counts as all (RULER's "part"), 0: the share of them that is found */
+    int max_new; /* tokens that the benchmark generates */
+    natsl_eval_metric metric;
     int text;      /* 1: the haystack is a text */
     int bare;      /* 1: the haystack is other needles */
     int keys;      /* of needles; bare: as many as fit */
     int values;    /* per key */
     int questions; /* keys asked for, in one question */
     natsl_word_kind key_kind, value_kind;
+    int digits;                           /* of a pass key */
+    const struct natsl_eval_lines *lines; /* of a file of samples (borrowed) */
 } natsl_eval_task;
 
 /** All tasks, ended by name NULL. */

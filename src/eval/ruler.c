@@ -654,7 +654,7 @@ static natsl_status build(natsl_ruler *r, int64_t index, int64_t n, natsl_eval_s
     case NATSL_EVAL_VT: st = track(r, n, 5, NULL, out); break;
     case NATSL_EVAL_CWE: st = cwe(r, n, out); break;
     case NATSL_EVAL_QA: st = qa(r, index, n, out); break;
-    case NATSL_EVAL_FWE: st = natsl_fail(NATSL_ERR_INTERNAL, "fwe has no units"); break;
+    default: st = natsl_fail(NATSL_ERR_INTERNAL, "%s has no units", r->task->name);
     }
     if (st != NATSL_OK) natsl_eval_sample_free(out);
     return st;

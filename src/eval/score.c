@@ -74,6 +74,36 @@ int natsl_score_contains(const char *text, size_t length, const char *want)
     return 0;
 }
 
+static int is_digit(char c) { return c >= '0' && c <= '9'; }
+
+int natsl_score_integer(const char *text, size_t length, const char *want)
+{
+    size_t begin = 0, end;
+    while (begin < length && !is_digit(text[begin])) begin++;
+    if (begin == length) return 0;
+    for (end = begin; end < length && is_digit(text[end]);) end++;
+    while (end - begin > 1 && text[begin] == '0') begin++;
+    while (want[0] == '0' && want[1]) want++;
+    return strlen(want) == end - begin && memcmp(text + begin, want, end - begin) == 0;
+}
+
+/** What stays when punctuation becomes blanks. */
+static int is_word(char c)
+{
+    const unsigned char u = (unsigned char)c;
+    return u >= 0x80 || u == '-' || is_digit(c) || (u >= 'A' && u <= 'Z') || (u >= 'a' && u <= 'z');
+}
+
+int natsl_score_word(const char *text, size_t length, const char *want)
+{
+    const size_t n = strlen(want);
+    for (size_t begin = 0, end; begin < length; begin = end + 1) {
+        for (end = begin; end < length && is_word(text[end]);) end++;
+        if (end - begin == n && n > 0 && memcmp(text + begin, want, n) == 0) return 1;
+    }
+    return 0;
+}
+
 void natsl_score_wilson(double p, double n, double *low, double *high)
 {
     const double z = 1.959963984540054, z2 = z * z;

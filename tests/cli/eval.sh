@@ -95,6 +95,25 @@ accepted 0 "${common[@]}" --tasks niah_single_1 --lengths 1200 --samples 2 --dry
 grep -q '^length .*1200: 1 task of 2 samples, 1 rank per sample, 1 group side by side' .out || complain "no plan"
 
 # --- RULER's own samples; data without a model; pages ----------------------------------------------------------------------------
+for suite in niah passkey number kv; do
+    accepted 0 eval --model m.h5 --suite $suite --haystack hay.txt --quiet --lengths 1K --samples 2 --max-new 4 --out other-$suite
+    expect "samples of $suite" test "$(cat other-$suite/$suite/1024.jsonl | wc -l)" -eq 2
+done
+printf '{"input": "a?", "outputs": ["b"], "answer_prefix": ""}\n{"context": "x", "input": "q", "answer": "x"}\n' >mine.jsonl
+accepted 0 eval --model m.h5 --suite jsonl mine.jsonl --max-new 4 --quiet --out mine1
+accepted 3 eval --model m.h5 --suite jsonl mine.jsonl --max-new 4 --quiet --out mine3
+same mine1 mine3
+printf '{"input": "a?", "outp' >>mine.jsonl
+refused 3 'mine.jsonl, line 3, column' eval --model m.h5 --suite jsonl mine.jsonl --max-new 4 --out r
+accepted 3 eval --model m.h5 --suite jsonl mine.jsonl --max-new 4 --quiet --out mine4 --keep-going
+grep -q 'warning: 1 line.*line 3' .err || complain "the damaged line is not told of"
+expect "the others are answered" cmp mine1/mine/9.jsonl mine4/mine/9.jsonl
+head -n 2 mine.jsonl >two.jsonl
+refused 2 'files of different names' eval --model m.h5 --suite jsonl two.jsonl ./two.jsonl --out r
+refused 2 'without a file' eval --model m.h5 --suite jsonl --out r
+refused 2 'are not for --suite jsonl' eval --model m.h5 --suite jsonl mine.jsonl --lengths 4K --out r
+refused 2 'with --suite jsonl|--suite jsonl with it' eval --model m.h5 --suite kv mine.jsonl --lengths 4K --out r
+refused 2 'exact is for --suite ruler' eval --model m.h5 --suite kv --mode exact --lengths 4K --out r
 unset NATSL_WORD_LISTS XDG_DATA_HOME
 export HOME=$SCRATCH # no word lists there
 exact=(eval --suite ruler --mode exact --quiet --samples 2)
@@ -126,6 +145,7 @@ refused 2 "--seed: '-1'" eval --model m.h5 --suite ruler --tasks vt --lengths 4K
 
 # --- refused -------------------------------------------------------------------------------------------------------------------
 refused 2 '--suite is missing' eval --model m.h5 --lengths 4K --out r
+refused 2 '--lengths is missing' eval --model m.h5 --suite ruler --out r
 refused 2 "--suite: 'rule' is unknown" eval --model m.h5 --suite rule --lengths 4K --out r
 refused 2 "--tasks: 'niah' is unknown, expected a list of niah_single_1" eval --model m.h5 --suite ruler --tasks niah --lengths 4K --out r
 refused 2 "--tasks: '' is unknown" eval --model m.h5 --suite ruler --tasks niah_single_1, --lengths 4K --out r

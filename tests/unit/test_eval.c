@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* memmem */
 #include "core.h"
 #include "eval_results.h"
+#include "recall.h"
 #include "ruler.h"
 #include "score.h"
 #include "sha256.h"
@@ -123,7 +124,7 @@ static void test_samples(void)
         }
         CU_ASSERT_PTR_EQUAL(natsl_eval_task_find(t->suite, t->name), t);
     }
-    CU_ASSERT_EQUAL(tasks, 13);
+    CU_ASSERT_EQUAL(tasks, 17);
     CU_ASSERT_PTR_NULL(natsl_eval_task_find("ruler", "niah"));
     CU_ASSERT_PTR_NULL(natsl_eval_task_find("rule", "niah_single_1"));
 }
@@ -203,6 +204,133 @@ static void test_spread(void)
             }
         }
     }
+}
+
+static char scratch[64];
+
+static void write_file(const char *name, const char *text, size_t length)
+{
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/%s", scratch, name);
+    FILE *f = fopen(path, "wb");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    CU_ASSERT_EQUAL(fwrite(text, 1, length, f), length);
+    (void)fclose(f);
+}
+
+/** Pass keys, numbers, values of a JSON object. */
+static void test_recall(void)
+{
+    static const char *const tasks[] = {"passkey", "number", "kv"};
+    static const int64_t lengths[] = {1024, 5000, 65536};
+    for (size_t i = 0; i < COUNT(tasks); i++) {
+        const natsl_eval_task *t = natsl_eval_task_find(tasks[i], tasks[i]);
+        for (size_t l = 0; l < COUNT(lengths); l++) {
+            for (int64_t index = 0; index < 12; index++) {
+                natsl_eval_sample s;
+                CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, t, lengths[l], index, &s), NATSL_OK);
+                EXPECT(s.length + t->max_new <= lengths[l] && s.length + t->max_new > lengths[l] - 95,
+                       "%s: %lld of %lld", t->name, (long long)s.length, (long long)lengths[l]);
+                CU_ASSERT_EQUAL(s.n_outputs, 1);
+                CU_ASSERT_EQUAL(strlen(s.outputs[0].text), i == 0 ? 5 : i == 1 ? 10 : 36);
+                CU_ASSERT_EQUAL(occurrences(s.text, (size_t)s.length, s.outputs[0].text), i == 2 ? 1 : 2);
+                const char *at = memmem(s.text, (size_t)s.length, s.outputs[0].text, strlen(s.outputs[0].text));
+                EXPECT(at && fabs((double)(at - s.text) / (double)s.length - s.outputs[0].depth) <
+                                 400.0 / (double)s.length,
+                       "%s: %g", t->name, s.outputs[0].depth);
+                EXPECT(fabs(s.outputs[0].depth - natsl_eval_depth(&settings, t, lengths[l], index)) <
+                           100.0 / (double)lengths[l] + 0.05,
+                       "%s: %g", t->name, s.outputs[0].depth);
+                CU_ASSERT(s.input > 0 && s.input < s.length);
+                natsl_eval_sample_free(&s);
+            }
+        }
+        CU_ASSERT_EQUAL(natsl_eval_check(&settings, t, 100), NATSL_ERR_USAGE);
+    }
+    const natsl_eval_task *t = natsl_eval_task_find("niah", "niah"); /* the classic one, in a text */
+    for (int64_t index = 0; index < 20; index++) {
+        natsl_eval_sample s;
+        CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, t, 30000, index, &s), NATSL_OK);
+        CU_ASSERT(s.length + 200 == 30000 && s.n_outputs == 7);
+        static const char told[] =
+            "\nThe best thing to do in San Francisco is eat a sandwich and sit in Dolores Park on a sunny day.\n";
+        const char *at = memmem(s.text, (size_t)s.length, told, sizeof told - 1);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+        EXPECT(at == s.text || at[-1] == '.', "'%.30s'", at - 10);
+        EXPECT(fabs(s.outputs[0].depth - natsl_eval_depth(&settings, t, 30000, index)) < 0.02, "%g",
+               s.outputs[0].depth);
+        EXPECT(fabs((double)(at - s.text) / (double)s.length - s.outputs[0].depth) < 0.01, "%g", s.outputs[0].depth);
+        natsl_eval_sample_free(&s);
+    }
+    CU_ASSERT(natsl_score_integer("it is 0123, no 5", 16, "123") && !natsl_score_integer("it is 1234", 10, "123"));
+    CU_ASSERT(!natsl_score_integer("none", 4, "1") && !natsl_score_integer("1 123", 5, "123") &&
+              natsl_score_integer("000", 3, "0"));
+    CU_ASSERT(natsl_score_word("\"a-1\", b", 8, "a-1") && !natsl_score_word("a-12", 4, "a-1") &&
+              !natsl_score_word("", 0, "a"));
+}
+
+/** Files of samples: fields of several dialects, and damaged lines. */
+static void test_lines(void)
+{
+    static const char good[] = "{\"input\": \"a?\", \"outputs\": [\"b\", \"c\"], \"answer_prefix\": \" is\"}\n"
+                               "{\"context\": \"long\", \"input\": \"what\", \"answer\": \"x\", \"options\": []}\n"
+                               "{\"context\": \"c\", \"question\": \"q\", \"answer\": [\"x\"], \"depth\": [0.25]}";
+    static const struct {
+        const char *line;
+        size_t length;
+        const char *says;
+    } bad[] = {
+#define LINE(text, says) {text, sizeof text - 1, says}
+        LINE("{\"input\": \"a\", \"outp", "column"),
+        LINE("{\"outputs\": [\"b\"]}", "no \"input\""),
+        LINE("{\"input\": 1, \"outputs\": [\"b\"]}", "are texts"),
+        LINE("{\"input\": \"a\"}", "no \"outputs\""),
+        LINE("{\"input\": \"a\", \"outputs\": []}", "no \"outputs\""),
+        LINE("{\"input\": \"a\", \"outputs\": [1]}", "output 0"),
+        LINE("{\"input\": \"a\", \"outputs\": [\"\"]}", "output 0"),
+        LINE("{\"input\": \"\", \"outputs\": [\"b\"]}", "empty"),
+        LINE("{\"input\": \"\xff\", \"outputs\": [\"b\"]}", "column"),
+        LINE("{\"input\": \"\\u0000\", \"outputs\": [\"b\"]}", "column"),
+        LINE("{\"input\": \"\0\", \"outputs\": [\"b\"]}", "column"),
+        LINE("[]", "no JSON object"),
+        LINE("", "column"),
+    };
+    natsl_eval_lines lines;
+    natsl_eval_task t = {.suite = "jsonl", .kind = NATSL_EVAL_FILE, .max_new = 4, .lines = &lines};
+    natsl_eval_sample s;
+    char path[128], text[512];
+    (void)snprintf(scratch, sizeof scratch, "/tmp/natsl-test-eval-XXXXXX");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(scratch));
+    write_file("good.jsonl", good, sizeof good - 1);
+    (void)snprintf(path, sizeof path, "%s/good.jsonl", scratch);
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_lines_scan(path, 0, &lines), NATSL_OK);
+    CU_ASSERT(lines.count == 3 && lines.bad == 0 && lines.longest == 11);
+    CU_ASSERT_STRING_EQUAL(lines.name, "good");
+    t.name = lines.name;
+    static const char *const prompts[] = {"a? is", "long\n\nwhat\n", "c\n\nq\n"};
+    for (int64_t i = 0; i < 3; i++) {
+        CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, &t, 20, i, &s), NATSL_OK);
+        CU_ASSERT(s.length == (int64_t)strlen(prompts[i]) && memcmp(s.text, prompts[i], strlen(prompts[i])) == 0);
+        CU_ASSERT(s.n_outputs == (i == 0 ? 2 : 1) && s.outputs[0].depth == (i == 2 ? 0.25 : -1.0));
+        natsl_eval_sample_free(&s);
+    }
+    natsl_eval_lines_free(&lines);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        const int n = snprintf(text, sizeof text, "{\"input\": \"a\", \"outputs\": [\"b\"]}\n");
+        memcpy(text + n, bad[i].line, bad[i].length);
+        text[(size_t)n + bad[i].length] = '\n';
+        write_file("good.jsonl", text, (size_t)n + bad[i].length + 1);
+        CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 0, &lines), NATSL_ERR_INPUT);
+        EXPECT(strstr(natsl_error_text(), "line 2") && strstr(natsl_error_text(), bad[i].says), "case %zu: %s", i,
+               natsl_error_text());
+        CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 1, &lines), NATSL_OK);
+        CU_ASSERT(lines.count == 1 && lines.bad == 1 && strstr(lines.complaint, bad[i].says));
+        natsl_eval_lines_free(&lines);
+    }
+    write_file("good.jsonl", "{}\n", 3);
+    CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 1, &lines), NATSL_ERR_INPUT);
+    (void)snprintf(text, sizeof text, "rm -r %s", scratch);
+    CU_ASSERT_EQUAL(system(text), 0);
 }
 
 static void test_refused(void)
@@ -292,8 +420,6 @@ static void test_summary(void)
 
 /* ---- files ----------------------------------------------------------------------------------------------------------- */
 
-static char scratch[64];
-
 static json_t *record_of(int64_t index, int hit, double depth)
 {
     return json_pack("{s:I, s:s, s:[s], s:i, s:i, s:[f], s:[i], s:i, s:i}", "index", (json_int_t)index, "pred",
@@ -305,16 +431,6 @@ static json_t *run_of(int64_t index)
 {
     return json_pack("{s:I, s:f, s:f, s:i}", "index", (json_int_t)index, "read_seconds", 2.0, "generate_seconds", 1.0,
                      "peak_bytes", 1000);
-}
-
-static void write_file(const char *name, const char *text, size_t length)
-{
-    char path[256];
-    (void)snprintf(path, sizeof path, "%s/%s", scratch, name);
-    FILE *f = fopen(path, "wb");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-    CU_ASSERT_EQUAL(fwrite(text, 1, length, f), length);
-    (void)fclose(f);
 }
 
 static int exists(const char *name)
@@ -352,15 +468,15 @@ static void test_store(void)
     CU_ASSERT_EQUAL(merged(&store), NATSL_OK);
     CU_ASSERT(!exists("part-0.jsonl") && !exists("part-3.jsonl") && exists("one/10.jsonl") &&
               exists("one/10.runs.jsonl"));
-    natsl_eval_cell_score(&store.cells[0], 0, &score);
+    natsl_eval_cell_score(&store.cells[0], &score);
     CU_ASSERT(score.samples == 2 && score.nulls == 1 && score.score == 50.0 && score.kept_share == 0.25);
     CU_ASSERT(score.band_outputs[2] == 1 && score.band_hits[2] == 1 && score.band_outputs[9] == 1 &&
               score.band_hits[9] == 0);
     CU_ASSERT(score.read_tps == 4.0 && score.seconds == 6.0 && score.peak_bytes == 1000.0);
-    natsl_eval_cell_score(&store.cells[1], 0, &score);
+    natsl_eval_cell_score(&store.cells[1], &score);
     CU_ASSERT(score.samples == 0 && isnan(score.score)); /* sample 9 is kept, but not one of the four wanted */
     CU_ASSERT(store.cells[1].room > 9 && store.cells[1].records[9] != NULL);
-    json_t *results = natsl_eval_results_json(&store, "ruler");
+    json_t *results = natsl_eval_results_json(&store);
     CU_ASSERT(json_array_size(json_object_get(results, "tasks")) == 2);
     json_decref(results);
     natsl_eval_store_free(&store);
@@ -370,7 +486,7 @@ static void test_store(void)
     CU_ASSERT_EQUAL(natsl_eval_part_add(a, &cell, record_of(0, 1, 0.99), run_of(0)), NATSL_OK);
     (void)close(a);
     CU_ASSERT_EQUAL(merged(&store), NATSL_OK);
-    natsl_eval_cell_score(&store.cells[0], 0, &score);
+    natsl_eval_cell_score(&store.cells[0], &score);
     CU_ASSERT(score.samples == 3 && fabs(score.score - 66.67) < 1e-9);
     natsl_eval_store_free(&store);
 }
@@ -418,11 +534,18 @@ static void test_hostile_files(void)
 int main(void)
 {
     static const test_entry tests[] = {
-        {"SHA-256 of published vectors", test_sha256},       {"samples: form, size, needles", test_samples},
-        {"samples depend on nothing else", test_pure},       {"depths are spread evenly", test_depths},
-        {"tracking, common words, coded text", test_spread}, {"what does not fit is refused", test_refused},
-        {"predictions as RULER cleans them", test_clean},    {"Wilson's interval", test_wilson},
-        {"means and effective length", test_summary},        {"finished samples on disk", test_store},
+        {"SHA-256 of published vectors", test_sha256},
+        {"samples: form, size, needles", test_samples},
+        {"samples depend on nothing else", test_pure},
+        {"depths are spread evenly", test_depths},
+        {"tracking, common words, coded text", test_spread},
+        {"pass keys and values of JSON objects", test_recall},
+        {"files of samples", test_lines},
+        {"what does not fit is refused", test_refused},
+        {"predictions as RULER cleans them", test_clean},
+        {"Wilson's interval", test_wilson},
+        {"means and effective length", test_summary},
+        {"finished samples on disk", test_store},
         {"damaged files of samples", test_hostile_files},
     };
     return run_suite("eval", tests, COUNT(tests));

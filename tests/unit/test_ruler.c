@@ -114,6 +114,116 @@ static void test_pipeline(void)
     check_pipeline("cwe", (int64_t[]){4096, 4096}, (const char *[]){"b3e6b387c9398bbb", "1283a90168d06554"}, NULL);
 }
 
+/** The text of paragraph p of article a. */
+static void put_paragraph(FILE *file, int a, int p)
+{
+    fprintf(file, "Fact %d-%d", a, p);
+    for (int k = 0; k < 40; k++) fprintf(file, " w%d", (a * 31 + p * 17 + k) % 97);
+}
+
+/** A file like SQuAD's: two articles of thirty paragraphs, of which every third has a question without an answer. */
+static void write_squad(const char *path)
+{
+    FILE *file = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    fprintf(file, "{\"data\": [");
+    for (int a = 0; a < 2; a++) {
+        fprintf(file, "%s{\"paragraphs\": [", a ? ", " : "");
+        for (int p = 0; p < 30; p++) {
+            fprintf(file, "%s{\"context\": \"", p ? ", " : "");
+            put_paragraph(file, a, p);
+            fprintf(file,
+                    "\", \"qas\": [{\"question\": \"What is %d-%d?\", \"is_impossible\": %s, \"answers\": [{\"text\": "
+                    "\"w%d\"}, {\"text\": \"it\"}]}]}",
+                    a, p, p % 3 == 2 ? "true" : "false", (a * 31 + p * 17) % 97);
+        }
+        fprintf(file, "]}");
+    }
+    fprintf(file, "]}");
+    (void)fclose(file);
+}
+
+/** Questions about documents, against a few lines of Python that do as RULER's program does (whole pipeline, seed 42). */
+static void test_questions(void)
+{
+    static const struct {
+        int64_t length, tokens;
+        const char *digests[3];
+    } cases[] = {{1000, 962, {"66ecfed0d9fbc5f8", "d59c1bfcf4c00ab2", "764b2efabe8c8811"}},  /* some of the article's */
+                 {2000, 1974, {"13faf7b4c31d2b60", "30958ce1325c31c5", "a017d084ccc58f8d"}}, /* others, too */
+                 {6000, 5978, {"2dbaacc0c14d203b", "b25ebc417ff59200", "63b5035d9f8de79f"}}}; /* all, repeated */
+    char path[] = "/tmp/natsl-test-ruler-XXXXXX";
+    natsl_questions *questions = NULL;
+    const natsl_eval_task *t = natsl_eval_task_find("ruler", "qa_1");
+    const int fd = mkstemp(path);
+    CU_ASSERT_FATAL(fd >= 0);
+    (void)close(fd);
+    write_squad(path);
+    CU_ASSERT_EQUAL_FATAL(natsl_questions_open(path, 0, &questions), NATSL_OK);
+    CU_ASSERT(questions->n_documents == 60 && questions->n_questions == 40);
+    natsl_ruler_sources with = sources;
+    with.questions[0] = questions;
+    for (size_t c = 0; c < COUNT(cases); c++) {
+        natsl_ruler *r = NULL;
+        CU_ASSERT_EQUAL_FATAL(natsl_ruler_open(&with, t, cases[c].length, 32, &r), NATSL_OK);
+        for (int i = 0; i < 3; i++) {
+            natsl_eval_sample s;
+            CU_ASSERT_EQUAL_FATAL(natsl_ruler_next(r, &s), NATSL_OK);
+            CU_ASSERT_EQUAL(natsl_count_words(s.text, (size_t)s.length) + 32, cases[c].tokens);
+            EXPECT(strcmp(digest(s.text, s.input), cases[c].digests[i]) == 0, "%lld, %d: %s",
+                   (long long)cases[c].length, i, digest(s.text, s.input));
+            CU_ASSERT(s.n_outputs == 2 && strcmp(s.outputs[1].text, "it") == 0);
+            natsl_eval_sample_free(&s);
+        }
+        natsl_ruler_close(&r);
+    }
+    for (int i = 0; i <= 10; i++) { /* spread: the document is where it should be */
+        natsl_eval_sample s;
+        with.count = natsl_count_bytes;
+        CU_ASSERT_EQUAL_FATAL(natsl_ruler_spread(&with, t, 7000, 32, natsl_rng_at(1, 2, (uint64_t)i), i / 10.0, &s),
+                              NATSL_OK);
+        CU_ASSERT(s.length + 32 <= 7000 && s.length > 6500);
+        EXPECT(s.outputs[0].depth > i / 10.0 * 0.976 - 0.03 && s.outputs[0].depth < i / 10.0 * 0.976 + 0.03, "%d: %g",
+               i, s.outputs[0].depth);
+        natsl_eval_sample_free(&s);
+    }
+    natsl_questions_close(&questions);
+    CU_ASSERT_EQUAL(natsl_questions_open(path, 1, &questions), NATSL_ERR_INPUT);
+    (void)unlink(path);
+}
+
+/** The user's text as words and sentences. */
+static void test_essay(void)
+{
+    static const char text[] = "  Dr. Who  came\tat 5 p.m. today.\nHe said \"Stop!\" and went. Did he? J. did. ";
+    static const char ends[] =
+        "0000001000010101"; /* Dr. Who came at 5 p.m. today. He said "Stop!" and went. Did he? J. did. */
+    natsl_essay *e = NULL;
+    CU_ASSERT_EQUAL_FATAL(natsl_essay_create(text, sizeof text - 1, "text", &e), NATSL_OK);
+    CU_ASSERT_EQUAL_FATAL(e->count, 16);
+    for (size_t i = 0; i < e->count; i++)
+        EXPECT(e->ends[i] == ends[i] - '0', "word %zu, '%.8s'", i, e->text + e->begin[i]);
+    CU_ASSERT_NSTRING_EQUAL(e->text, "Dr. Who came at 5 p.m. today. He said \"Stop!\" and went.", 55);
+    const natsl_eval_task t = {.suite = "ruler",
+                               .name = "essay",
+                               .text = 1,
+                               .keys = 1,
+                               .values = 1,
+                               .questions = 1,
+                               .max_new = 8,
+                               .key_kind = NATSL_UUIDS,
+                               .value_kind = NATSL_NUMBERS};
+    natsl_ruler_sources with = sources;
+    with.essay = e;
+    natsl_eval_sample s;
+    CU_ASSERT_EQUAL_FATAL(natsl_ruler_single(&with, &t, 40, 0, &s), NATSL_OK); /* repeated */
+    CU_ASSERT_PTR_NOT_NULL(memmem(s.text, (size_t)s.length, "One of the special magic numbers for ", 37));
+    CU_ASSERT_EQUAL(natsl_count_words(s.text, (size_t)s.length), 40 + 10 + 23 + 13 + 12);
+    natsl_eval_sample_free(&s);
+    natsl_essay_destroy(&e);
+    CU_ASSERT_EQUAL(natsl_essay_create(" \n ", 3, "text", &e), NATSL_ERR_INPUT);
+}
+
 static void test_lists(void)
 {
     char key[NATSL_KEY_BYTES], before[NATSL_KEY_BYTES] = "";
@@ -138,9 +248,9 @@ static void test_lists(void)
 int main(void)
 {
     static const test_entry tests[] = {
-        {"word lists and keys", test_lists},
-        {"single samples", test_single},
-        {"the whole pipeline", test_pipeline},
+        {"word lists and keys", test_lists},   {"single samples", test_single},
+        {"the whole pipeline", test_pipeline}, {"questions about documents", test_questions},
+        {"the user's text", test_essay},
     };
     const char *directory = getenv("NATSL_WORD_LISTS");
     if (directory && directory[0]) {
