@@ -1,37 +1,14 @@
-/* ruler.c - RULER's samples, as its own program makes them. See ruler.h. */
-#include "ruler.h"
-
-#include "core.h"
-#include "text_buffer.h"
+/* ruler.c - RULER's samples, as its own program makes them: how much fits, and one after the other. See ruler.h. */
+#include "ruler_impl.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char unit[] = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
-static const char upper[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", letters[] = "abcdefghijklmnopqrstuvwxyz";
+static const char upper[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
-#define ZETA2          1.6449340668482264
-#define HOPS           4
 #define EXAMPLE_TOKENS 500
-#define COMMON         10
 #define MOST_UNITS     ((int64_t)1 << 28)
-
-struct natsl_ruler {
-    const natsl_ruler_sources *sources;
-    const natsl_eval_task *task;
-    int64_t length, max_new;
-    natsl_mt p, q;
-    uint64_t fixed;       /* seed of the permutations that upstream makes with a fresh generator each */
-    int64_t units, step;  /* of haystack, as found */
-    int64_t index;        /* of the next sample */
-    size_t *words;        /* cwe: the permutation of the word list */
-    natsl_buffer example; /* vt */
-    int64_t example_tokens;
-    int64_t vocabulary; /* fwe */
-    int small;          /* cwe: fewer repetitions, for short texts */
-    double depth;       /* qa, where natsl chooses the place; else -1 */
-};
 
 /* ---- small things ---------------------------------------------------------------------------------------------------- */
 
@@ -70,7 +47,7 @@ int64_t natsl_count_bytes(const char *text, size_t length)
 }
 
 /** The permutation that a fresh generator gives: what comes to place i was at order[i]. */
-static size_t *fixed_order(const natsl_ruler *r, size_t n)
+size_t *natsl_ruler_order(const natsl_ruler *r, size_t n)
 {
     natsl_mt fresh;
     size_t *order = natsl_alloc(n, sizeof *order, "a permutation");
@@ -79,16 +56,8 @@ static size_t *fixed_order(const natsl_ruler *r, size_t n)
     return order;
 }
 
-static void draw(natsl_ruler *r, natsl_word_kind kind, char to[NATSL_KEY_BYTES])
-{
-    if (kind == NATSL_NUMBERS)
-        (void)snprintf(to, NATSL_KEY_BYTES, "%lld", (long long)natsl_py_randint(&r->p, 1000000, 9999999));
-    else if (kind == NATSL_UUIDS) natsl_py_uuid(&r->p, to);
-    else natsl_word_lists_key(r->sources->lists, natsl_py_below(&r->p, r->sources->lists->n_keys), to);
-}
-
 /** Gives the text to the sample. NATSL_ERR_NOMEM when it is not whole. */
-static natsl_status take(natsl_buffer *b, natsl_eval_sample *out)
+natsl_status natsl_ruler_take(natsl_buffer *b, natsl_eval_sample *out)
 {
     if (b->failed) {
         natsl_buffer_free(b);
@@ -100,224 +69,7 @@ static natsl_status take(natsl_buffer *b, natsl_eval_sample *out)
     return NATSL_OK;
 }
 
-/* ---- needles --------------------------------------------------------------------------------------------------------- */
-
-typedef struct needle {
-    char key[NATSL_KEY_BYTES], value[NATSL_KEY_BYTES];
-    size_t at; /* byte of the text where its sentence begins */
-} needle;
-
-static const char *type_of(natsl_word_kind kind)
-{
-    return kind == NATSL_UUIDS ? "uuid" : kind == NATSL_WORDS ? "word" : "number";
-}
-
-static void put_needle(natsl_buffer *b, const natsl_ruler *r, needle *n)
-{
-    n->at = b->length;
-    natsl_puts(b, "One of the special magic ");
-    natsl_puts(b, type_of(r->task->value_kind));
-    natsl_puts(b, "s for ");
-    natsl_puts(b, n->key);
-    natsl_puts(b, " is: ");
-    natsl_puts(b, n->value);
-    natsl_puts(b, ".");
-}
-
-static int descending(const void *a, const void *b)
-{
-    const size_t x = *(const size_t *)a, y = *(const size_t *)b;
-    return x > y ? -1 : x < y;
-}
-
-/** n lines of noise or of other needles, and needles[order[i]] before line places[i] (counted from the end). */
-static natsl_status put_lines(natsl_ruler *r, int64_t n, needle *needles, const size_t *order, size_t count,
-                              natsl_buffer *b)
-{
-    needle *others = natsl_alloc(r->task->bare ? (size_t)n : 0, sizeof *others, "needles");
-    size_t *places = natsl_alloc(count, sizeof *places, "places of needles");
-    natsl_status st = others && places ? NATSL_OK : NATSL_ERR_NOMEM;
-    for (int64_t i = 0; st == NATSL_OK && r->task->bare && i < n; i++) {
-        draw(r, r->task->key_kind, others[i].key);
-        draw(r, r->task->value_kind, others[i].value);
-    }
-    if (st == NATSL_OK) st = natsl_py_sample(&r->p, (size_t)n, count, places);
-    if (st == NATSL_OK) qsort(places, count, sizeof *places, descending);
-    size_t left = count, lines = 0;
-    for (size_t line = 0; st == NATSL_OK && line < (size_t)n; line++) {
-        for (; left > 0 && places[left - 1] == line; left--) {
-            if (lines++) natsl_put(b, "\n", 1);
-            put_needle(b, r, &needles[order[left - 1]]);
-        }
-        if (lines++) natsl_put(b, "\n", 1);
-        if (r->task->bare) put_needle(b, r, &others[line]);
-        else natsl_put(b, unit, sizeof unit - 1);
-    }
-    natsl_free(others);
-    natsl_free(places);
-    return st;
-}
-
-/** The first n words of the essay, and needles between sentences. */
-static natsl_status put_essay(natsl_ruler *r, int64_t n, needle *needles, const size_t *order, size_t count,
-                              natsl_buffer *b)
-{
-    static const int depths[40] = {0,  3,  5,  8,  10, 13, 15, 18, 21, 23, 26, 28, 31, 33, 36, 38, 41, 44, 46, 49,
-                                   51, 54, 56, 59, 62, 64, 67, 69, 72, 74, 77, 79, 82, 85, 87, 90, 92, 95, 97, 100};
-    const natsl_essay *e = r->sources->essay;
-    size_t places[40], sentences = 0, sentence = 0, next = count;
-    natsl_status st = natsl_py_sample(&r->p, 40, count, places);
-    if (st != NATSL_OK) return st;
-    for (int64_t i = 0; i < n; i++) sentences += e->ends[(size_t)i % e->count] || i == n - 1;
-    for (size_t i = 0; i < count; i++) places[i] = (size_t)((double)sentences * ((double)depths[places[i]] / 100.0));
-    qsort(places, count, sizeof *places, descending);
-    /* Segments and needles by turns, joined by blanks: an empty segment has its blanks, too. */
-    for (int64_t i = 0, in_segment = 0;; i++) {
-        const size_t w = (size_t)i % e->count;
-        const int begins = i == 0 || i == n || e->ends[(size_t)(i - 1) % e->count];
-        for (; begins && next > 0 && places[next - 1] == sentence; in_segment = 0) {
-            natsl_put(b, " ", 1);
-            put_needle(b, r, &needles[order[count - next--]]);
-            natsl_put(b, " ", 1);
-        }
-        if (i == n) return NATSL_OK;
-        if (in_segment++) natsl_put(b, " ", 1);
-        natsl_put(b, e->text + e->begin[w], e->begin[w + 1] - 1 - e->begin[w]);
-        sentence += e->ends[w] || i == n - 1;
-    }
-}
-
-static void put_query(natsl_buffer *b, const natsl_ruler *r, const needle *needles, const size_t *asked)
-{
-    const int n = r->task->questions;
-    for (int i = 0; i < n; i++) {
-        if (i > 0) natsl_puts(b, i + 1 < n ? ", " : ", and ");
-        natsl_puts(b, needles[asked[i] * (size_t)r->task->values].key);
-    }
-}
-
-static natsl_status niah(natsl_ruler *r, int64_t n, natsl_eval_sample *out)
-{
-    const natsl_eval_task *t = r->task;
-    const size_t keys = (size_t)t->keys, values = (size_t)t->values, count = keys * values;
-    const int several = t->values * t->questions > 1;
-    const char *type = type_of(t->value_kind), *s = several ? "s" : "";
-    natsl_buffer b = {0};
-    size_t asked[64];
-    needle *needles = natsl_calloc(count, sizeof *needles, "needles");
-    size_t *order = fixed_order(r, count);
-    natsl_status st = needles && order ? NATSL_OK : NATSL_ERR_NOMEM;
-    for (size_t k = 0; st == NATSL_OK && k < keys; k++) {
-        draw(r, t->key_kind, needles[k * values].key);
-        for (size_t v = 0; v < values; v++) {
-            memcpy(needles[k * values + v].key, needles[k * values].key, NATSL_KEY_BYTES);
-            draw(r, t->value_kind, needles[k * values + v].value);
-        }
-    }
-    natsl_puts(&b, several ? "Some special magic " : "A special magic ");
-    natsl_puts(&b, type);
-    natsl_puts(&b, s);
-    natsl_puts(&b, several ? " are" : " is");
-    natsl_puts(&b, " hidden within the following text. Make sure to memorize it. I will quiz you about the ");
-    natsl_puts(&b, type);
-    natsl_puts(&b, s);
-    natsl_puts(&b, " afterwards.\n");
-    const size_t context = b.length;
-    if (st == NATSL_OK) st = (t->text ? put_essay : put_lines)(r, n, needles, order, count, &b);
-    const size_t context_end = b.length;
-    if (st == NATSL_OK) st = natsl_py_sample(&r->p, keys, (size_t)t->questions, asked);
-    if (st == NATSL_OK) {
-        natsl_puts(&b, several ? "\nWhat are all the special magic " : "\nWhat is the special magic ");
-        natsl_puts(&b, type);
-        natsl_puts(&b, s);
-        natsl_puts(&b, " for ");
-        put_query(&b, r, needles, asked);
-        natsl_puts(&b, " mentioned in the provided text?");
-        out->input = (int64_t)b.length;
-        natsl_puts(&b, " The special magic ");
-        natsl_puts(&b, type);
-        natsl_puts(&b, s);
-        natsl_puts(&b, " for ");
-        put_query(&b, r, needles, asked);
-        natsl_puts(&b, several ? " mentioned in the provided text are" : " mentioned in the provided text is");
-        st = natsl_eval_outputs(out, (size_t)t->questions * values);
-    }
-    for (size_t i = 0; st == NATSL_OK && i < out->n_outputs; i++) {
-        const needle *one = &needles[asked[i / values] * values + i % values];
-        st = natsl_eval_output_set(&out->outputs[i], one->value, strlen(one->value),
-                                   (double)(one->at - context) / (double)(context_end - context));
-    }
-    if (st == NATSL_OK) st = take(&b, out);
-    natsl_buffer_free(&b);
-    natsl_free(needles);
-    natsl_free(order);
-    return st;
-}
-
-/* ---- variable tracking ----------------------------------------------------------------------------------------------- */
-
-static int known(char (*names)[8], size_t n, const char *name)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(names[i], name) == 0) return 1;
-    }
-    return 0;
-}
-
-/** letters: of a variable's name. value NULL: drawn. */
-static natsl_status track(natsl_ruler *r, int64_t n, size_t name_letters, const char *value, natsl_eval_sample *out)
-{
-    char names[HOPS + 1][8], drawn[16];
-    size_t places[HOPS + 1], at[HOPS + 1], distinct = 0;
-    natsl_buffer b = {0};
-    for (size_t i = 0; i <= HOPS; i++) {
-        natsl_py_choices(&r->p, upper, name_letters, names[i]);
-        distinct += !known(names, i, names[i]);
-    }
-    for (char more[8];
-         distinct <= HOPS;) { /* upstream appends names until five are distinct, and takes the first five */
-        natsl_py_choices(&r->p, upper, name_letters, more);
-        distinct += !known(names, HOPS + 1, more);
-    }
-    if (!value) {
-        (void)snprintf(drawn, sizeof drawn, "%lld", (long long)natsl_np_randint(&r->q, 10000, 99999));
-        value = drawn;
-    }
-    natsl_status st = natsl_py_sample(&r->p, (size_t)n, HOPS + 1, places);
-    if (st != NATSL_OK) return st;
-    qsort(places, HOPS + 1, sizeof *places, descending);
-    natsl_puts(&b, "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n");
-    const size_t context = b.length;
-    size_t hop = 0;
-    for (size_t line = 0; line < (size_t)n + HOPS + 1; line++) {
-        if (line) natsl_put(&b, "\n", 1);
-        if (hop <= HOPS && places[HOPS - hop] + hop == line) {
-            at[hop] = b.length;
-            natsl_puts(&b, "VAR ");
-            natsl_puts(&b, names[hop]);
-            natsl_puts(&b, hop ? " = VAR " : " = ");
-            natsl_puts(&b, hop ? names[hop - 1] : value);
-            if (hop) natsl_put(&b, " ", 1);
-            hop++;
-        } else natsl_put(&b, unit, sizeof unit - 1);
-    }
-    const double size = (double)(b.length - context);
-    natsl_puts(&b, "\nQuestion: Find all variables that are assigned the value ");
-    natsl_puts(&b, value);
-    natsl_puts(&b, " in the text above.");
-    out->input = (int64_t)b.length;
-    natsl_puts(&b,
-               " Answer: According to the chain(s) of variable assignment in the text above, 5 variables are assigned "
-               "the value ");
-    natsl_puts(&b, value);
-    natsl_puts(&b, ", they are: ");
-    st = natsl_eval_outputs(out, HOPS + 1);
-    for (size_t i = 0; st == NATSL_OK && i <= HOPS; i++)
-        st = natsl_eval_output_set(&out->outputs[i], names[i], strlen(names[i]), (double)(at[i] - context) / size);
-    if (st == NATSL_OK) st = take(&b, out);
-    natsl_buffer_free(&b);
-    return st;
-}
+/* ---- the example of variable tracking -------------------------------------------------------------------------------- */
 
 /** Everywhere in *b: what -> with, of the same or another length. */
 static void replace(natsl_buffer *b, const char *what, const char *with)
@@ -339,17 +91,17 @@ static void replace(natsl_buffer *b, const char *what, const char *with)
 static natsl_status add_example(natsl_ruler *r, natsl_eval_sample *sample)
 {
     natsl_buffer b = {0};
-    char words[HOPS + 1][64], fresh[64];
+    char words[NATSL_RULER_HOPS + 1][64], fresh[64];
     natsl_put(&b, r->example.text, r->example.length);
     size_t end = b.length; /* the last five words, as they are before any is replaced */
-    for (size_t i = HOPS + 1; i-- > 0;) {
+    for (size_t i = NATSL_RULER_HOPS + 1; i-- > 0;) {
         while (end > 0 && natsl_blank_bytes(b.text + end - 1, 1)) end--;
         size_t begin = end;
         while (begin > 0 && !natsl_blank_bytes(b.text + begin - 1, 1)) begin--;
         (void)snprintf(words[i], sizeof words[i], "%.*s", (int)(end - begin < 60 ? end - begin : 60), b.text + begin);
         end = begin;
     }
-    for (size_t i = 0; i <= HOPS; i++) {
+    for (size_t i = 0; i <= NATSL_RULER_HOPS; i++) {
         natsl_py_choices(&r->p, upper, strlen(words[i]), fresh);
         replace(&b, words[i], fresh);
     }
@@ -361,186 +113,8 @@ static natsl_status add_example(natsl_ruler *r, natsl_eval_sample *sample)
     natsl_free(sample->text);
     sample->text = NULL;
     const int64_t input = sample->input + before;
-    const natsl_status st = take(&b, sample);
+    const natsl_status st = natsl_ruler_take(&b, sample);
     sample->input = input;
-    return st;
-}
-
-/* ---- words ----------------------------------------------------------------------------------------------------------- */
-
-/** m words (all words of the list come to a place by r->words), `common` of them c times, the others u times, numbered. The
- * common ones are in picks[0..COMMON). */
-static natsl_status put_list(natsl_ruler *r, int64_t m, int c, int u, size_t *picks, natsl_buffer *b)
-{
-    const natsl_word_lists *l = r->sources->lists;
-    const size_t all = l ? l->all.count : NATSL_WORD_PAIRS;
-    char pair[NATSL_WORD_BYTES];
-    if ((size_t)m > all || m < COMMON)
-        return natsl_fail(NATSL_ERR_USAGE, "cwe: %lld words, expected 10 to the %zu that there are", (long long)m, all);
-    natsl_status st = natsl_py_sample(&r->p, all, (size_t)m, picks);
-    if (st != NATSL_OK) return st;
-    const size_t total = (size_t)COMMON * (size_t)c + ((size_t)m - COMMON) * (size_t)u;
-    size_t *order = fixed_order(r, total);
-    if (!order) return NATSL_ERR_NOMEM;
-    for (size_t i = 0; i < total; i++) {
-        /* lists repeated as wholes: common c times, then the others u times */
-        const size_t at = order[i], others = (size_t)m - COMMON;
-        const size_t pick =
-            at < (size_t)COMMON * (size_t)c ? at % COMMON : COMMON + (at - (size_t)COMMON * (size_t)c) % others;
-        if (i) natsl_put(b, " ", 1);
-        natsl_put_number(b, (long long)i + 1);
-        natsl_puts(b, ". ");
-        if (l) natsl_puts(b, l->all.words[r->words[picks[pick]]]);
-        else natsl_word_pair((uint32_t)picks[pick], pair), natsl_puts(b, pair);
-    }
-    natsl_free(order);
-    return NATSL_OK;
-}
-
-static void put_pick(const natsl_ruler *r, size_t pick, natsl_buffer *b)
-{
-    char pair[NATSL_WORD_BYTES];
-    if (r->sources->lists) natsl_puts(b, r->sources->lists->all.words[r->words[pick]]);
-    else natsl_word_pair((uint32_t)pick, pair), natsl_puts(b, pair);
-}
-
-static const char cwe_begin[] =
-    "Below is a numbered list of words. In these words, some appear more often than others. "
-    "Memorize the ones that appear most often.\n",
-                  cwe_question[] = "\nQuestion: What are the 10 most common words in the above list?",
-                  cwe_prefix[] = " Answer: The top 10 words that appear most often in the list are:";
-
-static natsl_status cwe(natsl_ruler *r, int64_t n, natsl_eval_sample *out)
-{
-    const int small = r->small, example = small ? 20 : 40;
-    natsl_buffer b = {0};
-    size_t *picks = natsl_alloc((size_t)(n > example ? n : example), sizeof *picks, "words");
-    if (!picks) return NATSL_ERR_NOMEM;
-    natsl_puts(&b, cwe_begin);
-    natsl_status st = put_list(r, example, small ? 3 : 10, small ? 1 : 3, picks, &b);
-    natsl_puts(&b, cwe_question);
-    natsl_puts(&b, cwe_prefix);
-    for (size_t i = 0; i < COMMON && st == NATSL_OK; i++) {
-        natsl_put(&b, " ", 1);
-        natsl_put_number(&b, (long long)i + 1);
-        natsl_puts(&b, ". ");
-        put_pick(r, picks[i], &b);
-    }
-    natsl_put(&b, "\n", 1);
-    natsl_puts(&b, cwe_begin);
-    if (st == NATSL_OK) st = put_list(r, n, small ? 6 : 30, small ? 1 : 3, picks, &b);
-    natsl_puts(&b, cwe_question);
-    out->input = (int64_t)b.length;
-    natsl_puts(&b, cwe_prefix);
-    if (st == NATSL_OK) st = natsl_eval_outputs(out, COMMON);
-    for (size_t i = 0; i < COMMON && st == NATSL_OK; i++) {
-        natsl_buffer word = {0};
-        put_pick(r, picks[i], &word);
-        st = word.failed ? NATSL_ERR_NOMEM : natsl_eval_output_set(&out->outputs[i], word.text, word.length, -1.0);
-        natsl_buffer_free(&word);
-    }
-    if (st == NATSL_OK) st = take(&b, out);
-    natsl_buffer_free(&b);
-    natsl_free(picks);
-    return st;
-}
-
-/* ---- coded text ------------------------------------------------------------------------------------------------------ */
-
-#define CODE_LETTERS 6
-typedef char code_word[CODE_LETTERS + 1];
-
-static int compare_codes(const void *a, const void *b) { return strcmp(a, b); }
-
-/** The words that a text is coded with, the most frequent first; the first is noise. */
-static natsl_status draw_codes(natsl_ruler *r, code_word **out, size_t *count)
-{
-    size_t room = 2 * (size_t)r->vocabulary + 64, n = (size_t)r->vocabulary, different = 0;
-    code_word *codes = natsl_alloc(room, sizeof *codes, "coded words");
-    size_t *order = NULL;
-    if (!codes) return NATSL_ERR_NOMEM;
-    for (size_t i = 0; i < n; i++) natsl_py_choices(&r->p, letters, CODE_LETTERS, codes[i]);
-    for (;;) { /* more, one at a time, until enough are distinct */
-        qsort(codes, n, sizeof *codes, compare_codes);
-        different = 0;
-        for (size_t i = 0; i < n; i++) {
-            if (different == 0 || strcmp(codes[different - 1], codes[i]) != 0)
-                memmove(codes[different++], codes[i], sizeof *codes);
-        }
-        n = different;
-        if (n >= (size_t)r->vocabulary) break;
-        natsl_py_choices(&r->p, letters, CODE_LETTERS, codes[n++]);
-    }
-    *out = natsl_alloc(n, sizeof **out, "coded words");
-    order = fixed_order(r, n);
-    if (*out && order) {
-        for (size_t i = 0; i < n; i++) memcpy((*out)[i], codes[order[i]], sizeof *codes);
-        (void)snprintf((*out)[0], sizeof **out, "...");
-    }
-    const int ok = *out && order;
-    natsl_free(codes);
-    natsl_free(order);
-    *count = n;
-    return ok ? NATSL_OK : NATSL_ERR_NOMEM;
-}
-
-static natsl_status coded_text(natsl_ruler *r, const code_word *codes, size_t count, int64_t words,
-                               natsl_eval_sample *out)
-{
-    natsl_buffer b = {0};
-    size_t total = 0, place = 0;
-    for (size_t k = 0; k < count; k++) total += (size_t)((double)words * pow((double)(k + 1), -2.0) / ZETA2);
-    size_t *which = natsl_alloc(total, sizeof *which, "coded words"), *order = fixed_order(r, total);
-    natsl_status st = which && order ? NATSL_OK : NATSL_ERR_NOMEM;
-    for (size_t k = 0; k < count && st == NATSL_OK; k++) {
-        const size_t times = (size_t)((double)words * pow((double)(k + 1), -2.0) / ZETA2);
-        for (size_t i = 0; i < times; i++) which[place++] = k;
-    }
-    natsl_puts(
-        &b, "Read the following coded text and track the frequency of each coded word. Find the three most frequently "
-            "appeared coded words. ");
-    for (size_t i = 0; i < total && st == NATSL_OK; i++) {
-        if (i) natsl_put(&b, " ", 1);
-        natsl_puts(&b, codes[which[order[i]]]);
-    }
-    natsl_puts(&b, "\nQuestion: Do not provide any explanation. Please ignore the dots '....'. What are the three most "
-                   "frequently appeared words in the above coded text?");
-    out->input = (int64_t)b.length;
-    natsl_puts(&b, " Answer: According to the coded text above, the three most frequently appeared words are:");
-    if (st == NATSL_OK && count < 4)
-        st = natsl_fail(NATSL_ERR_USAGE, "fwe: %zu coded words, expected four or more", count);
-    if (st == NATSL_OK) st = natsl_eval_outputs(out, 3);
-    for (size_t i = 0; i < 3 && st == NATSL_OK; i++)
-        st = natsl_eval_output_set(&out->outputs[i], codes[i + 1], strlen(codes[i + 1]), -1.0);
-    if (st == NATSL_OK) st = take(&b, out);
-    natsl_buffer_free(&b);
-    natsl_free(which);
-    natsl_free(order);
-    return st;
-}
-
-/** The first time (r->units 0) the number of words is found: it grows until the text is too long. Else it shrinks until the
- * text is short enough. *words is what it came to. */
-static natsl_status fwe(natsl_ruler *r, int64_t *words, natsl_eval_sample *out)
-{
-    const int64_t budget = r->length - r->max_new, step = budget / 32;
-    const int grows = *words == 0;
-    code_word *codes = NULL;
-    size_t count = 0;
-    natsl_status st = draw_codes(r, &codes, &count);
-    if (grows) *words = budget / CODE_LETTERS;
-    while (st == NATSL_OK) {
-        natsl_eval_sample_free(out);
-        st = coded_text(r, codes, count, *words, out);
-        if (st != NATSL_OK) break;
-        const int64_t tokens = r->sources->count(out->text, (size_t)out->length);
-        if (grows ? tokens >= budget : tokens <= budget) break;
-        *words += grows ? step : -step;
-        if (*words < 1 || step < 1)
-            st = natsl_fail(NATSL_ERR_USAGE, "fwe: no coded text fits in %lld tokens", (long long)r->length);
-    }
-    if (st == NATSL_OK && grows) *words -= step;
-    natsl_free(codes);
     return st;
 }
 
@@ -602,7 +176,7 @@ static natsl_status qa(natsl_ruler *r, int64_t index, int64_t n, natsl_eval_samp
     const natsl_questions *qs = r->sources->questions[strcmp(r->task->name, "qa_2") == 0];
     const natsl_question *q = &qs->questions[(size_t)index % qs->n_questions];
     natsl_buffer b = {0};
-    size_t *picks = natsl_alloc((size_t)n, sizeof *picks, "documents"), *order = fixed_order(r, (size_t)n);
+    size_t *picks = natsl_alloc((size_t)n, sizeof *picks, "documents"), *order = natsl_ruler_order(r, (size_t)n);
     natsl_status st = picks && order ? pick_documents(r, qs, q, (size_t)n, picks) : NATSL_ERR_NOMEM;
     if (st == NATSL_OK && r->depth >= 0.0) { /* the first document that answers goes to its place */
         size_t from = 0;
@@ -633,7 +207,7 @@ static natsl_status qa(natsl_ruler *r, int64_t index, int64_t n, natsl_eval_samp
     if (st == NATSL_OK) st = natsl_eval_outputs(out, q->n_answers);
     for (size_t i = 0; i < q->n_answers && st == NATSL_OK; i++)
         st = natsl_eval_output_set(&out->outputs[i], q->answers[i], strlen(q->answers[i]), depth);
-    if (st == NATSL_OK) st = take(&b, out);
+    if (st == NATSL_OK) st = natsl_ruler_take(&b, out);
     natsl_buffer_free(&b);
     natsl_free(picks);
     natsl_free(order);
@@ -650,9 +224,9 @@ static natsl_status build(natsl_ruler *r, int64_t index, int64_t n, natsl_eval_s
     if (n < 1 || n > MOST_UNITS)
         return natsl_fail(NATSL_ERR_USAGE, "%s: %lld units of haystack", r->task->name, (long long)n);
     switch (r->task->kind) {
-    case NATSL_EVAL_NIAH: st = niah(r, n, out); break;
-    case NATSL_EVAL_VT: st = track(r, n, 5, NULL, out); break;
-    case NATSL_EVAL_CWE: st = cwe(r, n, out); break;
+    case NATSL_EVAL_NIAH: st = natsl_ruler_niah(r, n, out); break;
+    case NATSL_EVAL_VT: st = natsl_ruler_track(r, n, 5, NULL, out); break;
+    case NATSL_EVAL_CWE: st = natsl_ruler_cwe(r, n, out); break;
     case NATSL_EVAL_QA: st = qa(r, index, n, out); break;
     default: st = natsl_fail(NATSL_ERR_INTERNAL, "%s has no units", r->task->name);
     }
@@ -764,7 +338,7 @@ static natsl_status start(natsl_ruler *r, const natsl_ruler_sources *sources, co
     natsl_py_seed(&r->p, sources->seed);
     natsl_np_seed(&r->q, (uint32_t)sources->seed);
     if (task->kind != NATSL_EVAL_CWE || !sources->lists) return NATSL_OK;
-    r->words = fixed_order(r, sources->lists->all.count);
+    r->words = natsl_ruler_order(r, sources->lists->all.count);
     return r->words ? NATSL_OK : NATSL_ERR_NOMEM;
 }
 
@@ -784,7 +358,7 @@ static natsl_status make_example(natsl_ruler *r)
     for (int probe = 1; st == NATSL_OK && (probe || lo <= hi); probe = 0) {
         const int64_t middle = probe ? 5 : (lo + hi) / 2;
         natsl_eval_sample_free(&s);
-        if ((st = track(&small, middle, 3, "12345", &s)) != NATSL_OK) break;
+        if ((st = natsl_ruler_track(&small, middle, 3, "12345", &s)) != NATSL_OK) break;
         tokens = r->sources->count(s.text, (size_t)s.length);
         if (probe) {
             const int64_t guess = (int64_t)(EXAMPLE_TOKENS / ((double)tokens / 5.0) * 3.0);
@@ -794,7 +368,7 @@ static natsl_status make_example(natsl_ruler *r)
     }
     do { /* where tokens are small not even the shortest fits: upstream would try for ever */
         natsl_eval_sample_free(&s);
-        if (st == NATSL_OK) st = track(&small, n, 3, "12345", &s);
+        if (st == NATSL_OK) st = natsl_ruler_track(&small, n, 3, "12345", &s);
         if (st == NATSL_OK) tokens = r->sources->count(s.text, (size_t)s.length);
         n -= 5;
     } while (st == NATSL_OK && tokens > EXAMPLE_TOKENS && n >= 5);
@@ -825,7 +399,7 @@ natsl_status natsl_ruler_open(const natsl_ruler_sources *sources, const natsl_ev
     st = start(r, sources, task, length, max_new);
     if (st == NATSL_OK && task->kind == NATSL_EVAL_VT) st = make_example(r);
     if (st == NATSL_OK && task->kind != NATSL_EVAL_FWE) st = find_units(r);
-    if (st == NATSL_OK && task->kind == NATSL_EVAL_FWE) st = fwe(r, &r->units, &s);
+    if (st == NATSL_OK && task->kind == NATSL_EVAL_FWE) st = natsl_ruler_fwe(r, &r->units, &s);
     natsl_eval_sample_free(&s);
     if (st != NATSL_OK) natsl_ruler_close(&r);
     *out = r;
@@ -844,7 +418,7 @@ natsl_status natsl_ruler_next(natsl_ruler *r, natsl_eval_sample *out)
 {
     memset(out, 0, sizeof *out);
     int64_t words = r->units; /* shrinks for this sample only */
-    natsl_status st = r->task->kind == NATSL_EVAL_FWE ? fwe(r, &words, out) : fit(r, r->index, out);
+    natsl_status st = r->task->kind == NATSL_EVAL_FWE ? natsl_ruler_fwe(r, &words, out) : fit(r, r->index, out);
     if (st == NATSL_OK && r->example.length > 0) st = add_example(r, out);
     if (st != NATSL_OK) natsl_eval_sample_free(out);
     r->index++;
@@ -859,10 +433,10 @@ natsl_status natsl_ruler_single(const natsl_ruler_sources *sources, const natsl_
     natsl_status st = start(&r, sources, task, 4096, 128);
     r.vocabulary = vocabulary;
     if (st == NATSL_OK && task->kind == NATSL_EVAL_FWE) {
-        code_word *codes = NULL;
+        natsl_code_word *codes = NULL;
         size_t count = 0;
-        st = draw_codes(&r, &codes, &count);
-        if (st == NATSL_OK) st = coded_text(&r, codes, count, units, out);
+        st = natsl_ruler_codes(&r, &codes, &count);
+        if (st == NATSL_OK) st = natsl_ruler_coded_text(&r, codes, count, units, out);
         natsl_free(codes);
     } else if (st == NATSL_OK) {
         st = build(&r, 0, units, out);
@@ -878,7 +452,8 @@ static natsl_status fill(natsl_ruler *r, int64_t index, natsl_eval_sample *out)
     const natsl_mt p = r->p, q = r->q;
     int64_t fits = 0, above = 0;
     natsl_status st = NATSL_OK;
-    for (int64_t n = r->task->kind == NATSL_EVAL_CWE ? 16 : HOPS + 1; st == NATSL_OK && above - fits != 1;) {
+    for (int64_t n = r->task->kind == NATSL_EVAL_CWE ? 16 : NATSL_RULER_HOPS + 1;
+         st == NATSL_OK && above - fits != 1;) {
         r->p = p;
         r->q = q;
         natsl_eval_sample_free(out);
@@ -902,21 +477,21 @@ static natsl_status fill(natsl_ruler *r, int64_t index, natsl_eval_sample *out)
 /** As many coded words as fit. */
 static natsl_status fill_codes(natsl_ruler *r, natsl_eval_sample *out)
 {
-    code_word *codes = NULL;
+    natsl_code_word *codes = NULL;
     size_t count = 0;
     int64_t fits = 0, above = r->length; /* a word has a byte and a blank at least */
-    natsl_status st = draw_codes(r, &codes, &count);
+    natsl_status st = natsl_ruler_codes(r, &codes, &count);
     while (st == NATSL_OK && above - fits > 1) {
         const int64_t middle = fits + (above - fits) / 2;
         natsl_eval_sample_free(out);
-        st = coded_text(r, codes, count, middle, out);
+        st = natsl_ruler_coded_text(r, codes, count, middle, out);
         if (st == NATSL_OK && tokens_of(r, out) <= r->length) fits = middle;
         else above = middle;
     }
     natsl_eval_sample_free(out);
     if (st == NATSL_OK && fits < 50) /* fewer, and the third most frequent word does not come */
         st = natsl_fail(NATSL_ERR_USAGE, "fwe: no coded text fits in %lld tokens", (long long)r->length);
-    if (st == NATSL_OK) st = coded_text(r, codes, count, fits, out);
+    if (st == NATSL_OK) st = natsl_ruler_coded_text(r, codes, count, fits, out);
     natsl_free(codes);
     return st;
 }
