@@ -66,6 +66,18 @@ natsl_status natsl_eval_check(const natsl_eval_settings *settings, const natsl_e
                           task->name);
     const natsl_needle_task needles = needle_task(settings, task);
     const int64_t least = natsl_needle_bytes(&needles) - answer_bytes(task) + new;
+    if (length >= least && task->bare) { /* other needles fill it: are there enough? */
+        natsl_rng rng = natsl_rng_at(settings->seed, stream_of(STREAM_TEXT, task, length), 0);
+        const int most = natsl_needle_most_keys(task->key_kind);
+        int keys = 0;
+        const natsl_status st = natsl_needle_most(&needles, length - new, &rng, &keys);
+        if (st == NATSL_OK && keys == most)
+            return natsl_fail(NATSL_ERR_USAGE,
+                              "%s: %lld tokens take more than the %d different needles that there are%s", task->name,
+                              (long long)length, most,
+                              task->key_kind == NATSL_UUIDS ? "" : ", expected about 1M at most (or --mode exact)");
+        return st;
+    }
     if (length >= least) return NATSL_OK;
     return natsl_fail(NATSL_ERR_USAGE, "%s: does not fit in %lld tokens with %lld to generate, expected %lld or more",
                       task->name, (long long)length, (long long)new, (long long)least);
@@ -109,8 +121,9 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
     natsl_needle_task needles = needle_task(settings, task);
     natsl_rng rng = natsl_rng_at(settings->seed, stream_of(STREAM_TEXT, task, length), (uint64_t)index);
     memset(out, 0, sizeof *out);
-    natsl_status st = natsl_eval_check(settings, task, length);
-    if (st != NATSL_OK) return st;
+    natsl_status st = NATSL_OK;
+    /* a bare one was checked with all others before the first; the check draws its words many times */
+    if (!task->bare && (st = natsl_eval_check(settings, task, length)) != NATSL_OK) return st;
     if (task->kind >= NATSL_EVAL_PASSKEY) return natsl_recall_make(settings, task, length, index, rng, out);
     if (task->kind != NATSL_EVAL_NIAH)
         return natsl_ruler_spread(settings->sources, task, length, natsl_eval_max_new(settings, task), rng,

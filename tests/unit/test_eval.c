@@ -335,6 +335,12 @@ static void test_lines(void)
 
 static void test_refused(void)
 {
+    const natsl_eval_task *words = natsl_eval_task_find("ruler", "niah_multikey_2"),
+                          *uuids = natsl_eval_task_find("ruler", "niah_multikey_3");
+    CU_ASSERT_EQUAL(natsl_eval_check(&settings, words, 1 << 20), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_eval_check(&settings, words, 1 << 21), NATSL_ERR_USAGE);
+    CU_ASSERT_EQUAL(natsl_eval_check(&settings, uuids, 1 << 24), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_eval_check(&settings, uuids, 1 << 26), NATSL_ERR_USAGE);
     const natsl_eval_settings without = {.seed = 1};
     natsl_eval_sample s;
     const natsl_eval_task *text = natsl_eval_task_find("ruler", "niah_single_2");
