@@ -75,7 +75,7 @@ natsl_status natsl_eval_check(const natsl_eval_settings *settings, const natsl_e
             return natsl_fail(NATSL_ERR_USAGE,
                               "%s: %lld tokens take more than the %d different needles that there are%s", task->name,
                               (long long)length, most,
-                              task->key_kind == NATSL_UUIDS ? "" : ", expected about 1M at most (or --mode exact)");
+                              task->key_kind == NATSL_UUIDS ? "" : ", expected about 2M at most (or --mode exact)");
         return st;
     }
     if (length >= least) return NATSL_OK;

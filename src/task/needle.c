@@ -143,7 +143,7 @@ static natsl_status draw_words(const natsl_needle_task *task, natsl_rng *rng, na
     if (!table) return NATSL_ERR_NOMEM;
     for (int k = 0; k < task->keys; k++) {
         natsl_needle *of = needles + (size_t)k * (size_t)task->values;
-        for (int fresh = 0; !fresh;) { /* the fewest words of a kind are 65536, four times the most keys */
+        for (int fresh = 0; !fresh;) { /* the fewest words of a kind are 65536, twice the most keys */
             natsl_word_draw(task->key_kind, rng, of->key);
             size_t at = (size_t)hash(of->key) & (places - 1);
             while (table[at] && strcmp(needles[table[at] - 1].key, of->key) != 0) at = (at + 1) & (places - 1);

@@ -72,7 +72,7 @@ int64_t natsl_needle_bytes(const natsl_needle_task *task);
 /** Most keys of a kind: of identifiers there are enough for any length, of others so many that distinct ones are found soon. */
 static inline int natsl_needle_most_keys(natsl_word_kind kind)
 {
-    return kind == NATSL_UUIDS ? 1 << 18 : NATSL_NEEDLE_MOST_KEYS;
+    return kind == NATSL_UUIDS ? 1 << 18 : kind == NATSL_WORDS ? 1 << 15 : NATSL_NEEDLE_MOST_KEYS;
 }
 
 /** The most keys of `task` (its `keys` does not count) with which a sample drawn from this generator fits in `bytes` bytes,
