@@ -47,7 +47,7 @@ typedef struct natsl_options {
 typedef struct natsl_context natsl_context;
 
 /** An empty context (position 0). The model is borrowed and must outlive it; comm is the model's communicator or
- * one of the same ranks. OpenBLAS is set to one thread: natsl spreads its own work over OpenMP threads. */
+ * one of some of its ranks, which then read a text of their own. OpenBLAS is set to one thread: natsl spreads its own work over OpenMP threads. */
 natsl_status natsl_context_create(MPI_Comm comm, const natsl_model *model, const natsl_options *options,
                                   natsl_context **out);
 /** Frees the context and sets *context to NULL. Accepts NULL. */

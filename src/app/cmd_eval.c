@@ -1,9 +1,9 @@
 /* cmd_eval.c - natsl eval: makes, answers and scores a benchmark of long contexts. */
 #include "agree.h"
 #include "core.h"
+#include "eval_files.h"
 #include "eval_job.h"
 #include "job.h"
-#include "sha256.h"
 #include "signals.h"
 
 #include <errno.h>
@@ -18,7 +18,10 @@
 #define MOST_SAMPLES 1000000
 #define MOST_LENGTH  ((int64_t)1 << 31)
 
-static const char *const mode_words[] = {"spread", NULL};
+#define NATSL_EVAL_EXACT 1 /* of mode_words */
+static const char *const mode_words[] = {"spread", "exact", NULL};
+static const char *const token_words[] = {"model", "byte", "whitespace", NULL};
+static const char *const metric_words[] = {"all", "part", "integer", "word", NULL}; /* order of natsl_eval_metric */
 static const char *const keep_words[] = {"cut", "none", "all", NULL};
 
 #define AT(member) offsetof(natsl_args, member)
@@ -27,14 +30,13 @@ static const natsl_option options[] = {
      .name = "model",
      .value = "M.h5",
      .offset = AT(model),
-     .need = NATSL_REQUIRED,
-     .help = "model file"},
+     .help = "model file (needed, but for --data-only with a --tokenizer)"},
     {.kind = NATSL_OPT_TEXT,
      .name = "suite",
      .value = "NAME",
      .offset = AT(suite),
      .need = NATSL_REQUIRED,
-     .help = "benchmark: ruler"},
+     .help = "benchmark: ruler, niah, passkey, number, kv, or jsonl: samples of your files"},
     {.kind = NATSL_OPT_TEXT,
      .name = "tasks",
      .value = "LIST",
@@ -45,31 +47,64 @@ static const natsl_option options[] = {
      .value = "HOW",
      .offset = AT(mode),
      .words = mode_words,
-     .help = "spread: needles evenly over all depths, unique samples"},
+     .help = "spread: needles evenly over all depths, or exact: the very samples of RULER's own program"},
     {.kind = NATSL_OPT_TEXT,
      .name = "lengths",
      .value = "LIST",
      .offset = AT(lengths),
-     .need = NATSL_REQUIRED,
-     .help = "tokens of prompt and answer together, with commas between them (4K,64K,1M)"},
+     .help = "tokens of prompt and answer together, with commas between them (4K,64K,1M); not for jsonl"},
     {.kind = NATSL_OPT_COUNT,
      .name = "samples",
      .value = "N",
      .offset = AT(samples),
      .least = 1,
      .most = MOST_SAMPLES,
-     .help = "of each task and length (default: 100)"},
-    {.kind = NATSL_OPT_COUNT,
+     .help = "of each task and length (default: 100; jsonl: all)"},
+    {.kind = NATSL_OPT_TEXT,
      .name = "seed",
      .value = "S",
-     .offset = AT(seed),
-     .most = INT64_MAX,
-     .help = "of all samples (default: 0)"},
+     .offset = AT(eval_seed),
+     .help = "of all samples (default: 0; exact: 42, as upstream)"},
     {.kind = NATSL_OPT_TEXT,
      .name = "haystack",
      .value = "FILE.txt",
      .offset = AT(haystack),
      .help = "text in which needles are hidden, for the tasks that want one"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "squad",
+     .value = "FILE.json",
+     .offset = AT(squad),
+     .help = "SQuAD's dev-v2.0.json, for qa_1"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "hotpot",
+     .value = "FILE.json",
+     .offset = AT(hotpot),
+     .help = "HotpotQA's hotpot_dev_distractor_v1.json, for qa_2"},
+    {.kind = NATSL_OPT_TEXT,
+     .name = "word-lists",
+     .value = "DIR",
+     .offset = AT(word_lists),
+     .help = "lists of wonderwords, for exact samples (default: where tools/setup --word-lists puts them)"},
+    {.kind = NATSL_OPT_WORD,
+     .name = "metric",
+     .value = "HOW",
+     .offset = AT(metric),
+     .words = metric_words,
+     .help = "of jsonl: share of expected outputs found (all), any of them (part), as first integer, or as word"},
+    {.kind = NATSL_OPT_FLAG,
+     .name = "keep-going",
+     .offset = AT(keep_going),
+     .help = "leave out lines of a file that hold no sample, and count them"},
+    {.kind = NATSL_OPT_FLAG,
+     .name = "data-only",
+     .offset = AT(data_only),
+     .help = "write the samples in RULER's layout, run no model"},
+    {.kind = NATSL_OPT_WORD,
+     .name = "tokenizer",
+     .value = "KIND",
+     .offset = AT(count_tokens),
+     .words = token_words,
+     .help = "what counts as a token of --data-only: the model's, byte, or (exact) whitespace: a word"},
     {.kind = NATSL_OPT_TEXT,
      .name = "out",
      .value = "DIR",
@@ -147,7 +182,9 @@ static natsl_status parse_tasks(natsl_eval_job *j)
         (void)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", t->name);
         if (!a->tasks && (st = add_task(j, t)) != NATSL_OK) return st;
     }
-    if (!known[0]) return natsl_fail(NATSL_ERR_USAGE, "--suite: '%s' is unknown, expected ruler", a->suite);
+    if (!known[0])
+        return natsl_fail(NATSL_ERR_USAGE,
+                          "--suite: '%s' is unknown, expected ruler, niah, passkey, number, kv or jsonl", a->suite);
     for (const char *p = a->tasks; p; p = *p ? p + 1 : NULL) {
         const size_t length = strcspn(p, ",");
         (void)snprintf(name, sizeof name, "%.*s", (int)(length < 100 ? length : 100), p);
@@ -187,46 +224,45 @@ static natsl_status parse_lengths(natsl_eval_job *j)
     return NATSL_OK;
 }
 
-static void read_hay(void *user, int64_t first, int64_t count, char *to) { natsl_corpus_bytes(user, first, count, to); }
-
-/** Opens the haystack on every rank; rank 0 computes its digest. */
-static natsl_status open_hay(natsl_eval_job *j)
+static int64_t samples_of(const natsl_eval_job *j, size_t task)
 {
-    natsl_app *app = j->app;
-    char *path = NULL, block[65536];
-    if (!app->args.haystack) return NATSL_OK;
-    natsl_status st = NATSL_OK;
-    if (!(path = strdup(app->args.haystack))) st = natsl_fail(NATSL_ERR_NOMEM, "--haystack: no memory");
-    if (st == NATSL_OK) st = natsl_corpus_open(&path, 1, NATSL_BYTE_TOKENS, "byte", 1, &j->text);
-    free(path);
-    if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
-    j->hay = (natsl_hay){.length = natsl_corpus_length(j->text), .read = read_hay, .user = j->text};
-    j->settings.hay = &j->hay;
-    if (app->rank == 0) {
-        natsl_sha256 digest;
-        natsl_sha256_start(&digest);
-        for (int64_t at = 0; at < j->hay.length;) {
-            const int64_t left = j->hay.length - at, n = left < (int64_t)sizeof block ? left : (int64_t)sizeof block;
-            natsl_corpus_bytes(j->text, at, n, block);
-            natsl_sha256_add(&digest, block, (size_t)n);
-            at += n;
-        }
-        natsl_sha256_finish(&digest, j->hay_digest);
-    }
-    NATSL_MPI(MPI_Bcast(j->hay_digest, sizeof j->hay_digest, MPI_CHAR, 0, app->comm));
-    return NATSL_OK;
+    const natsl_eval_lines *lines = j->tasks[task]->lines;
+    return lines && lines->count < j->samples ? lines->count : j->samples;
 }
 
 /** Everything that needs no model. */
 static natsl_status prepare(natsl_eval_job *j)
 {
     const natsl_args *a = &j->app->args;
-    natsl_status st = parse_tasks(j);
-    if (st == NATSL_OK) st = parse_lengths(j);
-    if (st != NATSL_OK) return st;
+    const int from_files = strcmp(a->suite, "jsonl") == 0;
+    natsl_status st = NATSL_OK;
+    if (from_files && a->n_operands == 0)
+        return natsl_fail(NATSL_ERR_USAGE, "eval: --suite jsonl without a file, expected FILE.jsonl");
+    if (!from_files && a->n_operands > 0)
+        return natsl_fail(NATSL_ERR_USAGE, "eval: extra argument '%s', expected --suite jsonl with it", a->operands[0]);
+    if (from_files ? a->lengths || a->tasks : !a->lengths)
+        return natsl_fail(NATSL_ERR_USAGE,
+                          from_files
+                              ? "eval: --lengths and --tasks are not for --suite jsonl: its files say what there is"
+                              : "eval: --lengths is missing, expected --lengths LIST; see natsl help eval");
+    if (a->mode == NATSL_EVAL_EXACT && strcmp(a->suite, "ruler") != 0)
+        return natsl_fail(NATSL_ERR_USAGE, "--mode: exact is for --suite ruler, expected spread");
+    if (!from_files && (st = parse_tasks(j)) == NATSL_OK) st = parse_lengths(j);
     j->samples = a->samples > 0 ? a->samples : 100;
-    j->settings = (natsl_eval_settings){.seed = (uint64_t)a->seed, .max_new = a->max_new};
-    if ((st = open_hay(j)) != NATSL_OK) return st;
+    if (from_files) st = natsl_eval_open_files(j);
+    if (st != NATSL_OK) return st;
+    if (!a->model && !(a->data_only && a->count_tokens))
+        return natsl_fail(NATSL_ERR_USAGE, "eval: --model is missing, expected --model M.h5; see natsl help eval");
+    if (a->count_tokens && !a->data_only)
+        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: is for --data-only, a model has its own");
+    if (a->count_tokens == 2 && a->mode != NATSL_EVAL_EXACT)
+        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: whitespace is for --mode exact, expected byte");
+    int64_t seed = a->mode == NATSL_EVAL_EXACT ? 42 : 0;
+    if (a->eval_seed && (!natsl_parse_count(a->eval_seed, &seed) || (a->mode == NATSL_EVAL_EXACT && seed > UINT32_MAX)))
+        return natsl_fail(NATSL_ERR_USAGE, "--seed: '%s', expected a whole number (exact: below 2^32)", a->eval_seed);
+    j->settings =
+        (natsl_eval_settings){.seed = (uint64_t)seed, .max_new = a->max_new, .exact = a->mode == NATSL_EVAL_EXACT};
+    if ((st = natsl_eval_open_sources(j)) != NATSL_OK) return st;
     for (size_t l = 0; l < j->n_lengths; l++) {
         for (size_t t = 0; t < j->n_tasks; t++) {
             if ((st = natsl_eval_check(&j->settings, j->tasks[t], j->lengths[l])) != NATSL_OK) return st;
@@ -235,8 +271,10 @@ static natsl_status prepare(natsl_eval_job *j)
     natsl_eval_cell *cells = natsl_calloc(j->n_lengths * j->n_tasks, sizeof *cells, "results");
     if (!cells) return NATSL_ERR_NOMEM;
     for (size_t i = 0; i < j->n_lengths * j->n_tasks; i++)
-        cells[i] =
-            (natsl_eval_cell){j->tasks[i % j->n_tasks]->name, j->lengths[i / j->n_tasks], j->samples, NULL, NULL, 0, 0};
+        cells[i] = (natsl_eval_cell){.task = j->tasks[i % j->n_tasks]->name,
+                                     .length = j->lengths[i / j->n_tasks],
+                                     .samples = samples_of(j, i % j->n_tasks),
+                                     .metric = (int)j->tasks[i % j->n_tasks]->metric};
     st = natsl_eval_store_start(&j->store, a->out, cells, j->n_lengths * j->n_tasks);
     natsl_free(cells);
     return st;
@@ -250,16 +288,22 @@ static json_t *settings_json(const natsl_eval_job *j)
     static const char *const routes[] = {"learned", "softmax", "linear"}, *const types[] = {"f32", "bf16"};
     const natsl_args *a = &j->app->args;
     char digest[32];
-    json_t *stops = json_array();
+    json_t *stops = json_array(), *files = json_array();
+    for (size_t i = 0; files && i < j->n_files; i++)
+        (void)json_array_append_new(files,
+                                    json_pack("{s:s, s:s}", "task", j->files[i].name, "sha256", j->file_digests[i]));
     for (size_t i = 0; stops && i < a->n_stops; i++)
         (void)json_array_append_new(stops, natsl_json_text(a->stops[i], strlen(a->stops[i])));
     (void)snprintf(digest, sizeof digest, "%016llx", (unsigned long long)natsl_model_digest(j->model));
-    return json_pack("{s:s, s:s, s:I, s:s, s:s?, s:I, s:o?, s:f, s:I, s:f, s:s, s:s, s:s, s:s, s:s}", "suite", a->suite,
-                     "mode", mode_words[a->mode], "seed", (json_int_t)a->seed, "model_digest", digest,
-                     "haystack_sha256", j->text ? j->hay_digest : NULL, "max_new", (json_int_t)a->max_new, "stops",
-                     stops, "temperature", a->temperature, "top_k", (json_int_t)a->top_k, "top_p", a->top_p, "route",
-                     routes[a->route], "weights", types[a->weights], "kept", types[a->kept], "kernels",
-                     a->kernels == NATSL_KERNELS_REF ? "ref" : "fast", "keep_inputs", keep_words[a->keep_inputs]);
+    return json_pack(
+        "{s:s, s:s, s:I, s:s, s:s?, s:s?, s:s?, s:s?, s:I, s:o?, s:f, s:I, s:f, s:s, s:s, s:s, s:s, s:s}", "suite",
+        a->suite, "mode", mode_words[a->mode], "seed", (json_int_t)j->settings.seed, "model_digest", digest,
+        "haystack_sha256", j->text ? j->hay_digest : NULL, "squad_sha256", a->squad ? j->documents_digest[0] : NULL,
+        "hotpot_sha256", a->hotpot ? j->documents_digest[1] : NULL, "word_lists_sha256",
+        j->lists.n_keys ? j->lists.digest : NULL, "max_new", (json_int_t)a->max_new, "stops", stops, "temperature",
+        a->temperature, "top_k", (json_int_t)a->top_k, "top_p", a->top_p, "route", routes[a->route], "weights",
+        types[a->weights], "kept", types[a->kept], "kernels", a->kernels == NATSL_KERNELS_REF ? "ref" : "fast",
+        "keep_inputs", keep_words[a->keep_inputs], "files", files, "metric", metric_words[a->metric]);
 }
 
 static natsl_status compare_settings(const json_t *now, const char *path)
@@ -341,7 +385,7 @@ static natsl_status write_results(natsl_eval_job *j)
 {
     const natsl_args *a = &j->app->args;
     char path[4096];
-    json_t *settings = settings_json(j), *scores = natsl_eval_results_json(&j->store, a->suite);
+    json_t *settings = settings_json(j), *scores = natsl_eval_results_json(&j->store);
     json_t *results =
         json_pack("{s:s, s:i, s:s, s:s, s:I, s:s?, s:I, s:i, s:i, s:O?}", "format", "natsl-eval", "format_version", 1,
                   "natsl", NATSL_VERSION_TEXT, "model", a->model, "parameters",
@@ -352,6 +396,9 @@ static natsl_status write_results(natsl_eval_job *j)
         st = natsl_fail(NATSL_ERR_NOMEM, "results.json: no memory");
     (void)snprintf(path, sizeof path, "%s/results.json", a->out);
     if (st == NATSL_OK) st = natsl_app_write_json(results, path);
+    if (st == NATSL_OK) st = natsl_eval_write_tables(&j->store);
+    if (st == NATSL_OK) st = natsl_eval_write_h5(a->out, results);
+    if (st == NATSL_OK) st = natsl_eval_write_report(&(natsl_eval_result){a->out, results}, 1, a->out, "report.html");
     if (st == NATSL_OK) {
         if (j->text) printf("haystack %s, sha256 %.16s...\n", a->haystack, j->hay_digest);
         natsl_eval_results_print(stdout, &j->store, a->suite);
@@ -377,7 +424,8 @@ static int64_t count_done(const natsl_eval_job *j)
 static natsl_status evaluate(natsl_eval_job *j)
 {
     natsl_app *app = j->app;
-    const int64_t all = (int64_t)j->store.n_cells * j->samples;
+    int64_t all = 0;
+    for (size_t i = 0; i < j->store.n_cells; i++) all += j->store.cells[i].samples;
     int64_t before = 0;
     int lock = -1;
     natsl_status st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &j->model);
@@ -418,7 +466,9 @@ static natsl_status run(natsl_app *app)
     natsl_job_begin(&look, app);
     j.options = look.options;
     natsl_status st = natsl_app_agree(app, prepare(&j));
-    if (st == NATSL_OK && app->args.dry_run) {
+    if (st == NATSL_OK && app->args.data_only) {
+        st = natsl_eval_write_data(&j);
+    } else if (st == NATSL_OK && app->args.dry_run) {
         st = natsl_job_look(&look, app);
         j.info = look.info;
         if (st == NATSL_OK) st = natsl_eval_print_plan(&j);
@@ -427,7 +477,7 @@ static natsl_status run(natsl_app *app)
     }
     natsl_eval_store_free(&j.store);
     natsl_free(j.done);
-    natsl_corpus_close(&j.text);
+    natsl_eval_close_sources(&j);
     natsl_model_close(&j.model);
     return st;
 }
@@ -446,9 +496,12 @@ const natsl_command natsl_command_eval = {
         "ends with\n"
         "the same predictions. A table of scores with 95 % intervals goes to standard output (README.md, "
         "\"Evaluate\").\n"
-        "Tasks of ruler: niah_single_1, niah_multikey_2, niah_multikey_3 (no text needed), niah_single_2, "
-        "niah_single_3,\n"
-        "niah_multikey_1, niah_multivalue, niah_multiquery (--haystack).\n",
+        "Tasks of ruler: niah_single_1, niah_multikey_2, niah_multikey_3, vt, cwe, fwe; with --haystack "
+        "niah_single_2,\n"
+        "niah_single_3, niah_multikey_1, niah_multivalue, niah_multiquery; with --squad qa_1, with --hotpot qa_2.\n",
     .options = options,
+    .operand = "FILE.jsonl",
+    .least = 0,
+    .most = NATSL_MAX_OPERANDS,
     .run = run,
 };

@@ -2,6 +2,7 @@
 #include "agree.h"
 #include "app.h"
 #include "core.h"
+#include "eval_store.h"
 #include "job.h"
 #include "sample.h"
 #include "tokenizer.h"
@@ -117,29 +118,6 @@ static natsl_status put_token(output *o, const natsl_tokenizer *tokenizer, int32
     return st == NATSL_OK ? put(o, ready, length) : st;
 }
 
-/** A JSON string of text that need not be UTF-8: what is none becomes U+FFFD. */
-static json_t *text_as_json(const char *text, size_t length)
-{
-    json_t *string = json_stringn(text, length);
-    if (string || length > SIZE_MAX / 4) return string;
-    char *clean = natsl_alloc(3 * length + 1, 1, "text");
-    size_t n = 0;
-    for (size_t i = 0; clean && i < length;) {
-        size_t take = 0; /* the longest valid character here */
-        for (size_t k = 1; k <= 4 && i + k <= length && take == 0; k++) {
-            json_t *one = json_stringn(text + i, k);
-            if (one) take = k;
-            json_decref(one);
-        }
-        memcpy(clean + n, take ? text + i : "\xef\xbf\xbd", take ? take : 3);
-        n += take ? take : 3;
-        i += take ? take : 1;
-    }
-    string = clean ? json_stringn(clean, n) : NULL;
-    natsl_free(clean);
-    return string;
-}
-
 /** The rest of the text and a last newline, or the JSON object. Rank 0. */
 static natsl_status put_end(output *o, int64_t made)
 {
@@ -149,7 +127,7 @@ static natsl_status put_end(output *o, int64_t made)
     natsl_status st = put(o, ready, length);
     if (st != NATSL_OK) return st;
     if (!o->json) return put(o, "\n", 1);
-    json_t *object = json_pack("{s:o?, s:O, s:I, s:s}", "text", text_as_json(o->text ? o->text : "", o->length),
+    json_t *object = json_pack("{s:o?, s:O, s:I, s:s}", "text", natsl_json_text(o->text ? o->text : "", o->length),
                                "tokens", o->tokens, "count", (json_int_t)made, "end", o->stopped ? "stop" : "max-new");
     char *line = object ? json_dumps(object, JSON_COMPACT) : NULL;
     if (line) puts(line);

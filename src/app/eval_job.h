@@ -8,6 +8,8 @@
 #include "eval_results.h"
 #include "eval_run.h"
 #include "files.h"
+#include "recall.h"
+#include "ruler.h"
 
 #define NATSL_EVAL_LENGTHS 32
 #define NATSL_EVAL_TASKS   64
@@ -16,12 +18,19 @@ typedef struct natsl_eval_job {
     natsl_app *app;
     const natsl_eval_task *tasks[NATSL_EVAL_TASKS];
     size_t n_tasks;
+    natsl_eval_task own[NATSL_MAX_OPERANDS]; /* tasks of files of samples */
+    natsl_eval_lines files[NATSL_MAX_OPERANDS];
+    char file_digests[NATSL_MAX_OPERANDS][65];
+    size_t n_files;
     int64_t lengths[NATSL_EVAL_LENGTHS]; /* longest first */
     int per_sample[NATSL_EVAL_LENGTHS];  /* ranks that read a sample together, by length */
     size_t n_lengths;
     int64_t samples;
     natsl_eval_settings settings;
-    natsl_corpus *text; /* the haystack; NULL: none */
+    natsl_ruler_sources sources;
+    natsl_word_lists lists;       /* n_keys 0: none */
+    char documents_digest[2][65]; /* of the files of questions; "": none */
+    natsl_corpus *text;           /* the haystack; NULL: none */
     natsl_hay hay;
     char hay_digest[65];
     natsl_model_info info;
@@ -38,6 +47,27 @@ natsl_status natsl_eval_choose_ranks(natsl_eval_job *j, int weights_loaded);
 int natsl_eval_groups(const natsl_eval_job *j, size_t i);
 /** Prints what would be done, and what it takes. */
 natsl_status natsl_eval_print_plan(natsl_eval_job *j);
+
+/** Makes the samples that one process asks for: in exact mode they come one after the other, so asking in ascending order is
+ * cheap. Zeroed before the first use. */
+typedef struct natsl_eval_maker {
+    natsl_ruler *ruler;
+    const natsl_eval_task *task;
+    int64_t length, next;
+} natsl_eval_maker;
+/** Not collective. */
+natsl_status natsl_eval_maker_make(natsl_eval_maker *maker, const natsl_eval_settings *settings,
+                                   const natsl_eval_task *task, int64_t length, int64_t index, natsl_eval_sample *out);
+void natsl_eval_maker_free(natsl_eval_maker *maker);
+
+/** Opens word lists, haystack and files of questions on every rank, as the command line names them. */
+natsl_status natsl_eval_open_sources(natsl_eval_job *j);
+void natsl_eval_close_sources(natsl_eval_job *j);
+/** Looks through the files of samples that the command line names: tasks, one length for all, most samples of a file. */
+natsl_status natsl_eval_open_files(natsl_eval_job *j);
+
+/** --data-only: writes all samples in upstream's layout, out/synthetic/<length>/data/<task>/validation.jsonl. */
+natsl_status natsl_eval_write_data(natsl_eval_job *j);
 
 /** Answers all samples that are not done, longest first, and appends each to a part of the store. NATSL_INTERRUPTED after
  * a signal: the samples in hand are given up. */

@@ -23,6 +23,7 @@ typedef struct group {
     MPI_Comm control; /* all ranks; for messages between leaders only */
     natsl_eval_runner runner;
     natsl_progress progress;
+    natsl_eval_maker maker;
     int64_t done, total; /* tokens of this group's samples */
     int number, groups, leads;
     int part; /* file descriptor, on the leader; -1 elsewhere */
@@ -53,6 +54,16 @@ static json_t *input_json(const natsl_eval_sample *s, int keep)
     return natsl_json_text(text, n + tail);
 }
 
+/** Whether the cleaned prediction has an expected output. */
+static int is_hit(natsl_eval_metric metric, const char *text, size_t length, const char *want)
+{
+    switch (metric) {
+    case NATSL_EVAL_INTEGER: return natsl_score_integer(text, length, want);
+    case NATSL_EVAL_WORD: return natsl_score_word(text, length, want);
+    default: return natsl_score_contains(text, length, want);
+    }
+}
+
 /** What is kept of a sample, with its score. NULL: no memory. */
 static json_t *record_json(const natsl_eval_job *j, const natsl_eval_cell *cell, const natsl_eval_task *task,
                            int64_t index, const natsl_eval_sample *s, const natsl_eval_answer *answer)
@@ -66,9 +77,9 @@ static json_t *record_json(const natsl_eval_job *j, const natsl_eval_cell *cell,
         memcpy(text, answer->text, answer->length);
         const size_t length = natsl_score_clean(text, answer->length);
         for (size_t i = 0; i < s->n_outputs; i++) {
-            const int hit = natsl_score_contains(text, length, s->outputs[i].text);
+            const int hit = is_hit(task->metric, text, length, s->outputs[i].text);
             found += (size_t)hit;
-            (void)json_array_append_new(outputs, json_string(s->outputs[i].text));
+            (void)json_array_append_new(outputs, natsl_json_text(s->outputs[i].text, strlen(s->outputs[i].text)));
             (void)json_array_append_new(depth, json_real(s->outputs[i].depth));
             (void)json_array_append_new(hits, json_integer(hit));
         }
@@ -76,14 +87,21 @@ static json_t *record_json(const natsl_eval_job *j, const natsl_eval_cell *cell,
             (void)json_array_append_new(layers, json_real(answer->kept_share[l]));
         (void)snprintf(id, sizeof id, "%s-%s-%lld-%lld", task->suite, task->name, (long long)cell->length,
                        (long long)index);
-        record =
-            json_pack("{s:I, s:o?, s:O, s:{s:s}, s:i, s:I, s:I, s:O, s:O, s:b, s:I, s:s, s:I, s:I, s:O}", "index",
-                      (json_int_t)index, "pred", natsl_json_text(answer->text, answer->length), "outputs", outputs,
-                      "others", "id", id, "truncation", -1, "length",
-                      (json_int_t)(s->length + natsl_eval_max_new(&j->settings, task)), "prompt", (json_int_t)s->length,
-                      "depth", depth, "hits", hits, "ok", task->part ? found > 0 : found == s->n_outputs, "generated",
-                      (json_int_t)answer->generated, "end", answer->stopped ? "stop" : "max-new", "kept_chunks",
-                      (json_int_t)answer->kept_chunks, "chunks", (json_int_t)answer->chunks, "kept_layers", layers);
+        record = json_pack(
+            "{s:I, s:o?, s:O, s:{s:s}, s:i, s:I, s:I, s:O, s:O, s:b, s:I, s:s, s:I, s:I, s:O}", "index",
+            (json_int_t)index, "pred", natsl_json_text(answer->text, answer->length), "outputs", outputs, "others",
+            "id", id, "truncation", -1, "length", (json_int_t)(s->length + natsl_eval_max_new(&j->settings, task)),
+            "prompt", (json_int_t)s->length, "depth", depth, "hits", hits, "ok",
+            task->metric != NATSL_EVAL_ALL ? found > 0 : found == s->n_outputs, "generated",
+            (json_int_t)answer->generated, "end", answer->stopped ? "stop" : "max-new", "kept_chunks",
+            (json_int_t)answer->kept_chunks, "chunks", (json_int_t)answer->chunks, "kept_layers", layers);
+    }
+    if (record && index == 0) { /* one sample's choices along the prompt, layer by layer */
+        json_t *strip = json_array();
+        for (int l = 0; l < j->info.config.num_hidden_layers; l++)
+            (void)json_array_append_new(
+                strip, json_stringn(answer->strip + l * answer->strip_bins, (size_t)answer->strip_bins));
+        (void)json_object_set_new(record, "strip", strip);
     }
     json_t *input = record ? input_json(s, j->app->args.keep_inputs) : NULL;
     if (input) {
@@ -107,7 +125,8 @@ static natsl_status answer_one(group *g, size_t cell_number, int64_t index)
     const natsl_eval_task *task = j->tasks[cell_number % j->n_tasks];
     natsl_eval_sample sample;
     natsl_eval_answer answer = {0};
-    natsl_status st = natsl_agree(g->runner.comm, natsl_eval_make(&j->settings, task, cell->length, index, &sample));
+    natsl_status st =
+        natsl_agree(g->runner.comm, natsl_eval_maker_make(&g->maker, &j->settings, task, cell->length, index, &sample));
     const natsl_rng rng = natsl_rng_at(j->settings.seed ^ 0x6368f6f3a5u,
                                        (uint64_t)cell->length * 64 + cell_number % j->n_tasks, (uint64_t)index);
     if (st == NATSL_OK) {
@@ -163,7 +182,7 @@ static natsl_status walk(group *g, size_t from, size_t to, natsl_status (*each)(
     int64_t turn = 0;
     natsl_status st = NATSL_OK;
     for (size_t cell = from * j->n_tasks; cell < to * j->n_tasks; cell++) {
-        for (int64_t i = 0; i < j->samples; i++) {
+        for (int64_t i = 0; i < j->store.cells[cell].samples; i++) {
             if (j->done[cell * (size_t)j->samples + (size_t)i] || turn++ % g->groups != g->number) continue;
             if (!each) g->total += j->store.cells[cell].length;
             else if (asked_to_stop(g)) return NATSL_INTERRUPTED;
@@ -212,6 +231,7 @@ static natsl_status run_lengths(natsl_eval_job *j, size_t from, size_t to)
         drain(&g);
     }
     if (g.part >= 0) (void)close(g.part);
+    natsl_eval_maker_free(&g.maker);
     natsl_eval_runner_finish(&g.runner);
     NATSL_MPI(MPI_Comm_free(&comm));
     NATSL_MPI(MPI_Comm_free(&g.control));

@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 #define NATSL_MAX_STOPS    64
-#define NATSL_MAX_OPERANDS 2
+#define NATSL_MAX_OPERANDS 16
 
 /** Values of all options of all commands; text is borrowed from argv. */
 typedef struct natsl_args {
@@ -37,8 +37,8 @@ typedef struct natsl_args {
     double gflops, latency_us, bandwidth, share;
     int64_t group, log_every; /* train */
     int changed;
-    const char *suite, *tasks, *haystack; /* eval */
-    int mode, keep_inputs;
+    const char *suite, *tasks, *haystack, *word_lists, *squad, *hotpot, *eval_seed; /* eval */
+    int mode, keep_inputs, data_only, count_tokens, metric, keep_going;
     int64_t samples, ranks_per_sample;
     const char *stops[NATSL_MAX_STOPS];
     size_t n_stops;

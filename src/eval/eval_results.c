@@ -17,7 +17,7 @@ static double real_of(const json_t *object, const char *name)
 static double rounded(double percent) { return round(percent * 100.0) / 100.0; }
 
 /** Expected outputs of a sample and those found, by depth; the sample's part of the score. */
-static double count_hits(const json_t *record, int part, natsl_eval_score *score)
+static double count_hits(const json_t *record, int any, natsl_eval_score *score)
 {
     const json_t *hits = json_object_get(record, "hits"), *depth = json_object_get(record, "depth");
     const size_t n = json_array_size(hits);
@@ -32,10 +32,10 @@ static double count_hits(const json_t *record, int part, natsl_eval_score *score
         score->band_outputs[band]++;
         score->band_hits[band] += hit;
     }
-    return part ? (double)(found > 0) : (double)found / (double)n;
+    return any ? (double)(found > 0) : (double)found / (double)n;
 }
 
-void natsl_eval_cell_score(const natsl_eval_cell *c, int part, natsl_eval_score *score)
+void natsl_eval_cell_score(const natsl_eval_cell *c, natsl_eval_score *score)
 {
     double sum = 0.0, kept = 0.0, chunks = 0.0, read_s = 0.0, generate_s = 0.0, generated = 0.0, tokens = 0.0;
     *score = (natsl_eval_score){.score = NAN, .low = NAN, .high = NAN, .kept_share = NAN};
@@ -45,7 +45,7 @@ void natsl_eval_cell_score(const natsl_eval_cell *c, int part, natsl_eval_score 
         score->samples++;
         const json_t *pred = json_object_get(record, "pred");
         score->nulls += natsl_score_is_null(json_string_value(pred), json_string_length(pred));
-        sum += count_hits(record, part, score);
+        sum += count_hits(record, c->metric != NATSL_EVAL_ALL, score);
         kept += real_of(record, "kept_chunks");
         chunks += real_of(record, "chunks");
         score->tokens += (int64_t)real_of(record, "prompt");
@@ -117,13 +117,7 @@ static size_t cell_of(const natsl_eval_store *store, const char *task, int64_t l
     return i;
 }
 
-static int part_of(const char *suite, const char *task)
-{
-    const natsl_eval_task *t = natsl_eval_task_find(suite, task);
-    return t ? t->part : 0;
-}
-
-static int make_shape(const natsl_eval_store *store, const char *suite, shape *s)
+static int make_shape(const natsl_eval_store *store, shape *s)
 {
     const size_t n = store->n_cells;
     *s = (shape){.lengths = natsl_calloc(n, sizeof *s->lengths, "scores"),
@@ -138,7 +132,7 @@ static int make_shape(const natsl_eval_store *store, const char *suite, shape *s
         if (k == s->n_lengths) s->lengths[s->n_lengths++] = c->length;
         for (k = 0; k < s->n_tasks && strcmp(s->tasks[k], c->task) != 0;) k++;
         if (k == s->n_tasks) s->tasks[s->n_tasks++] = c->task;
-        natsl_eval_cell_score(c, part_of(suite, c->task), &s->scores[i]);
+        natsl_eval_cell_score(c, &s->scores[i]);
     }
     qsort(s->lengths, s->n_lengths, sizeof *s->lengths, ascending);
     for (size_t l = 0; l < s->n_lengths; l++) {
@@ -173,6 +167,16 @@ static json_t *kept_by_layer(const natsl_eval_cell *c)
     }
 }
 
+/** Where the first sample's chunks are kept and its needles are; NULL: there is none. */
+static json_t *strip_of(const natsl_eval_cell *c)
+{
+    const json_t *record = c->room > 0 ? c->records[0] : NULL;
+    json_t *strip = json_object_get(record, "strip");
+    if (!json_is_array(strip)) return NULL;
+    return json_pack("{s:I, s:O, s:O, s:O}", "index", (json_int_t)0, "layers", strip, "depth",
+                     json_object_get(record, "depth"), "hits", json_object_get(record, "hits"));
+}
+
 static json_t *cell_json(const natsl_eval_cell *c, const natsl_eval_score *s)
 {
     json_t *depth = json_array();
@@ -184,20 +188,21 @@ static json_t *cell_json(const natsl_eval_cell *c, const natsl_eval_score *s)
                                                      (json_int_t)s->band_outputs[b], "found",
                                                      (json_int_t)s->band_hits[b], "score", real_or_null(share)));
     }
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o?, s:o?, s:o?, s:o, s:o?, s:o?, s:I, s:o?, s:o?, s:f, s:I}", "task",
-                     c->task, "length", (json_int_t)c->length, "samples", (json_int_t)s->samples, "wanted",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o?, s:o?, s:o?, s:o?, s:o?, s:o?, s:I, s:o?, s:o?, s:f, s:I, s:o*}",
+                     "task", c->task, "length", (json_int_t)c->length, "samples", (json_int_t)s->samples, "wanted",
                      (json_int_t)c->samples, "nulls", (json_int_t)s->nulls, "score", real_or_null(s->score), "low",
                      real_or_null(s->low), "high", real_or_null(s->high), "by_depth", depth, "kept_share",
                      real_or_null(s->kept_share), "kept_share_by_layer", kept_by_layer(c), "prompt_tokens",
                      (json_int_t)s->tokens, "read_tokens_per_s", real_or_null(s->read_tps), "generate_tokens_per_s",
-                     real_or_null(s->generate_tps), "seconds", s->seconds, "peak_bytes", (json_int_t)s->peak_bytes);
+                     real_or_null(s->generate_tps), "seconds", s->seconds, "peak_bytes", (json_int_t)s->peak_bytes,
+                     "strip", strip_of(c));
 }
 
-json_t *natsl_eval_results_json(const natsl_eval_store *store, const char *suite)
+json_t *natsl_eval_results_json(const natsl_eval_store *store)
 {
     shape s;
     json_t *cells = json_array(), *lengths = json_array(), *out = NULL;
-    if (make_shape(store, suite, &s) && cells && lengths) {
+    if (make_shape(store, &s) && cells && lengths) {
         for (size_t i = 0; i < store->n_cells; i++)
             (void)json_array_append_new(cells, cell_json(&store->cells[i], &s.scores[i]));
         for (size_t l = 0; l < s.n_lengths; l++)
@@ -233,7 +238,7 @@ void natsl_eval_results_print(FILE *to, const natsl_eval_store *store, const cha
 {
     shape s;
     char text[24], cell[64];
-    if (make_shape(store, suite, &s)) {
+    if (make_shape(store, &s)) {
         fprintf(to, "%-18s", suite);
         for (size_t l = 0; l < s.n_lengths; l++) fprintf(to, "%22s", short_length(s.lengths[l], text));
         fprintf(to, "\n");

@@ -24,8 +24,8 @@ typedef struct natsl_eval_score {
     double peak_bytes;               /* of a rank, largest of all samples */
 } natsl_eval_score;
 
-/** Scores the cell's first `samples` samples that are finished. part: as in natsl_eval_task. */
-void natsl_eval_cell_score(const natsl_eval_cell *cell, int part, natsl_eval_score *score);
+/** Scores the cell's first `samples` samples that are finished. */
+void natsl_eval_cell_score(const natsl_eval_cell *cell, natsl_eval_score *score);
 
 /** Over lengths, ascending: scores[i] is the mean score at lengths[i], NaN where a task has none. */
 typedef struct natsl_eval_summary {
@@ -36,7 +36,7 @@ typedef struct natsl_eval_summary {
 natsl_eval_summary natsl_eval_summarise(const int64_t *lengths, const double *scores, size_t n);
 
 /** The finished parts of results.json: "tasks" (by task and length), "lengths", "average" ... NULL: no memory. */
-json_t *natsl_eval_results_json(const natsl_eval_store *store, const char *suite);
+json_t *natsl_eval_results_json(const natsl_eval_store *store);
 
 /** A table of scores, tasks by lengths. */
 void natsl_eval_results_print(FILE *to, const natsl_eval_store *store, const char *suite);

@@ -19,7 +19,8 @@ natsl_status natsl_eval_runner_start(natsl_eval_runner *r)
     r->scratch = natsl_alloc(r->rank == 0 ? vocab : 0, sizeof *r->scratch, "candidates");
     r->kept = natsl_calloc(layers, sizeof *r->kept, "choices");
     r->chunks = natsl_calloc(layers, sizeof *r->chunks, "choices");
-    if (st == NATSL_OK && !(r->logits && r->scratch && r->kept && r->chunks)) st = NATSL_ERR_NOMEM;
+    r->strip = natsl_calloc(layers * NATSL_STRIP_BINS * 2, sizeof *r->strip, "choices");
+    if (st == NATSL_OK && !(r->logits && r->scratch && r->kept && r->chunks && r->strip)) st = NATSL_ERR_NOMEM;
     st = natsl_agree(r->comm, st);
     if (st != NATSL_OK) natsl_eval_runner_finish(r);
     return st;
@@ -31,7 +32,8 @@ void natsl_eval_runner_finish(natsl_eval_runner *r)
     natsl_free(r->scratch);
     natsl_free(r->kept);
     natsl_free(r->chunks);
-    r->logits = NULL, r->scratch = NULL, r->kept = r->chunks = NULL;
+    natsl_free(r->strip);
+    r->logits = NULL, r->scratch = NULL, r->kept = r->chunks = r->strip = NULL;
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------------- */
@@ -39,7 +41,9 @@ void natsl_eval_runner_finish(natsl_eval_runner *r)
 typedef struct reading {
     natsl_eval_runner *runner;
     const natsl_eval_sample *sample;
-    int heads; /* of the gate */
+    int heads;      /* of the gate */
+    int64_t chunks; /* of the prompt, whole ones; 1 where it has none */
+    int64_t bins;
 } reading;
 
 static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_t *ids)
@@ -54,8 +58,14 @@ static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_
 static natsl_status take_choices(void *user, int layer, int64_t first_chunk, int64_t count, const uint8_t *keep)
 {
     const reading *w = user;
-    (void)first_chunk;
-    for (int64_t i = 0; i < count * w->heads; i++) w->runner->kept[layer] += keep[i];
+    for (int64_t i = 0; i < count; i++) {
+        int64_t *at = w->runner->strip + 2 * (layer * w->bins + (first_chunk + i) * w->bins / w->chunks);
+        int64_t kept = 0;
+        for (int h = 0; h < w->heads; h++) kept += keep[i * w->heads + h];
+        w->runner->kept[layer] += kept;
+        at[0] += kept;
+        at[1] += w->heads;
+    }
     w->runner->chunks[layer] += count * w->heads;
     return NATSL_OK;
 }
@@ -71,17 +81,27 @@ static natsl_status read_prompt(natsl_eval_runner *r, natsl_context *cx, const n
 {
     const natsl_config *c = natsl_model_config(r->model);
     const size_t layers = (size_t)c->num_hidden_layers;
-    reading w = {r, sample, c->num_nats_head};
+    const int64_t chunks = natsl_max64(sample->length / c->chunk, 1);
+    reading w = {r, sample, c->num_nats_head, chunks, natsl_min64(chunks, NATSL_STRIP_BINS)};
+    const size_t bins = layers * (size_t)w.bins;
     const natsl_stream stream = {.user = &w, .tokens = give_tokens, .choices = take_choices, .progress = take_progress};
     memset(r->kept, 0, layers * sizeof *r->kept);
     memset(r->chunks, 0, layers * sizeof *r->chunks);
+    memset(r->strip, 0, 2 * bins * sizeof *r->strip);
     const double start = natsl_now_s();
     const natsl_status st = natsl_context_extend(cx, sample->length, &stream);
     out->read_s = natsl_now_s() - start;
     if (st != NATSL_OK) return st;
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, r->kept, (int)layers, MPI_INT64_T, MPI_SUM, r->comm));
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, r->chunks, (int)layers, MPI_INT64_T, MPI_SUM, r->comm));
-    for (size_t l = 0; out->kept_share && l < layers; l++)
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, r->strip, (int)(2 * bins), MPI_INT64_T, MPI_SUM, r->comm));
+    out->strip_bins = (int)w.bins;
+    for (size_t i = 0; i < bins; i++) {
+        const int64_t kept = r->strip[2 * i], all = r->strip[2 * i + 1];
+        out->strip[i] = '-';
+        if (all > 0) out->strip[i] = (char)('0' + (9 * kept + all / 2) / all);
+    }
+    for (size_t l = 0; l < layers; l++)
         out->kept_share[l] = r->chunks[l] > 0 ? (double)r->kept[l] / (double)r->chunks[l] : -1.0;
     return NATSL_OK;
 }
@@ -172,7 +192,8 @@ natsl_status natsl_eval_run(natsl_eval_runner *r, const natsl_eval_sample *sampl
     natsl_options options = r->options;
     memset(out, 0, sizeof *out);
     out->kept_share = natsl_calloc((size_t)natsl_model_config(r->model)->num_hidden_layers, sizeof(double), "choices");
-    natsl_status st = natsl_agree(r->comm, out->kept_share ? NATSL_OK : NATSL_ERR_NOMEM);
+    out->strip = natsl_alloc((size_t)natsl_model_config(r->model)->num_hidden_layers, NATSL_STRIP_BINS, "choices");
+    natsl_status st = natsl_agree(r->comm, out->kept_share && out->strip ? NATSL_OK : NATSL_ERR_NOMEM);
     /* Buffers as long as the text where that is short: a context is made for every sample. */
     if (options.stage_tokens == 0 && r->size == 1 && sample->length < INT32_MAX) {
         natsl_options automatic;
@@ -196,5 +217,6 @@ void natsl_eval_answer_free(natsl_eval_answer *answer)
 {
     free(answer->text);
     natsl_free(answer->kept_share);
+    natsl_free(answer->strip);
     memset(answer, 0, sizeof *answer);
 }

@@ -11,6 +11,9 @@
 
 #include <natsl/context.h>
 
+/** Parts of equal length that a prompt is cut into, at most, to see where chunks are kept. */
+#define NATSL_STRIP_BINS 200
+
 typedef struct natsl_eval_runner {
     MPI_Comm comm; /* of the group (borrowed) */
     int rank, size;
@@ -25,6 +28,7 @@ typedef struct natsl_eval_runner {
     void *user;
     float *logits;              /* [vocab_size] */
     natsl_candidate *scratch;   /* [vocab_size] */
+    int64_t *strip;             /* [layers][strip_bins][2] the same along the prompt: kept, in all */
     int64_t *kept;              /* [layers] of the sample in hand: chunks kept, this rank's part of reading */
     int64_t *chunks;            /* [layers] and in all */
     natsl_cost_machine machine; /* measured with the first context that asks for it */
@@ -40,7 +44,10 @@ typedef struct natsl_eval_answer {
     double read_s, generate_s;
     int64_t kept_chunks, chunks; /* (chunk, head, NAtS-L layer) triples, the generated ones included */
     double *kept_share;          /* [layers] of the prompt; -1: a layer that chooses nothing, or no whole chunk */
-    size_t peak_bytes;           /* largest resident memory of a rank so far */
+    char *
+        strip; /* [layers][strip_bins] kept share of chunks along the prompt: '0' .. '9', '-': a layer without a gate */
+    int strip_bins;    /* no more than the prompt has chunks */
+    size_t peak_bytes; /* largest resident memory of a rank so far */
 } natsl_eval_answer;
 
 /** Work space; r->comm, model, options, how, stops, interrupted and progress are set by the caller. Collective on

@@ -77,8 +77,8 @@ natsl_status natsl_eval_store_start(natsl_eval_store *store, const char *directo
     if (!store->cells) return NATSL_ERR_NOMEM;
     store->n_cells = n_cells;
     for (size_t i = 0; i < n_cells; i++)
-        store->cells[i] =
-            (natsl_eval_cell){.task = cells[i].task, .length = cells[i].length, .samples = cells[i].samples};
+        store->cells[i] = (natsl_eval_cell){
+            .task = cells[i].task, .length = cells[i].length, .samples = cells[i].samples, .metric = cells[i].metric};
     return NATSL_OK;
 }
 

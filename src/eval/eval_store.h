@@ -23,6 +23,7 @@ typedef struct natsl_eval_cell {
     json_t **records; /* [room] by index; NULL: not finished */
     json_t **runs;    /* [room] */
     int64_t room;
+    int metric;  /* natsl_eval_metric */
     int changed; /* since the file was written */
 } natsl_eval_cell;
 

@@ -2,6 +2,8 @@
 #include "eval_task.h"
 
 #include "core.h"
+#include "recall.h"
+#include "ruler.h"
 
 #include <string.h>
 
@@ -53,16 +55,32 @@ static int64_t answer_bytes(const natsl_eval_task *task)
 
 natsl_status natsl_eval_check(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length)
 {
+    const int64_t new = natsl_eval_max_new(settings, task);
+    if (task->kind >= NATSL_EVAL_PASSKEY) return natsl_recall_check(settings, task, length);
+    if (settings->exact || task->kind != NATSL_EVAL_NIAH)
+        return natsl_ruler_check(settings->sources, task, length, new, settings->exact);
     if (task->text && !settings->hay)
         return natsl_fail(NATSL_ERR_USAGE,
                           "%s: hides its needles in a text, expected --haystack FILE (any plain text of your own; "
                           "scores of different texts cannot be compared)",
                           task->name);
     const natsl_needle_task needles = needle_task(settings, task);
-    const int64_t least = natsl_needle_bytes(&needles) - answer_bytes(task) + natsl_eval_max_new(settings, task);
+    const int64_t least = natsl_needle_bytes(&needles) - answer_bytes(task) + new;
+    if (length >= least && task->bare) { /* other needles fill it: are there enough? */
+        natsl_rng rng = natsl_rng_at(settings->seed, stream_of(STREAM_TEXT, task, length), 0);
+        const int most = natsl_needle_most_keys(task->key_kind);
+        int keys = 0;
+        const natsl_status st = natsl_needle_most(&needles, length - new, &rng, &keys);
+        if (st == NATSL_OK && keys == most)
+            return natsl_fail(NATSL_ERR_USAGE,
+                              "%s: %lld tokens take more than the %d different needles that there are%s", task->name,
+                              (long long)length, most,
+                              task->key_kind == NATSL_UUIDS ? "" : ", expected about 2M at most (or --mode exact)");
+        return st;
+    }
     if (length >= least) return NATSL_OK;
     return natsl_fail(NATSL_ERR_USAGE, "%s: does not fit in %lld tokens with %lld to generate, expected %lld or more",
-                      task->name, (long long)length, (long long)natsl_eval_max_new(settings, task), (long long)least);
+                      task->name, (long long)length, (long long)new, (long long)least);
 }
 
 double natsl_eval_depth(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length, int64_t index)
@@ -79,6 +97,23 @@ double natsl_eval_depth(const natsl_eval_settings *settings, const natsl_eval_ta
     return ((double)band + inside) / NATSL_EVAL_BANDS;
 }
 
+natsl_status natsl_eval_outputs(natsl_eval_sample *sample, size_t count)
+{
+    sample->outputs = natsl_calloc(count, sizeof *sample->outputs, "expected outputs");
+    sample->n_outputs = sample->outputs ? count : 0;
+    return sample->outputs ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+natsl_status natsl_eval_output_set(natsl_eval_output *output, const char *text, size_t length, double depth)
+{
+    output->text = natsl_alloc(length + 1, 1, "expected output");
+    if (!output->text) return NATSL_ERR_NOMEM;
+    memcpy(output->text, text, length);
+    output->text[length] = '\0';
+    output->depth = depth;
+    return NATSL_OK;
+}
+
 natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
                              int64_t index, natsl_eval_sample *out)
 {
@@ -86,8 +121,13 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
     natsl_needle_task needles = needle_task(settings, task);
     natsl_rng rng = natsl_rng_at(settings->seed, stream_of(STREAM_TEXT, task, length), (uint64_t)index);
     memset(out, 0, sizeof *out);
-    natsl_status st = natsl_eval_check(settings, task, length);
-    if (st != NATSL_OK) return st;
+    natsl_status st = NATSL_OK;
+    /* a bare one was checked with all others before the first; the check draws its words many times */
+    if (!task->bare && (st = natsl_eval_check(settings, task, length)) != NATSL_OK) return st;
+    if (task->kind >= NATSL_EVAL_PASSKEY) return natsl_recall_make(settings, task, length, index, rng, out);
+    if (task->kind != NATSL_EVAL_NIAH)
+        return natsl_ruler_spread(settings->sources, task, length, natsl_eval_max_new(settings, task), rng,
+                                  natsl_eval_depth(settings, task, length, index), out);
     const int64_t room = length - natsl_eval_max_new(settings, task) + answer_bytes(task);
     /* The needles of one key all have their places by chance; of several keys, the first one asked is where the depth
      * says. */
@@ -96,17 +136,16 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
     if ((st = natsl_needle_make(&needles, room, &rng, &made)) != NATSL_OK) return st;
 
     const size_t first = made.n_again, count = made.n_answers - made.n_again;
-    out->outputs = natsl_calloc(count, sizeof *out->outputs, "expected outputs");
-    if (!out->outputs) {
-        natsl_needle_free(&made);
-        return NATSL_ERR_NOMEM;
-    }
-    for (size_t i = 0; i < count; i++) {
+    st = natsl_eval_outputs(out, count);
+    for (size_t i = 0; i < count && st == NATSL_OK; i++) {
         const natsl_needle *needle = &made.needles[made.answers[first + i].needle];
-        memcpy(out->outputs[i].text, needle->value, sizeof out->outputs[i].text);
-        out->outputs[i].depth = needle->depth;
+        st = natsl_eval_output_set(&out->outputs[i], needle->value, strlen(needle->value), needle->depth);
     }
-    out->n_outputs = count;
+    if (st != NATSL_OK) {
+        natsl_needle_free(&made);
+        natsl_eval_sample_free(out);
+        return st;
+    }
     out->text = made.text;
     made.text = NULL;
     out->length = made.answers[first].begin;
@@ -125,6 +164,7 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
 
 void natsl_eval_sample_free(natsl_eval_sample *sample)
 {
+    for (size_t i = 0; i < sample->n_outputs; i++) natsl_free(sample->outputs[i].text);
     natsl_free(sample->text);
     natsl_free(sample->outputs);
     memset(sample, 0, sizeof *sample);
@@ -146,5 +186,24 @@ const natsl_eval_task natsl_eval_tasks[] = {
     NIAH("niah_multikey_3", 0, 1, 1, 1, 1, NATSL_UUIDS, NATSL_UUIDS),
     NIAH("niah_multivalue", 1, 0, 1, 4, 1, NATSL_WORDS, NATSL_NUMBERS),
     NIAH("niah_multiquery", 1, 0, 4, 1, 4, NATSL_WORDS, NATSL_NUMBERS),
+    {.suite = "ruler", .name = "vt", .kind = NATSL_EVAL_VT, .max_new = 30},
+    {.suite = "ruler", .name = "cwe", .kind = NATSL_EVAL_CWE, .max_new = 120},
+    {.suite = "ruler", .name = "fwe", .kind = NATSL_EVAL_FWE, .max_new = 50},
+    {.suite = "ruler", .name = "qa_1", .kind = NATSL_EVAL_QA, .max_new = 32, .metric = NATSL_EVAL_PART},
+    {.suite = "ruler", .name = "qa_2", .kind = NATSL_EVAL_QA, .max_new = 32, .metric = NATSL_EVAL_PART},
+    {.suite = "niah", .name = "niah", .kind = NATSL_EVAL_CLASSIC, .max_new = 200},
+    {.suite = "passkey",
+     .name = "passkey",
+     .kind = NATSL_EVAL_PASSKEY,
+     .max_new = 6,
+     .metric = NATSL_EVAL_INTEGER,
+     .digits = 5},
+    {.suite = "number",
+     .name = "number",
+     .kind = NATSL_EVAL_PASSKEY,
+     .max_new = 12,
+     .metric = NATSL_EVAL_INTEGER,
+     .digits = 10},
+    {.suite = "kv", .name = "kv", .kind = NATSL_EVAL_KV, .max_new = 50, .metric = NATSL_EVAL_WORD},
     {.name = NULL},
 };

@@ -9,37 +9,63 @@
 #include "needle.h"
 #include <natsl/status.h>
 
-/** Room in which any expected output has its place, NUL included. */
-#define NATSL_OUTPUT_BYTES NATSL_WORD_BYTES
 /** Depths are evenly spread over this many bands in any whole number of as many samples. */
 #define NATSL_EVAL_BANDS 10
+
+/** How a task's text is made. */
+typedef enum natsl_eval_kind {
+    NATSL_EVAL_NIAH = 0, /* needles */
+    NATSL_EVAL_VT,       /* variable tracking: a chain of assignments in noise */
+    NATSL_EVAL_CWE,      /* common words of a list */
+    NATSL_EVAL_FWE,      /* frequent words of a coded text */
+    NATSL_EVAL_QA,       /* questions about documents */
+    NATSL_EVAL_PASSKEY,  /* digits told twice in noise */
+    NATSL_EVAL_KV,       /* a JSON object of identifiers */
+    NATSL_EVAL_CLASSIC,  /* the needle of the first test of its kind, in a text */
+    NATSL_EVAL_FILE      /* samples of a user's file */
+} natsl_eval_kind;
+
+/** When an expected output counts as found, and what several of them make of a sample. */
+typedef enum natsl_eval_metric {
+    NATSL_EVAL_ALL = 0, /* it is in the prediction; the share of those found */
+    NATSL_EVAL_PART,    /* it is in the prediction; any one will do */
+    NATSL_EVAL_INTEGER, /* the first whole number of the prediction equals it; any one will do */
+    NATSL_EVAL_WORD     /* it is among the prediction's words, once punctuation became blanks; any one will do */
+} natsl_eval_metric;
 
 /** One task. */
 typedef struct natsl_eval_task {
     const char *suite, *name;
-    int max_new;   /* tokens that the benchmark generates */
-    int part;      /* 1: any expected output counts as all (RULER's "part"), 0: the share of them that is found */
+    natsl_eval_kind kind;
+    int max_new; /* tokens that the benchmark generates */
+    natsl_eval_metric metric;
     int text;      /* 1: the haystack is a text */
     int bare;      /* 1: the haystack is other needles */
     int keys;      /* of needles; bare: as many as fit */
     int values;    /* per key */
     int questions; /* keys asked for, in one question */
     natsl_word_kind key_kind, value_kind;
+    int digits;                           /* of a pass key */
+    const struct natsl_eval_lines *lines; /* of a file of samples (borrowed) */
 } natsl_eval_task;
 
 /** All tasks, ended by name NULL. */
 extern const natsl_eval_task natsl_eval_tasks[];
 
 /** What all samples have in common. */
+typedef struct natsl_essay natsl_essay;
+typedef struct natsl_questions natsl_questions;
 typedef struct natsl_eval_settings {
     uint64_t seed;
-    int64_t max_new;      /* tokens to generate; 0: the task's own number */
-    const natsl_hay *hay; /* NULL: none (borrowed) */
+    int64_t max_new;                           /* tokens to generate; 0: the task's own number */
+    const natsl_hay *hay;                      /* NULL: none (borrowed) */
+    int exact;                                 /* 1: upstream's own samples (natsl_ruler_open), one after the other */
+    const struct natsl_ruler_sources *sources; /* for all but needles in spread mode (borrowed) */
 } natsl_eval_settings;
 
 typedef struct natsl_eval_output {
-    char text[NATSL_OUTPUT_BYTES];
-    double depth; /* of the needle that tells it, in the context: 0 .. 1 */
+    char *text;   /* NUL-terminated */
+    double depth; /* of the text that tells it, in the context: 0 .. 1; -1: it has no place */
 } natsl_eval_output;
 
 typedef struct natsl_eval_sample {
@@ -49,6 +75,11 @@ typedef struct natsl_eval_sample {
     natsl_eval_output *outputs;
     size_t n_outputs;
 } natsl_eval_sample;
+
+/** Room for `count` outputs, all empty. NATSL_ERR_NOMEM. */
+natsl_status natsl_eval_outputs(natsl_eval_sample *sample, size_t count);
+/** Sets an output to a copy of text[0..length). NATSL_ERR_NOMEM. */
+natsl_status natsl_eval_output_set(natsl_eval_output *output, const char *text, size_t length, double depth);
 
 /** The task of a name; NULL when there is none. */
 const natsl_eval_task *natsl_eval_task_find(const char *suite, const char *name);
@@ -65,7 +96,7 @@ natsl_status natsl_eval_check(const natsl_eval_settings *settings, const natsl_e
 double natsl_eval_depth(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
                         int64_t index);
 
-/** Sample `index` >= 0: text, input and outputs. Release with natsl_eval_sample_free. NATSL_ERR_USAGE as
+/** Sample `index` >= 0 in spread mode: text, input and outputs. Release with natsl_eval_sample_free. NATSL_ERR_USAGE as
  * natsl_eval_check; NATSL_ERR_NOMEM. *out is empty on error. */
 natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
                              int64_t index, natsl_eval_sample *out);

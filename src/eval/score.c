@@ -2,6 +2,7 @@
 #include "score.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 /** Blanks of one byte, as Python strips them from text. */
@@ -33,15 +34,72 @@ int natsl_score_is_null(const char *text, size_t length)
     return 1;
 }
 
-static unsigned char lower(char c) { return (unsigned char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); }
+/** The next character of text[*at .. length), in lower case; a byte that begins none stands for itself. Letters of the
+ * Latin, Greek and Cyrillic alphabets are known, in the blocks whose cases alternate or lie at a fixed distance. */
+static uint32_t next_lower(const char *text, size_t length, size_t *at)
+{
+    const unsigned char *p = (const unsigned char *)text + *at;
+    const size_t left = length - *at;
+    uint32_t c = p[0];
+    size_t n = 1;
+    if (c >= 0xc2 && c < 0xe0 && left > 1 && (p[1] & 0xc0) == 0x80) c = (c & 31) << 6 | (p[1] & 63u), n = 2;
+    *at += n;
+    if (n == 1) return c >= 'A' && c <= 'Z' ? c + 32 : c >= 0x80 ? c | 0x80000000u : c;
+    if ((c >= 0xc0 && c <= 0xde && c != 0xd7) || (c >= 0x391 && c <= 0x3a9) || (c >= 0x410 && c <= 0x42f))
+        return c + 32;
+    if (c >= 0x400 && c <= 0x40f) return c + 80;
+    if (c == 0x178) return 0xff;
+    if (c == 0x130 || c == 0x131 || c == 0x138 || c == 0x149 || c == 0x17f)
+        return c; /* no pair, or none of one character */
+    if ((c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17e)) return c & 1 ? c + 1 : c;
+    if ((c >= 0x100 && c <= 0x177) || (c >= 0x460 && c <= 0x481) || (c >= 0x48a && c <= 0x4bf)) return c | 1;
+    return c;
+}
 
 int natsl_score_contains(const char *text, size_t length, const char *want)
 {
     const size_t n = strlen(want);
-    for (size_t at = 0; at + n <= length; at++) {
-        size_t i = 0;
-        while (i < n && lower(text[at + i]) == lower(want[i])) i++;
-        if (i == n) return 1;
+    for (size_t begin = 0; begin <= length;) {
+        size_t at = begin, i = 0;
+        while (i < n && at < length) {
+            if (next_lower(text, length, &at) != next_lower(want, n, &i)) {
+                at = length + 1;
+                break;
+            }
+        }
+        if (at <= length && i == n) return 1;
+        if (begin == length) break;
+        (void)next_lower(text, length, &begin);
+    }
+    return 0;
+}
+
+static int is_digit(char c) { return c >= '0' && c <= '9'; }
+
+int natsl_score_integer(const char *text, size_t length, const char *want)
+{
+    size_t begin = 0, end;
+    while (begin < length && !is_digit(text[begin])) begin++;
+    if (begin == length) return 0;
+    for (end = begin; end < length && is_digit(text[end]);) end++;
+    while (end - begin > 1 && text[begin] == '0') begin++;
+    while (want[0] == '0' && want[1]) want++;
+    return strlen(want) == end - begin && memcmp(text + begin, want, end - begin) == 0;
+}
+
+/** What stays when punctuation becomes blanks. */
+static int is_word(char c)
+{
+    const unsigned char u = (unsigned char)c;
+    return u >= 0x80 || u == '-' || is_digit(c) || (u >= 'A' && u <= 'Z') || (u >= 'a' && u <= 'z');
+}
+
+int natsl_score_word(const char *text, size_t length, const char *want)
+{
+    const size_t n = strlen(want);
+    for (size_t begin = 0, end; begin < length; begin = end + 1) {
+        for (end = begin; end < length && is_word(text[end]);) end++;
+        if (end - begin == n && n > 0 && memcmp(text + begin, want, n) == 0) return 1;
     }
     return 0;
 }

@@ -16,6 +16,13 @@ int natsl_score_is_null(const char *text, size_t length);
 /** Whether `want` occurs in the cleaned prediction, both in lower case. want NUL-terminated; an empty one always does. */
 int natsl_score_contains(const char *text, size_t length, const char *want);
 
+/** Whether the first whole number in the cleaned prediction has the digits of `want` (zeros before them do not count). */
+int natsl_score_integer(const char *text, size_t length, const char *want);
+
+/** Whether `want` is one of the cleaned prediction's words, once punctuation (of ASCII; but "-", which identifiers have) became
+ * blanks. */
+int natsl_score_word(const char *text, size_t length, const char *want);
+
 /** 95 % interval of a share `p` of n >= 1 trials (Wilson's score interval): 0 <= *low <= p <= *high <= 1. */
 void natsl_score_wilson(double p, double n, double *low, double *high);
 

@@ -92,7 +92,7 @@ static int is_plural(const natsl_needle_task *task) { return task->values > 1 ||
 static natsl_status check(const natsl_needle_task *t)
 {
     const int kinds = (unsigned)t->key_kind <= NATSL_SYLLABLES && (unsigned)t->value_kind <= NATSL_SYLLABLES;
-    if (kinds && t->keys >= 1 && t->keys <= NATSL_NEEDLE_MOST_KEYS && t->values >= 1 &&
+    if (kinds && t->keys >= 1 && t->keys <= natsl_needle_most_keys(t->key_kind) && t->values >= 1 &&
         t->values <= NATSL_NEEDLE_MOST_VALUES && t->questions >= 1 && t->questions <= t->keys && t->restate >= 0 &&
         t->restate <= NATSL_NEEDLE_MOST_AGAIN && t->depth <= 1.0 && (!t->hay || t->hay->length >= 1) &&
         !(t->bare && (t->hay || t->restate > 0)))
@@ -102,8 +102,8 @@ static natsl_status check(const natsl_needle_task *t)
         "needles: %d keys of %d values, %d questions, %d restatements, depth %g; expected 1 to %d keys of "
         "1 to %d values, 1 to as many questions as keys, 0 to %d restatements, a depth of at most 1, and a "
         "haystack that is not empty (bare: none, and no restatements)",
-        t->keys, t->values, t->questions, t->restate, t->depth, NATSL_NEEDLE_MOST_KEYS, NATSL_NEEDLE_MOST_VALUES,
-        NATSL_NEEDLE_MOST_AGAIN);
+        t->keys, t->values, t->questions, t->restate, t->depth, natsl_needle_most_keys(t->key_kind),
+        NATSL_NEEDLE_MOST_VALUES, NATSL_NEEDLE_MOST_AGAIN);
 }
 
 int64_t natsl_needle_bytes(const natsl_needle_task *task)
@@ -143,7 +143,7 @@ static natsl_status draw_words(const natsl_needle_task *task, natsl_rng *rng, na
     if (!table) return NATSL_ERR_NOMEM;
     for (int k = 0; k < task->keys; k++) {
         natsl_needle *of = needles + (size_t)k * (size_t)task->values;
-        for (int fresh = 0; !fresh;) { /* the fewest words of a kind are 65536, four times the most keys */
+        for (int fresh = 0; !fresh;) { /* the fewest words of a kind are 65536, twice the most keys */
             natsl_word_draw(task->key_kind, rng, of->key);
             size_t at = (size_t)hash(of->key) & (places - 1);
             while (table[at] && strcmp(needles[table[at] - 1].key, of->key) != 0) at = (at + 1) & (places - 1);
@@ -212,7 +212,7 @@ static natsl_status measure(const natsl_needle_task *task, int64_t most, natsl_r
 natsl_status natsl_needle_most(const natsl_needle_task *task, int64_t bytes, const natsl_rng *rng, int *keys)
 {
     natsl_needle_task one = *task;
-    int fits = 0, above = NATSL_NEEDLE_MOST_KEYS + 1;
+    int fits = 0, above = natsl_needle_most_keys(task->key_kind) + 1;
     *keys = 0;
     one.keys = task->questions;
     natsl_status st = check(&one);

@@ -31,7 +31,7 @@ typedef struct natsl_needle_task {
     const natsl_hay *hay;     /* NULL: noise. A text shorter than the sample is repeated. (borrowed) */
     natsl_word_kind key_kind; /* not NATSL_NUMBERS in RULER, but possible */
     natsl_word_kind value_kind;
-    int keys;      /* 1 .. MOST_KEYS, distinct */
+    int keys;      /* 1 .. natsl_needle_most_keys(key_kind), distinct */
     int values;    /* per key, 1 .. MOST_VALUES, distinct for one key; one needle each */
     int questions; /* 1 .. keys: how many keys are asked for */
     int restate;   /* 0 .. MOST_AGAIN: how often each needle comes again after its first place */
@@ -68,6 +68,12 @@ typedef struct natsl_needle_sample {
 
 /** Bytes in which a sample of this task surely fits, whatever is drawn, with an empty haystack. */
 int64_t natsl_needle_bytes(const natsl_needle_task *task);
+
+/** Most keys of a kind: of identifiers there are enough for any length, of others so many that distinct ones are found soon. */
+static inline int natsl_needle_most_keys(natsl_word_kind kind)
+{
+    return kind == NATSL_UUIDS ? 1 << 18 : kind == NATSL_WORDS ? 1 << 15 : NATSL_NEEDLE_MOST_KEYS;
+}
 
 /** The most keys of `task` (its `keys` does not count) with which a sample drawn from this generator fits in `bytes` bytes,
  * whatever its haystack: *keys, 0 when not even one does. The generator is not advanced. NATSL_ERR_USAGE, NATSL_ERR_NOMEM. */

@@ -95,3 +95,8 @@ void natsl_word_draw(natsl_word_kind kind, natsl_rng *rng, char word[NATSL_WORD_
         word[2 * syllables] = '\0';
     }
 }
+
+void natsl_word_pair(uint32_t i, char word[NATSL_WORD_BYTES])
+{
+    (void)snprintf(word, NATSL_WORD_BYTES, "%s-%s", adjectives[i / WORDS % WORDS], nouns[i % WORDS]);
+}

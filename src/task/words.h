@@ -22,4 +22,8 @@ size_t natsl_word_longest(natsl_word_kind kind);
 /** A random one, with NUL. */
 void natsl_word_draw(natsl_word_kind kind, natsl_rng *rng, char word[NATSL_WORD_BYTES]);
 
+/** How many texts of the kind NATSL_WORDS there are, and the one of number i. */
+#define NATSL_WORD_PAIRS 65536
+void natsl_word_pair(uint32_t i, char word[NATSL_WORD_BYTES]);
+
 #endif

@@ -13,7 +13,7 @@ for ranks in 0 3; do
     accepted "$ranks" --version && says '^natsl [0-9]+\.[0-9]+\.[0-9]+ \(' && says '^MPI +[A-Z]' && says '^HDF5 +[0-9]' &&
         says '^BLAS +OpenBLAS' && silent
     [ "$(grep -c '^natsl ' "$SCRATCH/.out")" -eq 1 ] || complain "every rank printed"
-    for command in init info score read generate grad bench help; do
+    for command in init info score read generate eval grad bench report help; do
         accepted "$ranks" help && says "^  $command " && silent
         accepted "$ranks" help "$command" && says "^natsl $command" && silent
         [ "$(grep -c "^natsl $command" "$SCRATCH/.out")" -eq 1 ] || complain "every rank printed"
@@ -21,7 +21,7 @@ for ranks in 0 3; do
 done
 accepted 0 --help && says '^  score ' && silent
 accepted 0 help --help && says '^  score ' && silent
-for command in init info score read generate grad bench; do
+for command in init info score read generate eval grad bench report; do
     accepted 0 "$command" --help && says "^natsl $command" && says '--threads N' && says '--pass-tokens N' && silent
 done
 

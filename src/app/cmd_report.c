@@ -1,0 +1,52 @@
+/* cmd_report.c - natsl report: evaluations side by side on one page. */
+#include "agree.h"
+#include "app.h"
+#include "core.h"
+#include "eval_files.h"
+
+#define AT(member) offsetof(natsl_args, member)
+static const natsl_option options[] = {
+    {.kind = NATSL_OPT_TEXT,
+     .name = "out",
+     .value = "PAGE.html",
+     .offset = AT(out),
+     .need = NATSL_REQUIRED_UNLESS_DRY,
+     .help = "page to write"},
+    {.kind = NATSL_OPT_END},
+};
+
+/** Rank 0. */
+static natsl_status report(const natsl_args *a)
+{
+    natsl_eval_result runs[NATSL_MAX_OPERANDS];
+    json_t *results[NATSL_MAX_OPERANDS] = {0};
+    natsl_status st = NATSL_OK;
+    for (int i = 0; i < a->n_operands && st == NATSL_OK; i++) {
+        st = natsl_eval_result_read(a->operands[i], &results[i]);
+        runs[i] = (natsl_eval_result){a->operands[i], results[i]};
+    }
+    if (st == NATSL_OK && !a->dry_run) st = natsl_eval_write_report(runs, (size_t)a->n_operands, NULL, a->out);
+    for (int i = 0; i < a->n_operands; i++) json_decref(results[i]);
+    return st;
+}
+
+static natsl_status run(natsl_app *app)
+{
+    natsl_status st = NATSL_OK;
+    if (app->args.out) st = natsl_app_check_out(app, app->args.out, app->args.operands, app->args.n_operands);
+    return st == NATSL_OK ? natsl_app_agree(app, app->rank == 0 ? report(&app->args) : NATSL_OK) : st;
+}
+
+const natsl_command natsl_command_report = {
+    .name = "report",
+    .usage = "report DIR... --out PAGE.html",
+    .summary = "results of natsl eval, of one run or several side by side, on one page",
+    .details = "DIR is what natsl eval has written (its results.json counts). The page is one file of HTML with inline "
+               "SVG: it needs no\n"
+               "network and no scripts, in light and dark.\n",
+    .options = options,
+    .operand = "DIR",
+    .least = 1,
+    .most = NATSL_MAX_OPERANDS,
+    .run = run,
+};

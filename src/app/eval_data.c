@@ -1,0 +1,333 @@
+/* eval_data.c - what samples are made of, and samples written as data. See eval_job.h. */
+#include "eval_job.h"
+
+#include "agree.h"
+#include "core.h"
+#include "sha256.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PATH_BYTES 4096
+
+/* ---- sources --------------------------------------------------------------------------------------------------------- */
+
+static void read_hay(void *user, int64_t first, int64_t count, char *to) { natsl_corpus_bytes(user, first, count, to); }
+
+/** SHA-256 of a text, piece by piece. */
+static void digest_of(const natsl_corpus *text, char hex[65])
+{
+    char block[65536];
+    natsl_sha256 digest;
+    natsl_sha256_start(&digest);
+    const int64_t length = natsl_corpus_length(text);
+    for (int64_t at = 0; at < length;) {
+        const int64_t n = length - at < (int64_t)sizeof block ? length - at : (int64_t)sizeof block;
+        natsl_corpus_bytes(text, at, n, block);
+        natsl_sha256_add(&digest, block, (size_t)n);
+        at += n;
+    }
+    natsl_sha256_finish(&digest, hex);
+}
+
+static natsl_status open_text(const char *path, natsl_corpus **out)
+{
+    char *name = strdup(path);
+    if (!name) return natsl_fail(NATSL_ERR_NOMEM, "%s: no memory", path);
+    const natsl_status st = natsl_corpus_open(&name, 1, NATSL_BYTE_TOKENS, "byte", 1, out);
+    free(name);
+    return st;
+}
+
+/** The haystack in words, for exact samples. */
+static natsl_status open_essay(natsl_eval_job *j)
+{
+    natsl_essay *essay = NULL;
+    char *text = natsl_alloc((size_t)j->hay.length, 1, "haystack");
+    if (!text) return NATSL_ERR_NOMEM;
+    natsl_corpus_bytes(j->text, 0, j->hay.length, text);
+    const natsl_status st = natsl_essay_create(text, (size_t)j->hay.length, j->app->args.haystack, &essay);
+    natsl_free(text);
+    j->sources.essay = essay;
+    return st;
+}
+
+static natsl_status open_questions(natsl_eval_job *j, const char *path, int which)
+{
+    natsl_corpus *text = NULL;
+    natsl_questions *questions = NULL;
+    natsl_status st = open_text(path, &text);
+    if (st == NATSL_OK && j->app->rank == 0) digest_of(text, j->documents_digest[which]);
+    natsl_corpus_close(&text);
+    if (st == NATSL_OK) st = natsl_questions_open(path, which, &questions);
+    j->sources.questions[which] = questions;
+    return st;
+}
+
+/** Where tools/setup puts the word lists; "": nowhere. */
+static void usual_lists(char path[PATH_BYTES])
+{
+    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME"), *named = getenv("NATSL_WORD_LISTS");
+    char list[PATH_BYTES + 32];
+    path[0] = '\0';
+    if (named && named[0]) (void)snprintf(path, PATH_BYTES, "%s", named);
+    else if (data && data[0]) (void)snprintf(path, PATH_BYTES, "%s/natsl/word-lists", data);
+    else if (home && home[0]) (void)snprintf(path, PATH_BYTES, "%s/.local/share/natsl/word-lists", home);
+    (void)snprintf(list, sizeof list, "%s/nounlist.txt", path);
+    if (!(named && named[0]) && access(list, R_OK) != 0) path[0] = '\0';
+}
+
+natsl_status natsl_eval_open_sources(natsl_eval_job *j)
+{
+    natsl_app *app = j->app;
+    const natsl_args *a = &app->args;
+    char usual[PATH_BYTES];
+    natsl_status st = NATSL_OK;
+    j->sources = (natsl_ruler_sources){.seed = j->settings.seed,
+                                       .count = a->count_tokens == 2 ? natsl_count_words : natsl_count_bytes};
+    j->settings.sources = &j->sources;
+    if (a->haystack) st = open_text(a->haystack, &j->text);
+    if (st == NATSL_OK && j->text) {
+        j->hay = (natsl_hay){.length = natsl_corpus_length(j->text), .read = read_hay, .user = j->text};
+        j->settings.hay = &j->hay;
+        if (app->rank == 0) digest_of(j->text, j->hay_digest);
+        if (j->settings.exact) st = open_essay(j);
+    }
+    if (st == NATSL_OK && a->squad) st = open_questions(j, a->squad, 0);
+    if (st == NATSL_OK && a->hotpot) st = open_questions(j, a->hotpot, 1);
+    usual_lists(usual);
+    /* in spread mode only if they are asked for: what is made must not depend on what happens to be there */
+    if (st == NATSL_OK && (a->word_lists || (j->settings.exact && usual[0])))
+        st = natsl_word_lists_open(a->word_lists ? a->word_lists : usual, &j->lists);
+    if (j->lists.n_keys > 0) j->sources.lists = &j->lists;
+    return natsl_app_agree(app, st);
+}
+
+/** What rank 0 has found in a file, for all. */
+static natsl_status share_lines(natsl_app *app, natsl_eval_lines *lines)
+{
+    natsl_status st = NATSL_OK;
+    int64_t *begin = lines->begin, *bytes = lines->bytes;
+    const char *path = lines->path;
+    NATSL_MPI(MPI_Bcast(lines, sizeof *lines, MPI_BYTE, 0, app->comm));
+    lines->path = path; /* each rank's own */
+    lines->begin = begin;
+    lines->bytes = bytes;
+    if (app->rank != 0) {
+        lines->begin = natsl_alloc((size_t)lines->count, sizeof *begin, "samples");
+        lines->bytes = natsl_alloc((size_t)lines->count, sizeof *bytes, "samples");
+        if (!lines->begin || !lines->bytes) st = NATSL_ERR_NOMEM;
+    }
+    if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
+    for (int64_t at = 0; at < lines->count; at += 1 << 24) {
+        const int n = (int)(lines->count - at < 1 << 24 ? lines->count - at : 1 << 24);
+        NATSL_MPI(MPI_Bcast(lines->begin + at, n, MPI_INT64_T, 0, app->comm));
+        NATSL_MPI(MPI_Bcast(lines->bytes + at, n, MPI_INT64_T, 0, app->comm));
+    }
+    return NATSL_OK;
+}
+
+natsl_status natsl_eval_open_files(natsl_eval_job *j)
+{
+    natsl_app *app = j->app;
+    const natsl_args *a = &app->args;
+    const int64_t max_new = a->max_new > 0 ? a->max_new : 128;
+    int64_t most = 0, longest = 0;
+    for (int i = 0; i < a->n_operands; i++) {
+        natsl_eval_lines *lines = &j->files[i];
+        natsl_corpus *text = NULL;
+        natsl_status st = NATSL_OK;
+        if (app->rank == 0) {
+            st = open_text(a->operands[i], &text);
+            if (st == NATSL_OK) digest_of(text, j->file_digests[i]);
+            natsl_corpus_close(&text);
+            if (st == NATSL_OK) st = natsl_eval_lines_scan(a->operands[i], a->keep_going, lines);
+            if (st == NATSL_OK && lines->bad > 0)
+                fprintf(stderr, "warning: %lld lines of %s hold no sample and are left out; %s\n",
+                        (long long)lines->bad, a->operands[i], lines->complaint);
+        }
+        lines->path = a->operands[i];
+        if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
+        j->n_files = (size_t)i + 1;
+        if ((st = share_lines(app, lines)) != NATSL_OK) return st;
+        j->own[i] = (natsl_eval_task){.suite = "jsonl",
+                                      .name = lines->name,
+                                      .kind = NATSL_EVAL_FILE,
+                                      .max_new = (int)max_new,
+                                      .metric = (natsl_eval_metric)a->metric,
+                                      .lines = lines};
+        for (int k = 0; k < i; k++) {
+            if (strcmp(j->own[k].name, lines->name) == 0)
+                return natsl_fail(NATSL_ERR_USAGE, "%s and %s: both are named %s, expected files of different names",
+                                  a->operands[k], a->operands[i], lines->name);
+        }
+        j->tasks[j->n_tasks++] = &j->own[i];
+        if (lines->count > most) most = lines->count;
+        if (lines->longest > longest) longest = lines->longest;
+    }
+    j->lengths[j->n_lengths++] = longest + max_new;
+    j->samples = a->samples > 0 && a->samples < most ? a->samples : most;
+    return NATSL_OK;
+}
+
+void natsl_eval_close_sources(natsl_eval_job *j)
+{
+    for (size_t i = 0; i < j->n_files; i++) natsl_eval_lines_free(&j->files[i]);
+    natsl_essay *essay = (natsl_essay *)(uintptr_t)j->sources.essay;
+    natsl_essay_destroy(&essay);
+    for (int i = 0; i < 2; i++) {
+        natsl_questions *questions = (natsl_questions *)(uintptr_t)j->sources.questions[i];
+        natsl_questions_close(&questions);
+    }
+    natsl_word_lists_free(&j->lists);
+    natsl_corpus_close(&j->text);
+}
+
+/* ---- samples --------------------------------------------------------------------------------------------------------- */
+
+natsl_status natsl_eval_maker_make(natsl_eval_maker *m, const natsl_eval_settings *settings,
+                                   const natsl_eval_task *task, int64_t length, int64_t index, natsl_eval_sample *out)
+{
+    natsl_status st = NATSL_OK;
+    memset(out, 0, sizeof *out);
+    if (!settings->exact || task->kind >= NATSL_EVAL_PASSKEY)
+        return natsl_eval_make(settings, task, length, index, out);
+    if (!m->ruler || m->task != task || m->length != length || m->next > index) {
+        natsl_eval_maker_free(m);
+        st = natsl_ruler_open(settings->sources, task, length, natsl_eval_max_new(settings, task), &m->ruler);
+        if (st != NATSL_OK) return st;
+        m->task = task;
+        m->length = length;
+    }
+    for (; st == NATSL_OK && m->next <= index; m->next++) {
+        natsl_eval_sample_free(out);
+        st = natsl_ruler_next(m->ruler, out);
+    }
+    return st;
+}
+
+void natsl_eval_maker_free(natsl_eval_maker *m)
+{
+    natsl_ruler_close(&m->ruler);
+    *m = (natsl_eval_maker){0};
+}
+
+/* ---- data ------------------------------------------------------------------------------------------------------------ */
+
+/** Characters before byte `at`. */
+static int64_t characters(const char *text, int64_t at)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < at; i++) n += ((unsigned char)text[i] & 0xc0) != 0x80;
+    return n;
+}
+
+/** One line, with upstream's fields in upstream's order. NULL: no memory. */
+static json_t *line_of(const natsl_eval_job *j, const natsl_eval_task *task, int64_t index, const natsl_eval_sample *s)
+{
+    const int64_t tokens = j->sources.count(s->text, (size_t)s->length) + natsl_eval_max_new(&j->settings, task);
+    json_t *outputs = json_array(), *depth = json_array();
+    int64_t at = 0;
+    for (size_t i = 0; i < s->n_outputs; i++) {
+        (void)json_array_append_new(outputs, natsl_json_text(s->outputs[i].text, strlen(s->outputs[i].text)));
+        (void)json_array_append_new(depth, json_real(s->outputs[i].depth));
+    }
+    const size_t want = strlen(s->outputs[0].text);
+    while (at + (int64_t)want < s->length && memcmp(s->text + at, s->outputs[0].text, want) != 0) at++;
+    const int needle = task->kind == NATSL_EVAL_NIAH;
+    /* upstream's index of needle tasks is the place of the answer; ours is the number of the sample */
+    const int64_t number = needle && j->settings.exact ? characters(s->text, at) : index;
+    json_t *line = json_pack("{s:I, s:o?, s:O, s:I, s:I, s:o?}", "index", (json_int_t)number, "input",
+                             natsl_json_text(s->text, (size_t)s->input), "outputs", outputs, "length",
+                             (json_int_t)tokens, "length_w_model_temp", (json_int_t)tokens, "answer_prefix",
+                             natsl_json_text(s->text + s->input, (size_t)(s->length - s->input)));
+    if (line && needle)
+        (void)json_object_set_new(line, "token_position_answer",
+                                  json_integer((json_int_t)j->sources.count(s->text, (size_t)at)));
+    if (line && !j->settings.exact) (void)json_object_set(line, "depth", depth);
+    json_decref(outputs);
+    json_decref(depth);
+    return line;
+}
+
+/** Makes all directories of a path, up to its last '/'. */
+static natsl_status make_directories(char *path)
+{
+    for (char *p = path + 1; (p = strchr(p, '/')) != NULL; p++) {
+        *p = '\0';
+        const int bad = mkdir(path, 0777) != 0 && errno != EEXIST ? errno : 0;
+        if (bad) return natsl_fail(NATSL_ERR_IO, "%s: %s", path, strerror(bad));
+        *p = '/';
+    }
+    return NATSL_OK;
+}
+
+static natsl_status write_samples(natsl_eval_job *j, const natsl_eval_task *task, int64_t length, FILE *file,
+                                  const char *path)
+{
+    natsl_eval_maker maker = {0};
+    natsl_status st = NATSL_OK;
+    const int64_t samples = task->lines && task->lines->count < j->samples ? task->lines->count : j->samples;
+    for (int64_t i = 0; st == NATSL_OK && i < samples; i++) {
+        natsl_eval_sample s;
+        if ((st = natsl_eval_maker_make(&maker, &j->settings, task, length, i, &s)) != NATSL_OK) break;
+        json_t *line = line_of(j, task, i, &s);
+        errno = 0;
+        if (!line) st = natsl_fail(NATSL_ERR_NOMEM, "%s: no memory for a sample", path);
+        else if (json_dumpf(line, file, JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6)) != 0 || fputc('\n', file) == EOF)
+            st = natsl_fail(NATSL_ERR_IO, "%s: %s", path, errno ? strerror(errno) : "writing failed");
+        json_decref(line);
+        natsl_eval_sample_free(&s);
+    }
+    natsl_eval_maker_free(&maker);
+    return st;
+}
+
+static natsl_status write_file(natsl_eval_job *j, const natsl_eval_task *task, int64_t length)
+{
+    char path[PATH_BYTES], temporary[PATH_BYTES + 32];
+    const int n = snprintf(path, sizeof path, "%s/synthetic/%lld/data/%s/validation.jsonl", j->app->args.out,
+                           (long long)length, task->name);
+    if (n < 0 || (size_t)n >= sizeof path) return natsl_fail(NATSL_ERR_USAGE, "--out: the path is too long");
+    natsl_status st = make_directories(path);
+    if (st != NATSL_OK) return st;
+    (void)snprintf(temporary, sizeof temporary, "%s.tmp-%ld", path, (long)getpid());
+    FILE *file = fopen(temporary, "wx");
+    if (!file) return natsl_fail(NATSL_ERR_IO, "%s: %s", temporary, strerror(errno));
+    natsl_temporary_set(temporary);
+    st = write_samples(j, task, length, file, path);
+    errno = 0;
+    if (fclose(file) != 0 && st == NATSL_OK) st = natsl_fail(NATSL_ERR_IO, "%s: %s", path, strerror(errno));
+    if (st == NATSL_OK && rename(temporary, path) != 0) st = natsl_fail(NATSL_ERR_IO, "%s: %s", path, strerror(errno));
+    if (st != NATSL_OK) (void)unlink(temporary);
+    natsl_temporary_set("");
+    return st;
+}
+
+natsl_status natsl_eval_write_data(natsl_eval_job *j)
+{
+    natsl_app *app = j->app;
+    natsl_status st = NATSL_OK;
+    if (!app->args.count_tokens) { /* the model's tokenizer: there is one kind, if it has any */
+        natsl_tokenizer tokenizer;
+        st = app->rank == 0 ? natsl_model_file_info(app->args.model, &j->info) : NATSL_OK;
+        if (st == NATSL_OK && app->rank == 0)
+            st = natsl_tokenizer_create(j->info.tokenizer, j->info.config.vocab_size, &tokenizer);
+        if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
+    }
+    const double start = natsl_now_s();
+    if (!app->args.dry_run) {
+        for (size_t i = (size_t)app->rank; st == NATSL_OK && i < j->store.n_cells; i += (size_t)app->size)
+            st = write_file(j, j->tasks[i % j->n_tasks], j->store.cells[i].length);
+    }
+    st = natsl_app_agree(app, st);
+    if (st == NATSL_OK && app->rank == 0 && !app->args.quiet) {
+        printf("%zu files of %lld samples in %s/synthetic, %.1f s\n", j->store.n_cells, (long long)j->samples,
+               app->args.out ? app->args.out : "DIR", natsl_now_s() - start);
+        st = natsl_stdout_flush();
+    }
+    return natsl_app_agree(app, st);
+}

@@ -1,0 +1,483 @@
+/* eval_report.c - the page of results. See eval_report.h. */
+#include "eval_report.h"
+
+#include "eval_chart.h"
+#include "eval_results.h"
+#include "eval_task.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MOST_LENGTHS 64
+#define MOST_TASKS   64
+#define MOST_LAYERS  512
+
+static const char style[] =
+    ":root{--bg:#fff;--fg:#1b1f24;--mute:#5b6570;--grid:#dfe3e8;--card:#f5f6f8;--c0:#2463a6;--c1:#c2500c;--c2:#0d7a6b;-"
+    "-c3:#7a3fc4;"
+    "--c4:#a8226d;--c5:#6d6a12}"
+    "@media(prefers-color-scheme:dark){:root{--bg:#14171b;--fg:#e7e9ec;--mute:#9ba6b1;--grid:#2e353c;--card:#1c2127;--"
+    "c0:#74aef2;"
+    "--c1:#f3965a;--c2:#4cc7b3;--c3:#b995f2;--c4:#ee86bd;--c5:#cfcb62}}"
+    "*{box-sizing:border-box}body{margin:0 auto;padding:24px 28px "
+    "60px;max-width:1180px;background:var(--bg);color:var(--fg);"
+    "font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"
+    "h1{font-size:26px;margin:0 0 2px}h2{font-size:19px;margin:38px 0 8px;padding-top:14px;border-top:1px solid "
+    "var(--grid)}"
+    "h3{font-size:15px;margin:18px 0 4px}p{margin:4px 0 10px;color:var(--mute);max-width:80ch}"
+    ".row{display:flex;flex-wrap:wrap;gap:14px 20px;align-items:flex-start}"
+    ".card{background:var(--card);border-radius:8px;padding:10px 16px;min-width:150px}.card "
+    "b{display:block;font-size:24px;line-height:1.25}"
+    ".card span{color:var(--mute);font-size:13px}"
+    "figure{margin:0;flex:1 1 "
+    "250px}figcaption{font-weight:600;font-size:13.5px}svg{display:block;width:100%;height:auto}"
+    "svg text{font-size:11px;fill:var(--mute)}.e{text-anchor:end}.m,.k{text-anchor:middle}svg "
+    "text.k{fill:#111820;font-weight:600}"
+    ".g{stroke:var(--grid);fill:none}.l{fill:none;stroke-width:2}.w{fill:none;stroke-width:1.2;opacity:.75}.n{fill:var("
+    "--card)}"
+    ".c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}.c4{stroke:var(--c4)}.c5{"
+    "stroke:var(--c5)}"
+    ".f0{fill:var(--c0)}.f1{fill:var(--c1)}.f2{fill:var(--c2)}.f3{fill:var(--c3)}.f4{fill:var(--c4)}.f5{fill:var(--c5)}"
+    "table{border-collapse:collapse;font-size:13.5px;margin:6px 0 14px;font-variant-numeric:tabular-nums}"
+    "th,td{padding:3px 12px 3px 0;text-align:right;border-bottom:1px solid "
+    "var(--grid);white-space:nowrap}th:first-child,td:first-child{text-align:left}"
+    "th{color:var(--mute);font-weight:600}td small{color:var(--mute)}.wide{overflow-x:auto}"
+    ".legend{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13.5px;margin:4px 0 8px}.legend "
+    "i{display:inline-block;width:12px;height:12px;"
+    "border-radius:3px;margin-right:6px;vertical-align:-1px}.bar{height:10px;width:180px;border-radius:3px;display:"
+    "inline-block;vertical-align:-1px;"
+    "background:linear-gradient(90deg,#f0496e,#ebb839,#0cd79f)}code{font-size:13px}";
+
+/* ---- what the page is about ------------------------------------------------------------------------------------------ */
+
+/** Lengths and tasks of all runs together. */
+typedef struct page {
+    const natsl_eval_result *runs;
+    size_t n_runs, n_lengths, n_tasks;
+    int64_t lengths[MOST_LENGTHS]; /* ascending */
+    const char *tasks[MOST_TASKS];
+    natsl_buffer *out;
+} page;
+
+static double real_of(const json_t *object, const char *name)
+{
+    const json_t *value = json_object_get(object, name);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    return json_string_value(json_object_get(object, name));
+}
+
+/** The cell of a run; NULL: it has none. */
+static const json_t *cell_of(const page *p, size_t run, const char *task, int64_t length)
+{
+    size_t i;
+    const json_t *cell;
+    json_array_foreach(json_object_get(p->runs[run].results, "tasks"), i, cell)
+    {
+        const char *name = text_of(cell, "task");
+        if (name && strcmp(name, task) == 0 && json_integer_value(json_object_get(cell, "length")) == length)
+            return cell;
+    }
+    return NULL;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void survey(page *p)
+{
+    for (size_t r = 0; r < p->n_runs; r++) {
+        size_t i, k;
+        const json_t *cell;
+        json_array_foreach(json_object_get(p->runs[r].results, "tasks"), i, cell)
+        {
+            const char *task = text_of(cell, "task");
+            const int64_t length = json_integer_value(json_object_get(cell, "length"));
+            for (k = 0; k < p->n_lengths && p->lengths[k] != length;) k++;
+            if (k == p->n_lengths && k < MOST_LENGTHS) p->lengths[p->n_lengths++] = length;
+            for (k = 0; k < p->n_tasks && strcmp(p->tasks[k], task) != 0;) k++;
+            if (k == p->n_tasks && k < MOST_TASKS) p->tasks[p->n_tasks++] = task;
+        }
+    }
+    qsort(p->lengths, p->n_lengths, sizeof *p->lengths, ascending);
+}
+
+natsl_status natsl_eval_result_read(const char *path, json_t **out)
+{
+    char file[4096];
+    struct stat there;
+    json_error_t error;
+    size_t i;
+    const json_t *cell;
+    *out = NULL;
+    const int directory = stat(path, &there) == 0 && S_ISDIR(there.st_mode);
+    const int n = snprintf(file, sizeof file, "%s%s", path, directory ? "/results.json" : "");
+    if (n < 0 || (size_t)n >= sizeof file) return natsl_fail(NATSL_ERR_USAGE, "%.100s...: the path is too long", path);
+    json_t *results = json_load_file(file, JSON_REJECT_DUPLICATES, &error);
+    if (!results) return natsl_fail(NATSL_ERR_INPUT, "%s, line %d: %s", file, error.line, error.text);
+    const json_t *cells = json_object_get(results, "tasks");
+    int good = text_of(results, "format") && strcmp(text_of(results, "format"), "natsl-eval") == 0 &&
+               json_integer_value(json_object_get(results, "format_version")) == 1 && json_is_array(cells) &&
+               json_is_object(json_object_get(results, "settings"));
+    json_array_foreach(cells, i, cell)
+    {
+        const json_t *length = json_object_get(cell, "length");
+        good &= text_of(cell, "task") != NULL && json_is_integer(length) && json_integer_value(length) > 0;
+    }
+    if (!good || json_array_size(cells) == 0) {
+        json_decref(results);
+        return natsl_fail(NATSL_ERR_INPUT, "%s: not a results.json of natsl eval", file);
+    }
+    *out = results;
+    return NATSL_OK;
+}
+
+/* ---- head ------------------------------------------------------------------------------------------------------------ */
+
+static void put_card(natsl_buffer *b, const char *what, double value)
+{
+    natsl_puts(b, "<div class=\"card\"><b>");
+    if (isfinite(value)) natsl_printf(b, "%.1f", value);
+    else natsl_puts(b, "&ndash;");
+    natsl_printf(b, "</b><span>%s</span></div>\n", what);
+}
+
+static void put_legend(page *p)
+{
+    natsl_buffer *b = p->out;
+    if (p->n_runs < 2) return;
+    natsl_puts(b, "<div class=\"legend\">");
+    for (size_t r = 0; r < p->n_runs; r++) {
+        natsl_printf(b, "<span><i style=\"background:var(--c%zu)\"></i>", r % NATSL_CHART_COLOURS);
+        natsl_put_html(b, p->runs[r].name);
+        natsl_puts(b, "</span>");
+    }
+    natsl_puts(b, "</div>\n");
+}
+
+/** What was evaluated, and how. */
+static void put_run(page *p, size_t r)
+{
+    natsl_buffer *b = p->out;
+    char text[24];
+    const json_t *results = p->runs[r].results, *settings = json_object_get(results, "settings");
+    const int64_t effective = json_integer_value(json_object_get(results, "effective_length"));
+    if (p->n_runs > 1) {
+        natsl_puts(b, "<h3>");
+        natsl_put_html(b, p->runs[r].name);
+        natsl_puts(b, "</h3>\n");
+    }
+    natsl_puts(b, "<p>");
+    natsl_put_html(b, text_of(results, "model"));
+    natsl_puts(b, ", weights <code>");
+    natsl_put_html(b, text_of(settings, "model_digest"));
+    natsl_puts(b, "</code>, mode ");
+    natsl_put_html(b, text_of(settings, "mode"));
+    natsl_puts(b, ", route ");
+    natsl_put_html(b, text_of(settings, "route"));
+    natsl_printf(b, ", seed %lld, %lld samples of each task and length",
+                 (long long)json_integer_value(json_object_get(settings, "seed")),
+                 (long long)json_integer_value(json_object_get(results, "samples")));
+    if (text_of(results, "haystack") && text_of(settings, "haystack_sha256")) {
+        natsl_puts(b, "; haystack ");
+        natsl_put_html(b, text_of(results, "haystack"));
+        natsl_printf(b, " (SHA-256 <code>%.16s</code>)", text_of(settings, "haystack_sha256"));
+    }
+    natsl_puts(b, ".</p>\n<div class=\"row\">");
+    put_card(b, "average score", real_of(results, "average"));
+    put_card(b, "weighted to long lengths", real_of(results, "weighted_average_increasing"));
+    put_card(b, "weighted to short lengths", real_of(results, "weighted_average_decreasing"));
+    natsl_printf(b, "<div class=\"card\"><b>%s</b><span>effective length (score of %.1f or more)</span></div></div>\n",
+                 effective > 0 ? natsl_short_tokens(effective, text) : "none", NATSL_EFFECTIVE_SCORE);
+}
+
+/* ---- scores ---------------------------------------------------------------------------------------------------------- */
+
+static void put_table(page *p, size_t r)
+{
+    natsl_buffer *b = p->out;
+    char text[24];
+    natsl_puts(b, "<div class=\"wide\"><table><tr><th>");
+    natsl_put_html(b, p->n_runs > 1 ? p->runs[r].name : "task");
+    for (size_t l = 0; l < p->n_lengths; l++) natsl_printf(b, "<th>%s", natsl_short_tokens(p->lengths[l], text));
+    natsl_puts(b, "</tr>\n");
+    for (size_t t = 0; t < p->n_tasks; t++) {
+        natsl_puts(b, "<tr><td>");
+        natsl_put_html(b, p->tasks[t]);
+        for (size_t l = 0; l < p->n_lengths; l++) {
+            const json_t *cell = cell_of(p, r, p->tasks[t], p->lengths[l]);
+            const double score = real_of(cell, "score");
+            if (!isfinite(score)) natsl_puts(b, "<td>&ndash;");
+            else
+                natsl_printf(b, "<td>%.1f <small>%.0f&ndash;%.0f, n=%lld</small>", score, real_of(cell, "low"),
+                             real_of(cell, "high"), (long long)json_integer_value(json_object_get(cell, "samples")));
+        }
+        natsl_puts(b, "</tr>\n");
+    }
+    natsl_puts(b, "</table></div>\n");
+}
+
+/** One value of every run and length: [run][length]. task NULL: the mean over tasks, weighted by nothing. */
+static void collect(const page *p, const char *task, const char *what, double *values)
+{
+    for (size_t r = 0; r < p->n_runs; r++) {
+        for (size_t l = 0; l < p->n_lengths; l++) {
+            double sum = 0.0;
+            size_t n = 0;
+            for (size_t t = 0; t < p->n_tasks; t++) {
+                if (task && strcmp(task, p->tasks[t]) != 0) continue;
+                const double v = real_of(cell_of(p, r, p->tasks[t], p->lengths[l]), what);
+                if (isfinite(v)) sum += v, n++;
+            }
+            values[r * p->n_lengths + l] = n ? sum / (double)n : NAN;
+        }
+    }
+}
+
+/** A chart of all runs over lengths. intervals: those of the cells (task not NULL). */
+static natsl_status put_lines(page *p, int width, int height, const char *title, const char *task, const char *what,
+                              double factor, double top, const char *unit)
+{
+    const size_t n = p->n_lengths, all = p->n_runs * n;
+    double *values = natsl_alloc(3 * all, sizeof *values, "a chart");
+    natsl_series *series = natsl_calloc(p->n_runs, sizeof *series, "a chart");
+    const int ok = values && series, whiskers = task && strcmp(what, "score") == 0;
+    if (ok) {
+        collect(p, task, what, values);
+        collect(p, task, "low", values + all);
+        collect(p, task, "high", values + 2 * all);
+        for (size_t i = 0; i < all; i++) values[i] *= factor;
+        for (size_t r = 0; r < p->n_runs; r++)
+            series[r] = (natsl_series){p->runs[r].name, (int)r, values + r * n, whiskers ? values + all + r * n : NULL,
+                                       whiskers ? values + 2 * all + r * n : NULL};
+        natsl_chart_lines(p->out, width, height, title, p->lengths, n, series, p->n_runs, top, unit);
+    }
+    natsl_free(values);
+    natsl_free(series);
+    return ok ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+/* ---- depth ----------------------------------------------------------------------------------------------------------- */
+
+static const char *const depth_names[NATSL_EVAL_BANDS] = {"0", "10", "20", "30", "40", "50", "60", "70", "80", "90"};
+
+/** Share of expected outputs that were found, [band][length]. task NULL: of all tasks. Returns whether there is any. */
+static int depth_shares(const page *p, size_t run, const char *task, double *shares)
+{
+    int any = 0;
+    for (size_t l = 0; l < p->n_lengths; l++) {
+        double outputs[NATSL_EVAL_BANDS] = {0}, found[NATSL_EVAL_BANDS] = {0};
+        for (size_t t = 0; t < p->n_tasks; t++) {
+            if (task && strcmp(task, p->tasks[t]) != 0) continue;
+            const json_t *bands = json_object_get(cell_of(p, run, p->tasks[t], p->lengths[l]), "by_depth");
+            for (size_t d = 0; d < NATSL_EVAL_BANDS; d++) {
+                outputs[d] += json_number_value(json_object_get(json_array_get(bands, d), "outputs"));
+                found[d] += json_number_value(json_object_get(json_array_get(bands, d), "found"));
+            }
+        }
+        for (size_t d = 0; d < NATSL_EVAL_BANDS; d++) {
+            shares[d * p->n_lengths + l] = outputs[d] > 0.0 ? found[d] / outputs[d] : NAN;
+            any |= outputs[d] > 0.0;
+        }
+    }
+    return any;
+}
+
+static void put_depths(page *p)
+{
+    double shares[NATSL_EVAL_BANDS * MOST_LENGTHS];
+    natsl_buffer *b = p->out;
+    natsl_puts(b, "<h2>Depth and length</h2><p>Share of hidden values that were found, by where in the context they "
+                  "were hidden (0: at its "
+                  "beginning) and how long it was. <span class=\"bar\"></span> 0 to 100 %</p>\n");
+    natsl_puts(b, "<div class=\"row\">");
+    for (size_t r = 0; r < p->n_runs; r++) {
+        const char *title = p->n_runs > 1 ? p->runs[r].name : "all tasks";
+        if (depth_shares(p, r, NULL, shares))
+            natsl_chart_heat(b, 540, 300, title, "Depth Percent", depth_names, NATSL_EVAL_BANDS, p->lengths,
+                             p->n_lengths, shares, 1);
+    }
+    natsl_puts(b, "</div>\n");
+    for (size_t r = 0; r < p->n_runs && p->n_tasks > 1; r++) {
+        natsl_puts(b, "<h3>By task");
+        if (p->n_runs > 1) natsl_puts(b, ": "), natsl_put_html(b, p->runs[r].name);
+        natsl_puts(b, "</h3><div class=\"row\">");
+        for (size_t t = 0; t < p->n_tasks; t++) {
+            if (depth_shares(p, r, p->tasks[t], shares))
+                natsl_chart_heat(b, 265, 180, p->tasks[t], "Depth Percent", depth_names, NATSL_EVAL_BANDS, p->lengths,
+                                 p->n_lengths, shares, 1);
+        }
+        natsl_puts(b, "</div>\n");
+    }
+}
+
+/* ---- what the gate kept ---------------------------------------------------------------------------------------------- */
+
+/** Mean over tasks of a layer's kept share at a length; NaN: it has no gate. */
+static double layer_share(const page *p, size_t run, size_t layer, int64_t length)
+{
+    double sum = 0.0;
+    size_t n = 0;
+    for (size_t t = 0; t < p->n_tasks; t++) {
+        const json_t *v =
+            json_array_get(json_object_get(cell_of(p, run, p->tasks[t], length), "kept_share_by_layer"), layer);
+        if (json_is_number(v) && json_number_value(v) >= 0.0) sum += json_number_value(v), n++;
+    }
+    return n ? sum / (double)n : NAN;
+}
+
+static void put_layers(page *p, size_t run)
+{
+    static double values[MOST_LAYERS * MOST_LENGTHS];
+    static char names[MOST_LAYERS][24];
+    const char *rows[MOST_LAYERS];
+    size_t n = 0;
+    for (size_t layer = 0; layer < MOST_LAYERS; layer++) {
+        int gate = 0;
+        for (size_t l = 0; l < p->n_lengths; l++) {
+            values[n * p->n_lengths + l] = layer_share(p, run, layer, p->lengths[l]);
+            gate |= isfinite(values[n * p->n_lengths + l]);
+        }
+        if (!gate) continue;
+        (void)snprintf(names[n], sizeof names[n], "%zu", layer);
+        rows[n] = names[n];
+        n++;
+    }
+    if (n == 0) return;
+    char title[256];
+    (void)snprintf(title, sizeof title, "kept share by layer and length, percent%s%.200s", p->n_runs > 1 ? ": " : "",
+                   p->n_runs > 1 ? p->runs[run].name : "");
+    const int height = 52 + (n < 4 ? 34 : n < 12 ? 22 : 14) * (int)n;
+    natsl_chart_heat(p->out, 480, height, title, "Layer", rows, n, p->lengths, p->n_lengths, values, 0);
+}
+
+/** One sample: which chunks the gate kept along the prompt, and where needles were. */
+static void put_strip(page *p, const char *task, const json_t *strip)
+{
+    natsl_buffer *b = p->out;
+    const json_t *layers = json_object_get(strip, "layers"), *depth = json_object_get(strip, "depth"),
+                 *hits = json_object_get(strip, "hits");
+    size_t l, shown = 0, i;
+    const json_t *layer;
+    const double left = 30.0, width = 1090.0;
+    json_array_foreach(layers, l, layer) shown +=
+        json_is_string(layer) && strpbrk(json_string_value(layer), "0123456789") != NULL;
+    if (shown == 0) return;
+    const double bottom = 14.0 + 12.0 * (double)shown;
+    natsl_puts(b, "<figure style=\"flex-basis:100%\"><figcaption>");
+    natsl_put_html(b, task);
+    natsl_printf(b, "</figcaption><svg viewBox=\"0 0 1130 %.0f\" role=\"img\">\n", bottom + 4.0);
+    shown = 0;
+    json_array_foreach(layers, l, layer)
+    {
+        const char *text = json_string_value(layer);
+        const size_t n = text ? strlen(text) : 0;
+        if (n == 0 || !strpbrk(text, "0123456789")) continue;
+        const double y = 12.0 + 12.0 * (double)shown++;
+        natsl_printf(b,
+                     "<text class=\"e\" x=\"24\" y=\"%.1f\">%zu</text><rect class=\"n\" x=\"%.1f\" y=\"%.1f\" "
+                     "width=\"%.1f\" height=\"11\"/>",
+                     y + 9, l, left, y, width);
+        for (i = 0; i < n;) { /* neighbours of one shade are one piece */
+            size_t k = i;
+            while (k < n && text[k] == text[i]) k++;
+            if (text[i] > '0' && text[i] <= '9')
+                natsl_printf(
+                    b, "<rect class=\"f0\" fill-opacity=\"%.2f\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"11\"/>",
+                    (text[i] - '0') / 9.0, left + width * (double)i / (double)n, y,
+                    width * (double)(k - i) / (double)n);
+            i = k;
+        }
+        natsl_puts(b, "\n");
+    }
+    for (i = 0; i < json_array_size(depth); i++) {
+        const double d = json_number_value(json_array_get(depth, i));
+        const int hit = json_integer_value(json_array_get(hits, i)) != 0;
+        if (!(d >= 0.0 && d <= 1.0)) continue;
+        natsl_printf(b, "<path d=\"M%.1f 11l-5 -9h10zM%.1f 11V%.1f\" fill=\"%s\" stroke=\"%s\"/>", left + width * d,
+                     left + width * d, bottom, hit ? "#0bb586" : "#e23a62", hit ? "#0bb586" : "#e23a62");
+    }
+    natsl_puts(b, "</svg></figure>\n");
+}
+
+static void put_strips(page *p)
+{
+    natsl_buffer *b = p->out;
+    char text[24];
+    for (size_t r = 0; r < p->n_runs; r++) {
+        int begun = 0;
+        for (size_t t = 0; t < p->n_tasks; t++) {
+            for (size_t l = p->n_lengths; l-- > 0;) {
+                const json_t *strip = json_object_get(cell_of(p, r, p->tasks[t], p->lengths[l]), "strip");
+                char title[256];
+                if (!strip) continue;
+                if (!begun++) {
+                    natsl_puts(b, "<h3>What the gate kept of one sample");
+                    if (p->n_runs > 1) natsl_puts(b, ": "), natsl_put_html(b, p->runs[r].name);
+                    natsl_puts(b, "</h3><p>From the prompt's beginning (left) to its end; one line per layer with a "
+                                  "gate; full colour: all heads keep "
+                                  "all chunks there. Marks: needles, green where the answer had the value, red where "
+                                  "not.</p><div class=\"row\">\n");
+                }
+                (void)snprintf(title, sizeof title, "%.200s, %s", p->tasks[t], natsl_short_tokens(p->lengths[l], text));
+                put_strip(p, title, strip);
+                break; /* the longest only */
+            }
+        }
+        if (begun) natsl_puts(b, "</div>\n");
+    }
+}
+
+/* ---- the page -------------------------------------------------------------------------------------------------------- */
+
+natsl_status natsl_eval_report(const natsl_eval_result *runs, size_t count, natsl_buffer *out)
+{
+    page p = {.runs = runs, .n_runs = count, .out = out};
+    natsl_status st = NATSL_OK;
+    memset(out, 0, sizeof *out);
+    survey(&p);
+    natsl_puts(out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+                    "content=\"width=device-width\">"
+                    "<meta name=\"color-scheme\" content=\"light dark\"><title>natsl eval</title>\n<style>");
+    natsl_puts(out, style);
+    natsl_puts(out, "</style></head><body>\n<h1>Long-context evaluation: ");
+    natsl_put_html(out, text_of(json_object_get(runs[0].results, "settings"), "suite"));
+    natsl_puts(out, "</h1>\n");
+    for (size_t r = 0; r < count; r++) put_run(&p, r);
+    natsl_puts(out,
+               "<h2>Score by length</h2><p>Percent; bars are 95 % intervals (Wilson) of each task's samples.</p>\n");
+    put_legend(&p);
+    natsl_puts(out, "<div class=\"row\">");
+    st = put_lines(&p, 1110, 240, "mean over tasks", NULL, "score", 1.0, 100.0, "");
+    natsl_puts(out, "</div><div class=\"row\" style=\"margin-top:12px\">");
+    for (size_t t = 0; t < p.n_tasks && st == NATSL_OK; t++)
+        st = put_lines(&p, 265, 150, p.tasks[t], p.tasks[t], "score", 1.0, 100.0, "");
+    natsl_puts(out, "</div>\n");
+    put_depths(&p);
+    natsl_puts(out, "<h2>All scores</h2>\n");
+    for (size_t r = 0; r < count; r++) put_table(&p, r);
+    natsl_puts(out, "<h2>Speed, and what the gate kept</h2>\n");
+    put_legend(&p);
+    natsl_puts(out, "<div class=\"row\">");
+    if (st == NATSL_OK)
+        st = put_lines(&p, 480, 220, "reading, tokens per second of one group of ranks", NULL, "read_tokens_per_s", 1.0,
+                       0.0, "");
+    if (st == NATSL_OK)
+        st = put_lines(&p, 480, 220, "kept share of chunks, percent", NULL, "kept_share", 100.0, 0.0, "");
+    natsl_puts(out, "</div><div class=\"row\" style=\"margin-top:12px\">");
+    for (size_t r = 0; r < count; r++) put_layers(&p, r);
+    natsl_puts(out, "</div>\n");
+    put_strips(&p);
+    natsl_puts(out, "</body></html>\n");
+    if (out->failed) st = NATSL_ERR_NOMEM;
+    if (st != NATSL_OK) natsl_buffer_free(out);
+    return st;
+}

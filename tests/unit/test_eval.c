@@ -1,0 +1,558 @@
+/* test_eval.c - samples of benchmarks, scores by RULER's rules, intervals, finished samples on disk. */
+#define _GNU_SOURCE /* memmem */
+#include "core.h"
+#include "eval_results.h"
+#include "recall.h"
+#include "ruler.h"
+#include "score.h"
+#include "sha256.h"
+
+#include "../suite.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- digests --------------------------------------------------------------------------------------------------------- */
+
+static const char *digest(const char *data, size_t length, size_t piece)
+{
+    static char hex[65];
+    natsl_sha256 s;
+    natsl_sha256_start(&s);
+    for (size_t at = 0; at < length; at += piece)
+        natsl_sha256_add(&s, data + at, piece < length - at ? piece : length - at);
+    natsl_sha256_finish(&s, hex);
+    return hex;
+}
+
+static void test_sha256(void)
+{
+    static char many[1000000];
+    memset(many, 'a', sizeof many);
+    CU_ASSERT_STRING_EQUAL(digest("", 0, 1), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    CU_ASSERT_STRING_EQUAL(digest("abc", 3, 3), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    const char *two = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
+    CU_ASSERT_STRING_EQUAL(digest(two, strlen(two), 5),
+                           "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    CU_ASSERT_STRING_EQUAL(digest(many, sizeof many, 997),
+                           "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+/* ---- samples --------------------------------------------------------------------------------------------------------- */
+
+static const char prose[] =
+    "It was a bright morning. Nobody had seen the river so high! What could be done? They waited "
+    "for the boats and talked of other years.\nThen the water fell again. ";
+
+static void read_prose(void *user, int64_t first, int64_t count, char *to)
+{
+    (void)user;
+    for (int64_t i = 0; i < count; i++) to[i] = prose[(size_t)(first + i) % (sizeof prose - 1)];
+}
+
+static const natsl_hay hay = {.length = 20000, .read = read_prose};
+static const natsl_ruler_sources sources = {.count = natsl_count_bytes};
+static const natsl_eval_settings settings = {.seed = 7, .hay = &hay, .sources = &sources};
+
+static size_t occurrences(const char *text, size_t length, const char *what)
+{
+    size_t n = 0;
+    const char *end = text + length;
+    for (const char *p = text; (p = memmem(p, (size_t)(end - p), what, strlen(what))) != NULL; p++) n++;
+    return n;
+}
+
+/** Sample `index` has the form, size and needles of its task. */
+static void check_sample(const natsl_eval_task *t, int64_t length, int64_t index)
+{
+    natsl_eval_sample s;
+    const natsl_status st = natsl_eval_make(&settings, t, length, index, &s);
+    EXPECT(st == NATSL_OK, "%s, %lld: %s", t->name, (long long)length, natsl_error_text());
+    if (st != NATSL_OK) return;
+    const size_t n = (size_t)s.length;
+    const int several = t->values * t->questions > 1;
+    /* as long as whole units of the haystack allow: noise 90 bytes, needles 121, a text to the byte (a character) */
+    EXPECT(s.length + 128 <= length && s.length + 128 > length - (t->text   ? 4
+                                                                  : t->bare ? 130
+                                                                            : 92),
+           "%s: %lld of %lld", t->name, (long long)s.length, (long long)length);
+    CU_ASSERT_EQUAL(s.n_outputs, (size_t)(t->values * t->questions));
+    const char *kind = t->value_kind == NATSL_UUIDS ? "uuid" : "number";
+    char head[64], tail[64];
+    (void)snprintf(head, sizeof head, several ? "Some special magic %ss are hidden" : "A special magic %s is hidden",
+                   kind);
+    (void)snprintf(tail, sizeof tail, " mentioned in the provided text %s", several ? "are" : "is");
+    CU_ASSERT(strncmp(s.text, head, strlen(head)) == 0);
+    CU_ASSERT(n > strlen(tail) && memcmp(s.text + n - strlen(tail), tail, strlen(tail)) == 0);
+    CU_ASSERT(s.input > 0 && s.text[s.input - 1] == '?' && s.text[s.input] == ' ');
+    for (size_t i = 0; i < s.n_outputs; i++) {
+        char told[64];
+        (void)snprintf(told, sizeof told, " is: %s.", s.outputs[i].text);
+        EXPECT(occurrences(s.text, n, told) == 1, "%s: '%s'", t->name, told);
+        const char *at = memmem(s.text, n, told, strlen(told));
+        /* the depth is that of the sentence, which begins before */
+        if (at)
+            EXPECT(fabs((double)(at - s.text) / (double)n - s.outputs[i].depth) < 600.0 / (double)n, "%s: depth %g",
+                   t->name, s.outputs[i].depth);
+        CU_ASSERT(s.outputs[i].depth >= 0.0 && s.outputs[i].depth <= 1.0);
+        for (size_t k = 0; k < i; k++) CU_ASSERT_STRING_NOT_EQUAL(s.outputs[i].text, s.outputs[k].text);
+    }
+    const size_t needles = occurrences(s.text, n, "One of the special magic ");
+    if (t->bare) {
+        EXPECT(needles > (n - 600) / 125, "%zu needles in %zu bytes", needles, n);
+        CU_ASSERT_EQUAL(occurrences(s.text, n, "The grass is green."), 0);
+    } else {
+        CU_ASSERT_EQUAL(needles, (size_t)(t->keys * t->values));
+        CU_ASSERT((occurrences(s.text, n, "The grass is green.") > 0) == !t->text);
+        CU_ASSERT((occurrences(s.text, n, "the river") > 0) == t->text);
+    }
+    natsl_eval_sample_free(&s);
+}
+
+static void test_samples(void)
+{
+    static const int64_t lengths[] = {2048, 2049, 4096, 65536};
+    size_t tasks = 0;
+    for (const natsl_eval_task *t = natsl_eval_tasks; t->name; t++, tasks++) {
+        if (t->kind != NATSL_EVAL_NIAH) continue;
+        for (size_t l = 0; l < COUNT(lengths); l++) {
+            for (int64_t i = 0; i < 3; i++) check_sample(t, lengths[l], i);
+        }
+        CU_ASSERT_PTR_EQUAL(natsl_eval_task_find(t->suite, t->name), t);
+    }
+    CU_ASSERT_EQUAL(tasks, 17);
+    CU_ASSERT_PTR_NULL(natsl_eval_task_find("ruler", "niah"));
+    CU_ASSERT_PTR_NULL(natsl_eval_task_find("rule", "niah_single_1"));
+}
+
+/** A sample depends on what it is, and on nothing else. */
+static void test_pure(void)
+{
+    const natsl_eval_task *t = natsl_eval_task_find("ruler", "niah_single_2");
+    natsl_eval_settings other = settings;
+    natsl_eval_sample a, b, c, d;
+    other.seed = 8;
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, t, 3000, 5, &a), NATSL_OK);
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, t, 3000, 6, &b), NATSL_OK);
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&other, t, 3000, 5, &c), NATSL_OK);
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, t, 3000, 5, &d), NATSL_OK);
+    CU_ASSERT(a.length == d.length && memcmp(a.text, d.text, (size_t)a.length) == 0);
+    CU_ASSERT_STRING_NOT_EQUAL(a.outputs[0].text, b.outputs[0].text);
+    CU_ASSERT_STRING_NOT_EQUAL(a.outputs[0].text, c.outputs[0].text);
+    natsl_eval_sample_free(&a);
+    natsl_eval_sample_free(&b);
+    natsl_eval_sample_free(&c);
+    natsl_eval_sample_free(&d);
+}
+
+static void test_depths(void)
+{
+    const natsl_eval_task *t = natsl_eval_task_find("ruler", "niah_single_1");
+    const natsl_eval_task *bare = natsl_eval_task_find("ruler", "niah_multikey_2");
+    int order = 0;
+    for (int64_t block = 0; block < 20; block++) {
+        int seen = 0;
+        for (int64_t i = 0; i < NATSL_EVAL_BANDS; i++) {
+            const double d = natsl_eval_depth(&settings, t, 4096, block * NATSL_EVAL_BANDS + i);
+            CU_ASSERT_FATAL(d >= 0.0 && d < 1.0);
+            seen |= 1 << (int)(d * NATSL_EVAL_BANDS);
+            order += (int)(d * NATSL_EVAL_BANDS) == i;
+        }
+        CU_ASSERT_EQUAL(seen, (1 << NATSL_EVAL_BANDS) - 1);
+    }
+    EXPECT(order < 60, "%d of 200 in ascending order", order);
+    for (int64_t i = 0; i < 10; i++) { /* and there the needle is, among other needles too */
+        natsl_eval_sample s;
+        CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, t, 65536, i, &s), NATSL_OK);
+        EXPECT(fabs(s.outputs[0].depth - natsl_eval_depth(&settings, t, 65536, i)) < 0.005, "%g", s.outputs[0].depth);
+        natsl_eval_sample_free(&s);
+        CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, bare, 65536, i, &s), NATSL_OK);
+        EXPECT(fabs(s.outputs[0].depth - natsl_eval_depth(&settings, bare, 65536, i)) < 0.01, "%g", s.outputs[0].depth);
+        natsl_eval_sample_free(&s);
+    }
+}
+
+/** The tasks that needle.h has not, without any list or file. */
+static void test_spread(void)
+{
+    static const char *const tasks[] = {"vt", "cwe", "fwe"};
+    static const int64_t lengths[] = {4096, 32768};
+    for (size_t i = 0; i < COUNT(tasks); i++) {
+        const natsl_eval_task *t = natsl_eval_task_find("ruler", tasks[i]);
+        for (size_t l = 0; l < COUNT(lengths); l++) {
+            natsl_eval_sample s, again;
+            for (int64_t index = 0; index < 3; index++) {
+                CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, t, lengths[l], index, &s), NATSL_OK);
+                EXPECT(s.length + t->max_new <= lengths[l] &&
+                           s.length + t->max_new > lengths[l] - lengths[l] / 16 - 500,
+                       "%s: %lld of %lld", t->name, (long long)s.length, (long long)lengths[l]);
+                CU_ASSERT_EQUAL(s.n_outputs, i == 0 ? 5 : i == 1 ? 10 : 3);
+                for (size_t k = 0; k < s.n_outputs; k++) {
+                    EXPECT(occurrences(s.text, (size_t)s.input, s.outputs[k].text) > (i == 0 ? 0 : 5), "%s: '%s'",
+                           t->name, s.outputs[k].text);
+                    CU_ASSERT(i == 0 ? s.outputs[k].depth >= 0.0 && s.outputs[k].depth < 1.0
+                                     : s.outputs[k].depth == -1.0);
+                }
+                CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, t, lengths[l], index + 1, &again), NATSL_OK);
+                CU_ASSERT_STRING_NOT_EQUAL(s.outputs[0].text, again.outputs[0].text);
+                natsl_eval_sample_free(&again);
+                natsl_eval_sample_free(&s);
+            }
+        }
+    }
+}
+
+static char scratch[64];
+
+static void write_file(const char *name, const char *text, size_t length)
+{
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/%s", scratch, name);
+    FILE *f = fopen(path, "wb");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    CU_ASSERT_EQUAL(fwrite(text, 1, length, f), length);
+    (void)fclose(f);
+}
+
+/** Pass keys, numbers, values of a JSON object. */
+static void test_recall(void)
+{
+    static const char *const tasks[] = {"passkey", "number", "kv"};
+    static const int64_t lengths[] = {1024, 5000, 65536};
+    for (size_t i = 0; i < COUNT(tasks); i++) {
+        const natsl_eval_task *t = natsl_eval_task_find(tasks[i], tasks[i]);
+        for (size_t l = 0; l < COUNT(lengths); l++) {
+            for (int64_t index = 0; index < 12; index++) {
+                natsl_eval_sample s;
+                CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, t, lengths[l], index, &s), NATSL_OK);
+                EXPECT(s.length + t->max_new <= lengths[l] && s.length + t->max_new > lengths[l] - 95,
+                       "%s: %lld of %lld", t->name, (long long)s.length, (long long)lengths[l]);
+                CU_ASSERT_EQUAL(s.n_outputs, 1);
+                CU_ASSERT_EQUAL(strlen(s.outputs[0].text), i == 0 ? 5 : i == 1 ? 10 : 36);
+                CU_ASSERT_EQUAL(occurrences(s.text, (size_t)s.length, s.outputs[0].text), i == 2 ? 1 : 2);
+                const char *at = memmem(s.text, (size_t)s.length, s.outputs[0].text, strlen(s.outputs[0].text));
+                EXPECT(at && fabs((double)(at - s.text) / (double)s.length - s.outputs[0].depth) <
+                                 400.0 / (double)s.length,
+                       "%s: %g", t->name, s.outputs[0].depth);
+                EXPECT(fabs(s.outputs[0].depth - natsl_eval_depth(&settings, t, lengths[l], index)) <
+                           100.0 / (double)lengths[l] + 0.05,
+                       "%s: %g", t->name, s.outputs[0].depth);
+                CU_ASSERT(s.input > 0 && s.input < s.length);
+                natsl_eval_sample_free(&s);
+            }
+        }
+        CU_ASSERT_EQUAL(natsl_eval_check(&settings, t, 100), NATSL_ERR_USAGE);
+    }
+    const natsl_eval_task *t = natsl_eval_task_find("niah", "niah"); /* the classic one, in a text */
+    for (int64_t index = 0; index < 20; index++) {
+        natsl_eval_sample s;
+        CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, t, 30000, index, &s), NATSL_OK);
+        CU_ASSERT(s.length + 200 == 30000 && s.n_outputs == 7);
+        static const char told[] =
+            "\nThe best thing to do in San Francisco is eat a sandwich and sit in Dolores Park on a sunny day.\n";
+        const char *at = memmem(s.text, (size_t)s.length, told, sizeof told - 1);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+        EXPECT(at == s.text || at[-1] == '.', "'%.30s'", at - 10);
+        EXPECT(fabs(s.outputs[0].depth - natsl_eval_depth(&settings, t, 30000, index)) < 0.02, "%g",
+               s.outputs[0].depth);
+        EXPECT(fabs((double)(at - s.text) / (double)s.length - s.outputs[0].depth) < 0.01, "%g", s.outputs[0].depth);
+        natsl_eval_sample_free(&s);
+    }
+    CU_ASSERT(natsl_score_integer("it is 0123, no 5", 16, "123") && !natsl_score_integer("it is 1234", 10, "123"));
+    CU_ASSERT(!natsl_score_integer("none", 4, "1") && !natsl_score_integer("1 123", 5, "123") &&
+              natsl_score_integer("000", 3, "0"));
+    CU_ASSERT(natsl_score_word("\"a-1\", b", 8, "a-1") && !natsl_score_word("a-12", 4, "a-1") &&
+              !natsl_score_word("", 0, "a"));
+}
+
+/** Files of samples: fields of several dialects, and damaged lines. */
+static void test_lines(void)
+{
+    static const char good[] = "{\"input\": \"a?\", \"outputs\": [\"b\", \"c\"], \"answer_prefix\": \" is\"}\n"
+                               "{\"context\": \"long\", \"input\": \"what\", \"answer\": \"x\", \"options\": []}\n"
+                               "{\"context\": \"c\", \"question\": \"q\", \"answer\": [\"x\"], \"depth\": [0.25]}";
+    static const struct {
+        const char *line;
+        size_t length;
+        const char *says;
+    } bad[] = {
+#define LINE(text, says) {text, sizeof text - 1, says}
+        LINE("{\"input\": \"a\", \"outp", "column"),
+        LINE("{\"outputs\": [\"b\"]}", "no \"input\""),
+        LINE("{\"input\": 1, \"outputs\": [\"b\"]}", "are texts"),
+        LINE("{\"input\": \"a\"}", "no \"outputs\""),
+        LINE("{\"input\": \"a\", \"outputs\": []}", "no \"outputs\""),
+        LINE("{\"input\": \"a\", \"outputs\": [1]}", "output 0"),
+        LINE("{\"input\": \"a\", \"outputs\": [\"\"]}", "output 0"),
+        LINE("{\"input\": \"\", \"outputs\": [\"b\"]}", "empty"),
+        LINE("{\"input\": \"\xff\", \"outputs\": [\"b\"]}", "column"),
+        LINE("{\"input\": \"\\u0000\", \"outputs\": [\"b\"]}", "column"),
+        LINE("{\"input\": \"\0\", \"outputs\": [\"b\"]}", "column"),
+        LINE("[]", "no JSON object"),
+        LINE("", "column"),
+    };
+    natsl_eval_lines lines;
+    natsl_eval_task t = {.suite = "jsonl", .kind = NATSL_EVAL_FILE, .max_new = 4, .lines = &lines};
+    natsl_eval_sample s;
+    char path[128], text[512];
+    (void)snprintf(scratch, sizeof scratch, "/tmp/natsl-test-eval-XXXXXX");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(scratch));
+    write_file("good.jsonl", good, sizeof good - 1);
+    (void)snprintf(path, sizeof path, "%s/good.jsonl", scratch);
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_lines_scan(path, 0, &lines), NATSL_OK);
+    CU_ASSERT(lines.count == 3 && lines.bad == 0 && lines.longest == 11);
+    CU_ASSERT_STRING_EQUAL(lines.name, "good");
+    t.name = lines.name;
+    static const char *const prompts[] = {"a? is", "long\n\nwhat\n", "c\n\nq\n"};
+    for (int64_t i = 0; i < 3; i++) {
+        CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, &t, 20, i, &s), NATSL_OK);
+        CU_ASSERT(s.length == (int64_t)strlen(prompts[i]) && memcmp(s.text, prompts[i], strlen(prompts[i])) == 0);
+        CU_ASSERT(s.n_outputs == (i == 0 ? 2 : 1) && s.outputs[0].depth == (i == 2 ? 0.25 : -1.0));
+        natsl_eval_sample_free(&s);
+    }
+    natsl_eval_lines_free(&lines);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        const int n = snprintf(text, sizeof text, "{\"input\": \"a\", \"outputs\": [\"b\"]}\n");
+        memcpy(text + n, bad[i].line, bad[i].length);
+        text[(size_t)n + bad[i].length] = '\n';
+        write_file("good.jsonl", text, (size_t)n + bad[i].length + 1);
+        CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 0, &lines), NATSL_ERR_INPUT);
+        EXPECT(strstr(natsl_error_text(), "line 2") && strstr(natsl_error_text(), bad[i].says), "case %zu: %s", i,
+               natsl_error_text());
+        CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 1, &lines), NATSL_OK);
+        CU_ASSERT(lines.count == 1 && lines.bad == 1 && strstr(lines.complaint, bad[i].says));
+        natsl_eval_lines_free(&lines);
+    }
+    write_file("good.jsonl", "{}\n", 3);
+    CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 1, &lines), NATSL_ERR_INPUT);
+    (void)snprintf(text, sizeof text, "rm -r %s", scratch);
+    CU_ASSERT_EQUAL(system(text), 0);
+}
+
+static void test_refused(void)
+{
+    const natsl_eval_task *words = natsl_eval_task_find("ruler", "niah_multikey_2"),
+                          *uuids = natsl_eval_task_find("ruler", "niah_multikey_3");
+    CU_ASSERT_EQUAL(natsl_eval_check(&settings, words, 1 << 20), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_eval_check(&settings, words, 1 << 21), NATSL_ERR_USAGE);
+    CU_ASSERT_EQUAL(natsl_eval_check(&settings, uuids, 1 << 24), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_eval_check(&settings, uuids, 1 << 26), NATSL_ERR_USAGE);
+    const natsl_eval_settings without = {.seed = 1};
+    natsl_eval_sample s;
+    const natsl_eval_task *text = natsl_eval_task_find("ruler", "niah_single_2");
+    CU_ASSERT_EQUAL(natsl_eval_make(&without, text, 4096, 0, &s), NATSL_ERR_USAGE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(natsl_error_text(), "--haystack"));
+    CU_ASSERT_PTR_NULL(s.text);
+    for (const natsl_eval_task *t = natsl_eval_tasks; t->name; t++) {
+        int64_t least = 1;
+        if (t->kind == NATSL_EVAL_QA) continue;
+        CU_ASSERT_EQUAL(natsl_eval_make(&settings, t, 0, 0, &s), NATSL_ERR_USAGE);
+        while (least < 5000 && natsl_eval_check(&settings, t, least) != NATSL_OK) least++;
+        if (t->kind != NATSL_EVAL_NIAH) continue;
+        EXPECT(least < 2000, "%s needs %lld", t->name, (long long)least);
+        for (int64_t i = 0; i < 20; i++) {
+            EXPECT(natsl_eval_make(&settings, t, least, i, &s) == NATSL_OK, "%s: %s", t->name, natsl_error_text());
+            natsl_eval_sample_free(&s);
+        }
+    }
+}
+
+/* ---- scores ---------------------------------------------------------------------------------------------------------- */
+
+static void test_clean(void)
+{
+    static const char *const cases[][2] = {{"  a b \n", "a b"},
+                                           {"", ""},
+                                           {" \t\n", ""},
+                                           {"\x01\x02", ""},
+                                           {"a\tb\x01"
+                                            "c",
+                                            "a\nb\nc"},
+                                           {"\x01 x \x02", "x"}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[64];
+        (void)snprintf(text, sizeof text, "%s", cases[i][0]);
+        const int null = natsl_score_is_null(text, strlen(text));
+        text[natsl_score_clean(text, strlen(text))] = '\0';
+        CU_ASSERT_STRING_EQUAL(text, cases[i][1]);
+        CU_ASSERT_EQUAL(null, cases[i][1][0] == '\0');
+    }
+    CU_ASSERT(natsl_score_contains("The Answer is 12345.", 20, "answer IS 12345"));
+    CU_ASSERT(!natsl_score_contains("1234", 4, "12345"));
+    CU_ASSERT(natsl_score_contains("91234567", 8, "1234567")); /* no word boundaries */
+    CU_ASSERT(natsl_score_contains("", 0, ""));
+    CU_ASSERT(!natsl_score_contains("abc", 3, "abcd"));
+    CU_ASSERT(!natsl_score_contains("aab", 3, "ac"));
+    CU_ASSERT(natsl_score_contains("aaab", 4, "aab"));
+    static const char *const pairs[][2] = {{"ÉCOLE", "école"},   {"Ž", "ž"}, {"Ł", "ł"}, {"ΩMEGA", "ωmega"},
+                                           {"МОСКВА", "москва"}, {"Ё", "ё"}, {"Ÿ", "ÿ"}, {"Đ", "đ"}};
+    for (size_t i = 0; i < COUNT(pairs); i++) {
+        EXPECT(natsl_score_contains(pairs[i][0], strlen(pairs[i][0]), pairs[i][1]), "%s", pairs[i][0]);
+        EXPECT(natsl_score_contains(pairs[i][1], strlen(pairs[i][1]), pairs[i][0]), "%s", pairs[i][1]);
+    }
+    CU_ASSERT(!natsl_score_contains("×", 2, "÷")); /* no letters */
+}
+
+static void test_wilson(void)
+{
+    double low, high; /* by hand and with statsmodels' proportion_confint(method="wilson") */
+    natsl_score_wilson(0.0, 10.0, &low, &high);
+    CU_ASSERT(low == 0.0 && fabs(high - 0.2775328) < 1e-6);
+    natsl_score_wilson(1.0, 10.0, &low, &high);
+    CU_ASSERT(fabs(low - 0.7224672) < 1e-6 && high == 1.0);
+    natsl_score_wilson(0.5, 100.0, &low, &high);
+    CU_ASSERT(fabs(low - 0.4038315) < 1e-6 && fabs(high - 0.5961685) < 1e-6);
+}
+
+static void test_summary(void)
+{
+    static const int64_t lengths[] = {4096, 8192, 16384, 32768, 65536, 131072};
+    const double llama[] = {96.5, 95.8, 95.4, 94.8, 88.4, 66.6};
+    natsl_eval_summary s = natsl_eval_summarise(lengths, llama, 6);
+    CU_ASSERT(fabs(s.average - 89.6) < 0.05 && fabs(s.increasing - 85.5) < 0.05 && fabs(s.decreasing - 93.7) < 0.05);
+    CU_ASSERT(s.effective == 65536 && !s.all_effective);
+    const double gap[] = {90.0, NAN, 90.0};
+    s = natsl_eval_summarise(lengths, gap, 3);
+    CU_ASSERT(fabs(s.average - 60.0) < 1e-9 && s.effective == 4096);
+    const double low[] = {85.5, 100.0}, all[] = {85.6, 100.0};
+    CU_ASSERT_EQUAL(natsl_eval_summarise(lengths, low, 2).effective, 0);
+    s = natsl_eval_summarise(lengths, all, 2);
+    CU_ASSERT(s.effective == 8192 && s.all_effective);
+}
+
+/* ---- files ----------------------------------------------------------------------------------------------------------- */
+
+static json_t *record_of(int64_t index, int hit, double depth)
+{
+    return json_pack("{s:I, s:s, s:[s], s:i, s:i, s:[f], s:[i], s:i, s:i}", "index", (json_int_t)index, "pred",
+                     hit ? "x" : "\n", "outputs", "x", "length", 10, "prompt", 8, "depth", depth, "hits", hit,
+                     "kept_chunks", 1, "chunks", 4);
+}
+
+static json_t *run_of(int64_t index)
+{
+    return json_pack("{s:I, s:f, s:f, s:i}", "index", (json_int_t)index, "read_seconds", 2.0, "generate_seconds", 1.0,
+                     "peak_bytes", 1000);
+}
+
+static int exists(const char *name)
+{
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/%s", scratch, name);
+    return access(path, F_OK) == 0;
+}
+
+static natsl_status merged(natsl_eval_store *store)
+{
+    natsl_eval_cell cells[2] = {{.task = "one", .length = 10, .samples = 4},
+                                {.task = "two", .length = 10, .samples = 4}};
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_store_start(store, scratch, cells, 2), NATSL_OK);
+    const natsl_status st = natsl_eval_store_read(store);
+    return st == NATSL_OK ? natsl_eval_store_merge(store) : st;
+}
+
+static void test_store(void)
+{
+    natsl_eval_store store;
+    natsl_eval_cell cell = {.task = "one", .length = 10}, two = {.task = "two", .length = 10};
+    natsl_eval_score score;
+    int a = -1, b = -1;
+    (void)snprintf(scratch, sizeof scratch, "/tmp/natsl-test-eval-XXXXXX");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(scratch));
+    CU_ASSERT_EQUAL(natsl_eval_part_open(scratch, 0, &a), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_eval_part_open(scratch, 3, &b), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_eval_part_add(a, &cell, record_of(2, 1, 0.25), run_of(2)), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_eval_part_add(b, &cell, record_of(0, 0, 0.99), run_of(0)), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_eval_part_add(b, &two, record_of(9, 1, 1.0), run_of(9)), NATSL_OK);
+    CU_ASSERT_EQUAL(write(b, "{\"task\": \"one\", \"le", 19), 19); /* killed here */
+    (void)close(a);
+    (void)close(b);
+    CU_ASSERT_EQUAL(merged(&store), NATSL_OK);
+    CU_ASSERT(!exists("part-0.jsonl") && !exists("part-3.jsonl") && exists("one/10.jsonl") &&
+              exists("one/10.runs.jsonl"));
+    natsl_eval_cell_score(&store.cells[0], &score);
+    CU_ASSERT(score.samples == 2 && score.nulls == 1 && score.score == 50.0 && score.kept_share == 0.25);
+    CU_ASSERT(score.band_outputs[2] == 1 && score.band_hits[2] == 1 && score.band_outputs[9] == 1 &&
+              score.band_hits[9] == 0);
+    CU_ASSERT(score.read_tps == 4.0 && score.seconds == 6.0 && score.peak_bytes == 1000.0);
+    natsl_eval_cell_score(&store.cells[1], &score);
+    CU_ASSERT(score.samples == 0 && isnan(score.score)); /* sample 9 is kept, but not one of the four wanted */
+    CU_ASSERT(store.cells[1].room > 9 && store.cells[1].records[9] != NULL);
+    json_t *results = natsl_eval_results_json(&store);
+    CU_ASSERT(json_array_size(json_object_get(results, "tasks")) == 2);
+    json_decref(results);
+    natsl_eval_store_free(&store);
+    /* again: from the files, with one more; one that is there already does not count */
+    CU_ASSERT_EQUAL(natsl_eval_part_open(scratch, 1, &a), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_eval_part_add(a, &cell, record_of(1, 1, 0.5), run_of(1)), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_eval_part_add(a, &cell, record_of(0, 1, 0.99), run_of(0)), NATSL_OK);
+    (void)close(a);
+    CU_ASSERT_EQUAL(merged(&store), NATSL_OK);
+    natsl_eval_cell_score(&store.cells[0], &score);
+    CU_ASSERT(score.samples == 3 && fabs(score.score - 66.67) < 1e-9);
+    natsl_eval_store_free(&store);
+}
+
+static void test_hostile_files(void)
+{
+    static const struct {
+        const char *text;
+        size_t length;
+        const char *says;
+    } cases[] = {
+#define CASE(text, says) {text, sizeof text - 1, says}
+        CASE("{\"index\":0", "line 1"),
+        CASE("\n", "line 1"),
+        CASE("[]\n", "no JSON object"),
+        CASE("{\"index\":0}\n", "not a sample"),
+        CASE("{\"index\":0,\"pred\":\"\",\"length\":1,\"outputs\":[],\"hits\":[],\"depth\":[]}\n", "not a sample"),
+        CASE("{\"index\":0,\"pred\":\"\",\"length\":1,\"outputs\":[\"a\"],\"hits\":[1],\"depth\":[\"x\"]}\n",
+             "not a sample"),
+        CASE("{\"index\":-1,\"pred\":\"\",\"length\":1,\"outputs\":[\"a\"],\"hits\":[1],\"depth\":[0.5]}\n", "index"),
+        CASE("{\"index\":99999999999,\"pred\":\"\",\"length\":1,\"outputs\":[\"a\"],\"hits\":[1],\"depth\":[0.5]}\n",
+             "index"),
+        CASE("{\"index\":0,\"index\":0}\n", "line 1"),
+        CASE("{\"index\":0,\"pred\":\"\xff\"}\n", "line 1"),
+        CASE("\0\n", "line 1"),
+    };
+    natsl_eval_store store;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        write_file("one/10.jsonl", cases[i].text, cases[i].length);
+        CU_ASSERT_EQUAL(merged(&store), NATSL_ERR_INPUT);
+        EXPECT(strstr(natsl_error_text(), cases[i].says) && strstr(natsl_error_text(), "one/10.jsonl"), "case %zu: %s",
+               i, natsl_error_text());
+        natsl_eval_store_free(&store);
+    }
+    write_file("one/10.jsonl", "", 0);
+    write_file("part-7.jsonl", "{}\n", 3);
+    CU_ASSERT_EQUAL(merged(&store), NATSL_ERR_INPUT);
+    CU_ASSERT(exists("part-7.jsonl")); /* nothing is thrown away */
+    natsl_eval_store_free(&store);
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -r %s", scratch);
+    CU_ASSERT_EQUAL(system(command), 0);
+}
+
+int main(void)
+{
+    static const test_entry tests[] = {
+        {"SHA-256 of published vectors", test_sha256},
+        {"samples: form, size, needles", test_samples},
+        {"samples depend on nothing else", test_pure},
+        {"depths are spread evenly", test_depths},
+        {"tracking, common words, coded text", test_spread},
+        {"pass keys and values of JSON objects", test_recall},
+        {"files of samples", test_lines},
+        {"what does not fit is refused", test_refused},
+        {"predictions as RULER cleans them", test_clean},
+        {"Wilson's interval", test_wilson},
+        {"means and effective length", test_summary},
+        {"finished samples on disk", test_store},
+        {"damaged files of samples", test_hostile_files},
+    };
+    return run_suite("eval", tests, COUNT(tests));
+}

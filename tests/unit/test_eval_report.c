@@ -1,0 +1,126 @@
+/* test_eval_report.c - charts and the page of results: numbers, places, colours, hostile names; files of results. */
+#define _GNU_SOURCE /* memmem */
+#include "eval_chart.h"
+#include "eval_files.h"
+
+#include "../suite.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static int has(const natsl_buffer *b, const char *what)
+{
+    return memmem(b->text, b->length, what, strlen(what)) != NULL;
+}
+
+static void test_colours(void)
+{
+    char text[24];
+    CU_ASSERT_STRING_EQUAL(natsl_heat_colour(0.0, text), "#f0496e");
+    CU_ASSERT_STRING_EQUAL(natsl_heat_colour(0.5, text), "#ebb839");
+    CU_ASSERT_STRING_EQUAL(natsl_heat_colour(1.0, text), "#0cd79f");
+    CU_ASSERT_STRING_EQUAL(natsl_heat_colour(-3.0, text), "#f0496e");
+    CU_ASSERT_STRING_EQUAL(natsl_heat_colour(7.0, text), "#0cd79f");
+    CU_ASSERT_STRING_EQUAL(natsl_heat_colour(0.25, text), "#ee8154");
+    CU_ASSERT_STRING_EQUAL(natsl_short_tokens(1048576, text), "1M");
+    CU_ASSERT_STRING_EQUAL(natsl_short_tokens(65536, text), "64K");
+    CU_ASSERT_STRING_EQUAL(natsl_short_tokens(1000, text), "1000");
+}
+
+static void test_charts(void)
+{
+    natsl_buffer b = {0};
+    static const int64_t lengths[] = {1024, 2048, 4096};
+    static const double y[] = {100.0, NAN, 50.0}, low[] = {90.0, NAN, 40.0}, high[] = {100.0, NAN, 60.0};
+    const natsl_series series = {"a", 0, y, low, high};
+    natsl_chart_lines(&b, 300, 146, "a < b & \"c\"", lengths, 3, &series, 1, 100.0, "");
+    CU_ASSERT(has(&b, "a &lt; b &amp; &quot;c&quot;") && has(&b, ">2K</text>"));
+    /* the plot is 110 high and ends at 120: 100 is at 10, 50 at 65; a line does not cross what is missing */
+    CU_ASSERT(has(&b, "d=\"M60.0 10.0M274.0 65.0\""));
+    CU_ASSERT(has(&b, "M274.0 76.0V54.0"));
+    CU_ASSERT(!has(&b, "nan"));
+    natsl_buffer_free(&b);
+    static const double cells[] = {0.0, 1.0, NAN, 0.5, 0.25, 0.75};
+    static const char *const rows[] = {"0", "50"};
+    natsl_chart_heat(&b, 400, 200, "heat", "Depth Percent", rows, 2, lengths, 3, cells, 1);
+    CU_ASSERT(has(&b, "#f0496e") && has(&b, "#0cd79f") && has(&b, "#ebb839") && has(&b, "Token Limit") &&
+              has(&b, "Depth Percent"));
+    CU_ASSERT(has(&b, "class=\"n\"") && !has(&b, "nan"));
+    natsl_buffer_free(&b);
+}
+
+static json_t *example(const char *model)
+{
+    return json_pack(
+        "{s:s, s:i, s:s, s:i, s:f, s:i, s:{s:s, s:s, s:i, s:s, s:s, s:n}, s:[{s:i, s:f}],"
+        "s:[{s:s, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:[f, f], s:[{s:f, s:f, s:f}], s:{s:[s, s], s:[f], s:[i]}}]}",
+        "format", "natsl-eval", "format_version", 1, "model", model, "samples", 4, "average", 75.0, "effective_length",
+        0, "settings", "suite", "ruler", "mode", "spread", "seed", 3, "model_digest", "00ff", "route", "learned",
+        "haystack_sha256", "lengths", "length", 4096, "score", 75.0, "tasks", "task", "niah_single_1", "length", 4096,
+        "samples", 4, "score", 75.0, "low", 30.1, "high", 95.4, "kept_share", 0.25, "read_tokens_per_s", 1234.0,
+        "kept_share_by_layer", -1.0, 0.25, "by_depth", "outputs", 4.0, "found", 3.0, "score", 75.0, "strip", "layers",
+        "----", "0099", "depth", 0.5, "hits", 1);
+}
+
+static void test_page(void)
+{
+    natsl_buffer page;
+    json_t *one = example("<script>alert(1)</script>"), *two = example("b");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(one);
+    const natsl_eval_result runs[] = {{"run & one", one}, {"two", two}};
+    CU_ASSERT_EQUAL(natsl_eval_report(runs, 1, &page), NATSL_OK);
+    CU_ASSERT(has(&page, "&lt;script&gt;") && !has(&page, "<script") && !has(&page, "http") && !has(&page, "nan"));
+    CU_ASSERT(has(&page, "prefers-color-scheme:dark") && has(&page, "niah_single_1, 4K") &&
+              has(&page, "75.0 <small>30&ndash;95, n=4"));
+    CU_ASSERT(page.length > 8 && memcmp(page.text + page.length - 8, "</html>\n", 8) == 0);
+    natsl_buffer_free(&page);
+    CU_ASSERT_EQUAL(natsl_eval_report(runs, 2, &page), NATSL_OK);
+    CU_ASSERT(has(&page, "run &amp; one") && has(&page, "class=\"legend\""));
+    natsl_buffer_free(&page);
+    json_decref(one);
+    json_decref(two);
+}
+
+static void test_files(void)
+{
+    char directory[] = "/tmp/natsl-test-report-XXXXXX", path[128], command[160];
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
+    json_t *one = example("m"), *back = NULL;
+    CU_ASSERT_EQUAL(natsl_eval_write_h5(directory, one), NATSL_OK);
+    (void)snprintf(path, sizeof path, "%s/results.h5", directory);
+    CU_ASSERT_EQUAL(access(path, R_OK), 0);
+    (void)snprintf(path, sizeof path, "%s/results.json", directory);
+    char *text = json_dumps(one, 0);
+    CU_ASSERT_EQUAL(natsl_eval_write_text(path, text, strlen(text)), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_eval_result_read(directory, &back), NATSL_OK);
+    CU_ASSERT(json_equal(one, back));
+    json_decref(back);
+    static const char *const bad[] = {
+        "",
+        "[]",
+        "{}",
+        "{\"format\":\"natsl-eval\",\"format_version\":1,\"tasks\":[],\"settings\":{}}",
+        "{\"format\":\"natsl-eval\",\"format_version\":1,\"tasks\":[{\"task\":1,\"length\":2}],\"settings\":{}}",
+        "{\"format\":\"natsl-eval\",\"format_version\":1,\"tasks\":[{\"task\":\"a\",\"length\":-2}],\"settings\":{}}"};
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        CU_ASSERT_EQUAL(natsl_eval_write_text(path, bad[i], strlen(bad[i])), NATSL_OK);
+        CU_ASSERT_EQUAL(natsl_eval_result_read(path, &back), NATSL_ERR_INPUT);
+        CU_ASSERT_PTR_NULL(back);
+    }
+    free(text);
+    json_decref(one);
+    (void)snprintf(command, sizeof command, "rm -r %s", directory);
+    CU_ASSERT_EQUAL(system(command), 0);
+}
+
+int main(void)
+{
+    static const test_entry tests[] = {
+        {"colours and numbers", test_colours},
+        {"charts", test_charts},
+        {"the page", test_page},
+        {"files", test_files},
+    };
+    return run_suite("eval_report", tests, COUNT(tests));
+}
