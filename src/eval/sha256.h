@@ -1,16 +1,11 @@
-/* sha256.h - SHA-256 digests of haystacks and prompts. Owns: nothing. MPI: none. Source: FIPS 180-4.
- * Tests: tests/unit/test_eval.c */
+/* sha256.h - SHA-256 digests of haystacks and prompts, by nettle. Owns: nothing. MPI: none. Tests: tests/unit/test_eval.c */
 #ifndef NATSL_SHA256_H
 #define NATSL_SHA256_H
 
+#include <nettle/sha2.h>
 #include <stddef.h>
-#include <stdint.h>
 
-typedef struct natsl_sha256 {
-    uint32_t state[8];
-    uint64_t length; /* bytes so far */
-    unsigned char block[64];
-} natsl_sha256;
+typedef struct sha256_ctx natsl_sha256;
 
 void natsl_sha256_start(natsl_sha256 *s);
 void natsl_sha256_add(natsl_sha256 *s, const void *data, size_t length);
