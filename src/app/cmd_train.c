@@ -16,7 +16,6 @@
 
 #define MAX_CONFIG_BYTES ((size_t)1 << 20)
 #define MOST_ANSWERS     4096
-#define TOLD_PART        8  /* a chunk of which one in so many tokens tells something is to be kept */
 #define MOST_SKIPPED     50 /* steps in a row without a finite gradient: the training has failed */
 
 #define AT(member) offsetof(natsl_args, member)
@@ -258,14 +257,14 @@ static uint64_t stream_of(const natsl_train_job *j, int64_t window)
     return z ^ (z >> 31);
 }
 
-/** What the text tells, chunk by chunk: 1 where a chunk has a good part of it, 0 where it has none of it, else -1. */
+/** What the text tells, chunk by chunk: 1 where a chunk has enough of it, 0 where it has none, else -1. */
 static void make_hints(const natsl_train_job *j, int64_t tokens, int8_t *hints)
 {
     const int64_t chunk = j->spec.model.chunk;
     for (int64_t c = 0; c < tokens / chunk; c++) {
         int64_t told = 0, not_known = 0;
         for (int64_t i = c * chunk; i < (c + 1) * chunk; i++) told += j->told[i] > 0, not_known += j->told[i] < 0;
-        hints[c] = (int8_t)(told * TOLD_PART >= chunk ? 1 : told > 0 || not_known > 0 ? -1 : 0);
+        hints[c] = (int8_t)(told >= j->spec.hint_tokens ? 1 : told > 0 || not_known > 0 ? -1 : 0);
     }
 }
 

@@ -70,6 +70,7 @@ static natsl_status read_optimizer(natsl_spec *s, const json_t *v, const char *w
 typedef struct raw_gate {
     int choice;
     double temperature, kept_weight, hint_weight;
+    int64_t hint_tokens;
 } raw_gate;
 
 static const char *const choices[] = {"argmax", "gumbel", NULL};
@@ -81,12 +82,14 @@ static natsl_status read_gate(natsl_spec *s, const json_t *v, const char *where,
         {NATSL_FIELD_REAL, "temperature", AT(raw_gate, temperature), 0, 1e-3, 1e3, NULL},
         {NATSL_FIELD_REAL, "kept_weight", AT(raw_gate, kept_weight), 0, -1e6, 1e6, NULL},
         {NATSL_FIELD_REAL, "hint_weight", AT(raw_gate, hint_weight), 0, 0, 1e6, NULL},
+        {NATSL_FIELD_COUNT, "hint_tokens", AT(raw_gate, hint_tokens), 0, 1, MAX_TOKENS, NULL},
         {.kind = NATSL_FIELD_END}};
     char place[512];
     natsl_status st = NATSL_OK;
-    *out = (raw_gate){.temperature = 1.0};
+    *out = (raw_gate){.temperature = 1.0, .hint_tokens = 2};
     if (v) st = natsl_fields_read(v, natsl_fields_where(place, sizeof place, where, "gate", -1), fields, out);
     s->temperature = out->temperature;
+    s->hint_tokens = out->hint_tokens;
     return st;
 }
 

@@ -32,6 +32,7 @@ typedef struct natsl_spec {
     double learning_rate, least_rate; /* the cosine goes from the one to that part of it */
     int64_t warmup_steps;
     double temperature;
+    int64_t hint_tokens; /* a chunk of which so many tokens tell something is one to keep */
     natsl_spec_phase *phases;
     size_t n_phases;
     int64_t steps;  /* of all phases */

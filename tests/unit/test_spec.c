@@ -129,7 +129,7 @@ static void test_everything(void)
     CU_ASSERT(parse("{" MODEL ", " DATA ", 'init': 'm.h5', 'seed': 9007199254740992, "
                     "'optimizer': {'learning_rate': 2, 'least_rate': 0, 'warmup_steps': 3, 'beta1': 0, 'beta2': 0.5, "
                     "'epsilon': 1e-4, 'weight_decay': 0, 'clip': 0}, "
-                    "'gate': {'choice': 'gumbel', 'temperature': 0.25, 'kept_weight': -0.5}, "
+                    "'gate': {'choice': 'gumbel', 'temperature': 0.25, 'kept_weight': -0.5, 'hint_tokens': 7}, "
                     "'phases': [{'steps': 1, 'windows': 2, 'tokens': [100, 200]}, "
                     "{'steps': 3, 'windows': 5, 'tokens': 300, 'kept_weight': 2, 'kept_target': 0.25, 'hint_weight': "
                     "3, 'route': 'linear', "
@@ -142,7 +142,7 @@ static void test_everything(void)
     CU_ASSERT(s.adamw.beta2 == 0.5 && s.adamw.epsilon == 1e-4 && s.adamw.weight_decay == 0.0 && s.adamw.clip == 0.0);
     CU_ASSERT(s.phases[0].gumbel == 1 && s.temperature == 0.25 && s.steps == 4 && s.tokens == 500);
     CU_ASSERT(s.phases[0].kept_weight == -0.5 && s.phases[1].kept_weight == 2.0);
-    CU_ASSERT(strcmp(s.tokenizer, "none") == 0);
+    CU_ASSERT(strcmp(s.tokenizer, "none") == 0 && s.hint_tokens == 7);
     CU_ASSERT(s.phases[0].hint_weight == 0.0 && s.phases[1].hint_weight == 3.0);
     CU_ASSERT(s.phases[0].kept_target < 0.0 && s.phases[1].kept_target == 0.25);
     CU_ASSERT(s.phases[0].route == NATSL_LEARNED && s.phases[1].route == NATSL_ALL_LINEAR && s.phases[1].gumbel == 0);
