@@ -86,6 +86,8 @@ static void prepare_alone(void)
     }
     (void)setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
     (void)setenv("OMPI_MCA_orte_create_session_dirs", "0", 0);
+    (void)setenv("OMPI_MCA_sharedfp", "^sm",
+                 0); /* file pointers that ranks share: it wants such a directory; natsl has none */
     (void)setenv("OMPI_MCA_pml", "ob1", 0);
 }
 
