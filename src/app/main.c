@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const natsl_command *const natsl_commands[] = {&natsl_command_init,
                                                &natsl_command_info,
@@ -75,20 +76,30 @@ static natsl_status run(natsl_app *app)
     return app->command->run(app);
 }
 
-/** Without mpirun or srun, Open MPI would start a daemon for processes that natsl never spawns, make directories that only ranks
- * of one job share (and that two programs at once take from each other), and look for networks: several times the time to
- * start. What the user has set stays. */
+/* Open MPI's directory for this process, "" when it has none of its own. */
+static char session[4096];
+
+/** Without mpirun or srun, Open MPI would start a daemon for processes that natsl never spawns, and look for networks: several
+ * times the time to start. Programs that start without the daemon would all use one directory, which one removes while another
+ * makes it; so each gets its own. What the user has set stays. */
 static void prepare_alone(void)
 {
     static const char *const launched[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
+    const char *directory = getenv("TMPDIR");
     for (size_t i = 0; i < sizeof launched / sizeof launched[0]; i++) {
         if (getenv(launched[i])) return;
     }
-    (void)setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
-    (void)setenv("OMPI_MCA_orte_create_session_dirs", "0", 0);
-    (void)setenv("OMPI_MCA_sharedfp", "^sm",
-                 0); /* file pointers that ranks share: it wants such a directory; natsl has none */
     (void)setenv("OMPI_MCA_pml", "ob1", 0);
+    if (!getenv("OMPI_MCA_orte_tmpdir_base")) {
+        const int n =
+            snprintf(session, sizeof session, "%s/natsl-XXXXXX", directory && *directory ? directory : "/tmp");
+        if (n < 0 || (size_t)n >= sizeof session || !mkdtemp(session)) {
+            session[0] = '\0';
+            return; /* as Open MPI does it */
+        }
+        (void)setenv("OMPI_MCA_orte_tmpdir_base", session, 1);
+    }
+    (void)setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
 }
 
 int main(int argc, char **argv)
@@ -121,5 +132,6 @@ int main(int argc, char **argv)
     natsl_signals_done((int)st);
     json_decref(app.summary);
     NATSL_MPI(MPI_Finalize());
+    if (session[0]) (void)rmdir(session); /* empty again */
     return (int)st;
 }
