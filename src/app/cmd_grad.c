@@ -9,18 +9,8 @@
 
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
-    {.kind = NATSL_OPT_TEXT,
-     .name = "model",
-     .value = "M.h5",
-     .offset = AT(model),
-     .need = NATSL_REQUIRED,
-     .help = "model file"},
-    {.kind = NATSL_OPT_TEXT,
-     .name = "out",
-     .value = "G.h5",
-     .offset = AT(out),
-     .need = NATSL_REQUIRED_UNLESS_DRY,
-     .help = "gradient file to write"},
+    NATSL_OPTION_MODEL,
+    NATSL_OPTION_OUT("G.h5", "gradient file to write"),
     {.kind = NATSL_OPT_END},
 };
 

@@ -6,18 +6,8 @@
 
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
-    {.kind = NATSL_OPT_TEXT,
-     .name = "model",
-     .value = "M.h5",
-     .offset = AT(model),
-     .need = NATSL_REQUIRED,
-     .help = "model file"},
-    {.kind = NATSL_OPT_TEXT,
-     .name = "out",
-     .value = "CTX.h5",
-     .offset = AT(out),
-     .need = NATSL_REQUIRED_UNLESS_DRY,
-     .help = "context file to write"},
+    NATSL_OPTION_MODEL,
+    NATSL_OPTION_OUT("CTX.h5", "context file to write"),
     {.kind = NATSL_OPT_TEXT,
      .name = "context",
      .value = "CTX.h5",

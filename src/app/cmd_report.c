@@ -6,12 +6,7 @@
 
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
-    {.kind = NATSL_OPT_TEXT,
-     .name = "out",
-     .value = "PAGE.html",
-     .offset = AT(out),
-     .need = NATSL_REQUIRED_UNLESS_DRY,
-     .help = "page to write"},
+    NATSL_OPTION_OUT("PAGE.html", "page to write"),
     {.kind = NATSL_OPT_END},
 };
 

@@ -71,6 +71,35 @@ typedef struct natsl_option {
     const char *const *words; /* ended by NULL */
 } natsl_option;
 
+/* Entries that several commands have, with their own words where these differ. */
+
+#define NATSL_OPTION_TEXT(word, argument, member, necessity, text)                                                     \
+    {                                                                                                                  \
+        .kind = NATSL_OPT_TEXT, .name = word, .value = argument, .offset = offsetof(natsl_args, member),               \
+        .need = necessity, .help = text                                                                                \
+    }
+#define NATSL_OPTION_MODEL           NATSL_OPTION_TEXT("model", "M.h5", model, NATSL_REQUIRED, "model file")
+#define NATSL_OPTION_OUT(file, text) NATSL_OPTION_TEXT("out", file, out, NATSL_REQUIRED_UNLESS_DRY, text)
+/** How tokens are chosen (natsl_sampling): temperature, top-k, top-p. */
+#define NATSL_OPTIONS_SAMPLING                                                                                         \
+    {.kind = NATSL_OPT_REAL,                                                                                           \
+     .name = "temperature",                                                                                            \
+     .value = "T",                                                                                                     \
+     .offset = offsetof(natsl_args, temperature),                                                                      \
+     .low = 0.0,                                                                                                       \
+     .high = 1e6,                                                                                                      \
+     .help = "0 (default): always the most probable token"},                                                           \
+        {.kind = NATSL_OPT_COUNT,                                                                                      \
+         .name = "top-k",                                                                                              \
+         .value = "K",                                                                                                 \
+         .offset = offsetof(natsl_args, top_k),                                                                        \
+         .most = INT32_MAX,                                                                                            \
+         .help = "choose among the K most probable tokens; 0 (default): all"},                                         \
+    {                                                                                                                  \
+        .kind = NATSL_OPT_REAL, .name = "top-p", .value = "P", .offset = offsetof(natsl_args, top_p), .low = 0.0,      \
+        .high = 1.0, .open = 1, .help = "choose among the fewest tokens that reach probability P; 1 (default): all"    \
+    }
+
 /** Options that every command takes. */
 extern const natsl_option natsl_common_options[];
 

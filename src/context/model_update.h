@@ -4,8 +4,8 @@
 
 #include <natsl/model.h>
 
-/** The model takes new weights: flat [layout->floats], equal on all ranks. Its digest is no longer that of its weights: contexts
- * of it cannot be saved. Collective on the model's communicator. */
+/** The model takes new weights: flat [layout->floats], equal on all ranks. Its digest stays that of the old ones: contexts of it
+ * are not to be saved. Collective on the model's communicator. */
 natsl_status natsl_model_update(natsl_model *model, const float *flat);
 
 #endif

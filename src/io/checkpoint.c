@@ -1,6 +1,6 @@
 /* checkpoint.c - see checkpoint.h. */
 #include "checkpoint.h"
-#include "h5.h"
+#include "tensors.h"
 
 #include "agree.h"
 #include <math.h>
@@ -12,24 +12,6 @@
 #define SPEC_LIMIT ((size_t)1 << 20)
 
 /* ---- writing --------------------------------------------------------------------------------------------------------------- */
-
-static natsl_status put_root(const natsl_h5_out *out, const char *json, const char *tokenizer, const char *origin,
-                             const natsl_checkpoint *c)
-{
-    natsl_status st = natsl_h5_put_text(out->file, out->path, "format", "natsl-model");
-    if (st == NATSL_OK) st = natsl_h5_put_int(out->file, out->path, "format_version", 1);
-    if (st == NATSL_OK) st = natsl_h5_put_text(out->file, out->path, "config", json);
-    if (st == NATSL_OK) st = natsl_h5_put_text(out->file, out->path, "origin", origin);
-    if (st == NATSL_OK && c->kept_share > 0.0)
-        st = natsl_h5_put_real(out->file, out->path, "kept_share", c->kept_share);
-    if (st == NATSL_OK && strcmp(tokenizer, "none") != 0) {
-        const hid_t group = H5Gcreate2(out->file, "tokenizer", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-        st = group < 0 ? natsl_fail(NATSL_ERR_IO, "%s: creating tokenizer failed", out->path)
-                       : natsl_h5_put_text(group, out->path, "kind", tokenizer);
-        if (group >= 0) (void)H5Gclose(group);
-    }
-    return st;
-}
 
 static natsl_status put_training(const natsl_h5_out *out, const natsl_checkpoint *c)
 {
@@ -60,20 +42,9 @@ static natsl_status put_rows(natsl_h5_out *out, const char *name, int bytes, int
 }
 
 static natsl_status put_arrays(natsl_h5_out *out, const natsl_layout *layout, const natsl_checkpoint *c, int rank,
-                               int size, natsl_status *mine)
+                               natsl_status *mine)
 {
-    natsl_status st = NATSL_OK;
-    for (size_t i = 0; st == NATSL_OK && i < layout->count; i++) {
-        const natsl_tensor *t = &layout->tensors[i];
-        char name[sizeof t->name];
-        hsize_t shape[3];
-        natsl_tensor_object_name(t, name);
-        for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
-        const size_t rows = t->shape[0], width = t->count / rows, p = (size_t)rank, n = (size_t)size;
-        const size_t first = rows / n * p + rows % n * p / n, last = rows / n * (p + 1) + rows % n * (p + 1) / n;
-        st = put_rows(out, name, 0, t->rank, shape, first, last, width * sizeof(float),
-                      c->weights + t->offset + first * width, mine);
-    }
+    natsl_status st = natsl_tensors_put(out, layout, H5T_IEEE_F32LE, c->weights, mine);
     if (!c->spec) return st;
     const hsize_t floats = layout->floats, length = strlen(c->spec); /* an attribute could not have more than 64 KiB */
     if (st == NATSL_OK)
@@ -90,16 +61,12 @@ natsl_status natsl_checkpoint_write(MPI_Comm comm, const char *path, const natsl
                                     const char *origin, const natsl_layout *layout, const natsl_checkpoint *c)
 {
     natsl_h5_out out;
-    int rank = 0, size = 1;
+    int rank = 0;
     natsl_status st = natsl_h5_create(comm, path, &out), mine = NATSL_OK;
     if (st != NATSL_OK) return st;
     NATSL_MPI(MPI_Comm_rank(comm, &rank));
-    NATSL_MPI(MPI_Comm_size(comm, &size));
-    char *json = natsl_config_json(config);
-    st = natsl_agree(comm, json ? NATSL_OK : natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration"));
-    if (st == NATSL_OK) st = natsl_agree(comm, put_root(&out, json, tokenizer, origin, c));
-    free(json);
-    if (st == NATSL_OK) st = put_arrays(&out, layout, c, rank, size, &mine);
+    st = natsl_agree(comm, natsl_model_head_put(&out, config, tokenizer, origin, c->kept_share));
+    if (st == NATSL_OK) st = put_arrays(&out, layout, c, rank, &mine);
     if (st == NATSL_OK && c->spec) st = natsl_agree(comm, put_training(&out, c));
     return natsl_h5_finish(&out, st == NATSL_OK ? mine : st);
 }
@@ -127,14 +94,8 @@ static natsl_status get_weights(hid_t file, const char *path, const natsl_layout
 {
     natsl_status st = NATSL_OK;
     memset(flat, 0, layout->floats * sizeof *flat); /* gaps */
-    for (size_t i = 0; st == NATSL_OK && i < layout->count; i++) {
-        const natsl_tensor *t = &layout->tensors[i];
-        char name[sizeof t->name];
-        hsize_t shape[3];
-        natsl_tensor_object_name(t, name);
-        for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
-        st = get_rows(file, path, name, t->rank, shape, 0, t->shape[0], t->count / t->shape[0], flat + t->offset);
-    }
+    for (size_t i = 0; st == NATSL_OK && i < layout->count; i++)
+        st = natsl_tensor_get(file, path, &layout->tensors[i], flat + layout->tensors[i].offset);
     return st;
 }
 

@@ -1,6 +1,5 @@
 /* grad_file.c - gradient files, written by all ranks together. Format: README.md, "Files"; oracle_grad.py. */
-#include "files.h"
-#include "h5.h"
+#include "tensors.h"
 
 #include "agree.h"
 #include <stdlib.h>
@@ -27,28 +26,9 @@ natsl_status natsl_grad_file_write(MPI_Comm comm, const char *path, const natsl_
                                    const natsl_layout *layout, const float *flat, int64_t tokens, double loss)
 {
     natsl_h5_out out;
-    int rank = 0, size = 1;
     natsl_status st = natsl_h5_create(comm, path, &out), mine = NATSL_OK;
     if (st != NATSL_OK) return st;
-    NATSL_MPI(MPI_Comm_rank(comm, &rank));
-    NATSL_MPI(MPI_Comm_size(comm, &size));
     st = put_attributes(&out, config, tokens, loss);
-    for (size_t i = 0; st == NATSL_OK && i < layout->count; i++) {
-        const natsl_tensor *t = &layout->tensors[i];
-        char name[sizeof t->name];
-        hsize_t shape[3];
-        hid_t dataset = -1;
-        natsl_tensor_object_name(t, name);
-        for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
-        if ((st = natsl_h5_new_dataset(&out, name, H5T_IEEE_F64LE, t->rank, shape, &dataset)) != NATSL_OK) break;
-        /* a rank in trouble goes on with the others' steps and tells them at the end */
-        const size_t rows = t->shape[0], width = t->count / rows, p = (size_t)rank, n = (size_t)size;
-        const size_t first = rows / n * p + rows % n * p / n, last = rows / n * (p + 1) + rows % n * (p + 1) / n;
-        if (mine == NATSL_OK && last > first)
-            mine = natsl_h5_write_rows(dataset, path, name, H5T_NATIVE_FLOAT, (int64_t)first, (int64_t)(last - first),
-                                       width * sizeof(float), flat + t->offset + first * width);
-        if (H5Dclose(dataset) < 0 && mine == NATSL_OK)
-            mine = natsl_fail(NATSL_ERR_IO, "%s: writing %s failed", path, name);
-    }
+    if (st == NATSL_OK) st = natsl_tensors_put(&out, layout, H5T_IEEE_F64LE, flat, &mine);
     return natsl_h5_finish(&out, st == NATSL_OK ? mine : st);
 }

@@ -1,6 +1,5 @@
 /* model_file.c - model files. Format: README.md, "Files". */
-#include "files.h"
-#include "h5.h"
+#include "tensors.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -8,13 +7,6 @@
 #include <string.h>
 
 #define CONFIG_LIMIT ((size_t)1 << 20)
-
-void natsl_tensor_object_name(const natsl_tensor *t, char *name)
-{
-    size_t i = 0;
-    for (; t->name[i]; i++) name[i] = t->name[i] == '.' ? '/' : t->name[i];
-    name[i] = '\0';
-}
 
 natsl_status natsl_model_file_info(const char *path, natsl_model_info *info)
 {
@@ -78,22 +70,8 @@ natsl_status natsl_model_file_read(const char *path, const natsl_layout *layout,
     if (!to) return NATSL_ERR_NOMEM;
     natsl_status st = natsl_h5_open(path, &file);
     for (size_t i = 0; st == NATSL_OK && i < layout->count; i++) {
-        const natsl_tensor *t = &layout->tensors[i];
-        char name[sizeof t->name];
-        hsize_t shape[3];
-        hid_t dataset = -1;
-        natsl_tensor_object_name(t, name);
-        for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
-        if ((st = natsl_h5_dataset(file, path, name, H5T_FLOAT, t->rank, shape, &dataset)) != NATSL_OK) break;
-        st = natsl_h5_read_rows(dataset, path, name, H5T_NATIVE_FLOAT, 0, (int64_t)t->shape[0],
-                                t->count / t->shape[0] * sizeof(float), to);
-        (void)H5Dclose(dataset);
-        for (size_t k = 0; st == NATSL_OK && k < t->count; k++) {
-            if (!isfinite(to[k]))
-                st = natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s: value %zu is %s, expected finite numbers", path,
-                                t->name, k, isnan(to[k]) ? "NaN" : "infinite");
-        }
-        if (st == NATSL_OK) natsl_layout_put(layout, t, to, store);
+        st = natsl_tensor_get(file, path, &layout->tensors[i], to);
+        if (st == NATSL_OK) natsl_layout_put(layout, &layout->tensors[i], to, store);
     }
     natsl_free(to);
     if (file >= 0) (void)H5Fclose(file);
@@ -104,35 +82,9 @@ natsl_status natsl_model_file_write(const char *path, const natsl_config *config
                                     const char *origin, const natsl_layout *layout, const float *flat)
 {
     natsl_h5_out out;
-    char *json = natsl_config_json(config);
-    if (!json) return natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration");
-    natsl_status st = natsl_h5_create(MPI_COMM_NULL, path, &out);
-    if (st != NATSL_OK) goto cleanup;
-    NATSL_TRY(st, finish, natsl_h5_put_text(out.file, path, "format", "natsl-model"));
-    NATSL_TRY(st, finish, natsl_h5_put_int(out.file, path, "format_version", 1));
-    NATSL_TRY(st, finish, natsl_h5_put_text(out.file, path, "config", json));
-    NATSL_TRY(st, finish, natsl_h5_put_text(out.file, path, "origin", origin ? origin : ""));
-    if (tokenizer && strcmp(tokenizer, "none") != 0) {
-        const hid_t group = H5Gcreate2(out.file, "tokenizer", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-        st = group < 0 ? natsl_fail(NATSL_ERR_IO, "%s: creating tokenizer failed", path)
-                       : natsl_h5_put_text(group, path, "kind", tokenizer);
-        if (group >= 0) (void)H5Gclose(group);
-    }
-    for (size_t i = 0; st == NATSL_OK && i < layout->count; i++) {
-        const natsl_tensor *t = &layout->tensors[i];
-        char name[sizeof t->name];
-        hsize_t shape[3];
-        hid_t dataset = -1;
-        natsl_tensor_object_name(t, name);
-        for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
-        if ((st = natsl_h5_new_dataset(&out, name, H5T_IEEE_F32LE, t->rank, shape, &dataset)) != NATSL_OK) break;
-        st = natsl_h5_write_rows(dataset, path, name, H5T_NATIVE_FLOAT, 0, (int64_t)t->shape[0],
-                                 t->count / t->shape[0] * sizeof(float), flat + t->offset);
-        if (H5Dclose(dataset) < 0 && st == NATSL_OK) st = natsl_fail(NATSL_ERR_IO, "%s: writing %s failed", path, name);
-    }
-finish:
-    st = natsl_h5_finish(&out, st);
-cleanup:
-    free(json);
-    return st;
+    natsl_status st = natsl_h5_create(MPI_COMM_NULL, path, &out), mine = NATSL_OK;
+    if (st != NATSL_OK) return st;
+    st = natsl_model_head_put(&out, config, tokenizer, origin, 0.0);
+    if (st == NATSL_OK) st = natsl_tensors_put(&out, layout, H5T_IEEE_F32LE, flat, &mine);
+    return natsl_h5_finish(&out, st == NATSL_OK ? mine : st);
 }

@@ -25,12 +25,14 @@ natsl_status natsl_shards_create(MPI_Comm comm, size_t floats, natsl_shards *s)
     if (s->each * size > (size_t)INT_MAX)
         return natsl_fail(NATSL_ERR_USAGE, "gradients of %zu weights: more than 2^31 are not supported", floats);
     s->inbox = natsl_alloc(size, round_floats(s) * sizeof(float), "gradients of other ranks");
-    return s->inbox ? NATSL_OK : NATSL_ERR_NOMEM;
+    s->reals = natsl_alloc(size, sizeof *s->reals, "sums of other ranks");
+    return s->inbox && s->reals ? NATSL_OK : NATSL_ERR_NOMEM;
 }
 
 void natsl_shards_free(natsl_shards *s)
 {
     natsl_free(s->inbox);
+    natsl_free(s->reals);
     memset(s, 0, sizeof *s);
 }
 
@@ -64,11 +66,8 @@ void natsl_shards_gather(const natsl_shards *s, float *flat)
 
 double natsl_shards_sum_real(const natsl_shards *s, double mine)
 {
-    double sum = 0.0, part;
-    for (int r = 0; r < s->size; r++) {
-        part = mine;
-        NATSL_MPI(MPI_Bcast(&part, 1, MPI_DOUBLE, r, s->comm));
-        sum += part;
-    }
+    double sum = 0.0;
+    NATSL_MPI(MPI_Allgather(&mine, 1, MPI_DOUBLE, s->reals, 1, MPI_DOUBLE, s->comm));
+    for (int r = 0; r < s->size; r++) sum += s->reals[r];
     return sum;
 }

@@ -12,6 +12,7 @@ typedef struct natsl_shards {
     size_t floats; /* that count */
     size_t each;   /* of a shard: rank r has [r * each, (r+1) * each); the arrays have size * each floats */
     float *inbox;
+    double *reals; /* [size] one number of each rank */
 } natsl_shards;
 
 /** NATSL_ERR_NOMEM, NATSL_ERR_USAGE for arrays beyond what MPI's int can address. Not collective. */
