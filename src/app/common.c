@@ -3,6 +3,7 @@
 #include "agree.h"
 #include "app.h"
 #include "core.h"
+#include "text_out.h"
 
 #include <errno.h>
 #include <omp.h>
@@ -164,27 +165,11 @@ cleanup:
 
 natsl_status natsl_app_write_json(const json_t *json, const char *path)
 {
-    natsl_status st = NATSL_OK;
-    char temporary[4096];
-    FILE *file = NULL;
-    const int length = snprintf(temporary, sizeof temporary, "%s.tmp-%ld", path, (long)getpid());
-    if (length < 0 || (size_t)length >= sizeof temporary)
-        return natsl_fail(NATSL_ERR_USAGE, "--json: the path is too long");
-    errno = 0;
-    file = fopen(temporary, "wx");
-    if (!file) return natsl_fail(NATSL_ERR_IO, "%s: %s", temporary, strerror(errno));
-    natsl_temporary_set(temporary);
-    int bad = json_dumpf(json, file, JSON_INDENT(1)) != 0 || fputc('\n', file) == EOF || fflush(file) != 0 ||
-              fsync(fileno(file)) != 0;
-    int why = errno;
-    if (fclose(file) != 0 && !bad) bad = 1, why = errno;
-    if (!bad && rename(temporary, path) != 0) bad = 1, why = errno;
-    if (bad) {
-        st = natsl_fail(NATSL_ERR_IO, "%s: %s", path, why ? strerror(why) : "writing failed");
-        (void)unlink(temporary);
-    }
-    natsl_temporary_set("");
-    return st;
+    natsl_text_out out;
+    const natsl_status st = natsl_text_out_open(path, &out);
+    if (st != NATSL_OK) return st;
+    const int bad = json_dumpf(json, out.file, JSON_INDENT(1)) != 0 || fputc('\n', out.file) == EOF;
+    return natsl_text_out_close(&out, bad);
 }
 
 const char *natsl_format_bytes(double bytes, char text[32])

@@ -29,14 +29,10 @@ void natsl_put_html(natsl_buffer *b, const char *text)
 
 const char *natsl_short_tokens(int64_t tokens, char text[24])
 {
-    const int mega = tokens > 0 && tokens % (1 << 20) == 0, kilo = tokens > 0 && tokens % 1024 == 0;
-    (void)snprintf(text, 24, "%lld%s",
-                   (long long)(tokens / (mega   ? 1 << 20
-                                         : kilo ? 1024
-                                                : 1)),
-                   mega   ? "M"
-                   : kilo ? "K"
-                          : "");
+    const char *unit = "";
+    if (tokens > 0 && tokens % (1 << 20) == 0) tokens >>= 20, unit = "M";
+    else if (tokens > 0 && tokens % 1024 == 0) tokens >>= 10, unit = "K";
+    (void)snprintf(text, 24, "%lld%s", (long long)tokens, unit);
     return text;
 }
 

@@ -6,6 +6,7 @@
 #include "eval_results.h"
 #include "h5.h"
 #include "score.h"
+#include "text_out.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,25 +20,9 @@
 
 natsl_status natsl_eval_write_text(const char *path, const char *text, size_t length)
 {
-    char temporary[PATH_BYTES];
-    natsl_status st = NATSL_OK;
-    const int n = snprintf(temporary, sizeof temporary, "%s.tmp-%ld", path, (long)getpid());
-    if (n < 0 || (size_t)n >= sizeof temporary)
-        return natsl_fail(NATSL_ERR_USAGE, "%.100s...: the path is too long", path);
-    FILE *file = fopen(temporary, "wx");
-    if (!file) return natsl_fail(NATSL_ERR_IO, "%s: %s", temporary, strerror(errno));
-    natsl_temporary_set(temporary);
-    errno = 0;
-    int bad = fwrite(text, 1, length, file) != length || fflush(file) != 0 || fsync(fileno(file)) != 0;
-    int why = errno;
-    if (fclose(file) != 0 && !bad) bad = 1, why = errno;
-    if (!bad && rename(temporary, path) != 0) bad = 1, why = errno;
-    if (bad) {
-        st = natsl_fail(NATSL_ERR_IO, "%s: %s", path, why ? strerror(why) : "writing failed");
-        (void)unlink(temporary);
-    }
-    natsl_temporary_set("");
-    return st;
+    natsl_text_out out;
+    const natsl_status st = natsl_text_out_open(path, &out);
+    return st == NATSL_OK ? natsl_text_out_close(&out, fwrite(text, 1, length, out.file) != length) : st;
 }
 
 natsl_status natsl_eval_write_report(const natsl_eval_result *runs, size_t count, const char *directory,

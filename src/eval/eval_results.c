@@ -2,6 +2,7 @@
 #include "eval_results.h"
 
 #include "core.h"
+#include "eval_chart.h"
 #include "score.h"
 
 #include <math.h>
@@ -220,27 +221,13 @@ json_t *natsl_eval_results_json(const natsl_eval_store *store)
     return out;
 }
 
-/** "64K", "1M" or "1000". */
-static const char *short_length(int64_t length, char text[24])
-{
-    const int mega = length % (1 << 20) == 0, kilo = length % 1024 == 0;
-    (void)snprintf(text, 24, "%lld%s",
-                   (long long)(length / (mega   ? 1 << 20
-                                         : kilo ? 1024
-                                                : 1)),
-                   mega   ? "M"
-                   : kilo ? "K"
-                          : "");
-    return text;
-}
-
 void natsl_eval_results_print(FILE *to, const natsl_eval_store *store, const char *suite)
 {
     shape s;
     char text[24], cell[64];
     if (make_shape(store, &s)) {
         fprintf(to, "%-18s", suite);
-        for (size_t l = 0; l < s.n_lengths; l++) fprintf(to, "%22s", short_length(s.lengths[l], text));
+        for (size_t l = 0; l < s.n_lengths; l++) fprintf(to, "%22s", natsl_short_tokens(s.lengths[l], text));
         fprintf(to, "\n");
         for (size_t t = 0; t < s.n_tasks; t++) {
             fprintf(to, "%-18s", s.tasks[t]);
@@ -265,7 +252,7 @@ void natsl_eval_results_print(FILE *to, const natsl_eval_store *store, const cha
                 sum.decreasing);
         if (sum.effective > 0)
             fprintf(to, "effective length %s%s (score of %.1f or more)\n", sum.all_effective ? "at least " : "",
-                    short_length(sum.effective, text), NATSL_EFFECTIVE_SCORE);
+                    natsl_short_tokens(sum.effective, text), NATSL_EFFECTIVE_SCORE);
         else fprintf(to, "no length is effective (score of %.1f or more)\n", NATSL_EFFECTIVE_SCORE);
         fprintf(to, "in percent, with 95 %% intervals (Wilson)");
         for (size_t i = 0; i < store->n_cells; i++) {

@@ -2,6 +2,7 @@
 #include "eval_store.h"
 
 #include "core.h"
+#include "text_out.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -221,32 +222,20 @@ natsl_status natsl_eval_store_read(natsl_eval_store *store)
 
 static natsl_status write_cell(natsl_eval_store *s, natsl_eval_cell *c, int of_run)
 {
-    char path[PATH_BYTES], temporary[PATH_BYTES + 32];
+    char path[PATH_BYTES], directory[PATH_BYTES + 32];
+    natsl_text_out out;
     natsl_status st = cell_path(s, c, of_run, path);
     if (st != NATSL_OK) return st;
-    (void)snprintf(temporary, sizeof temporary, "%s/%s", s->directory, c->task);
-    if (mkdir(temporary, 0777) != 0 && errno != EEXIST)
-        return natsl_fail(NATSL_ERR_IO, "%s: %s", temporary, strerror(errno));
-    (void)snprintf(temporary, sizeof temporary, "%s.tmp-%ld", path, (long)getpid());
-    errno = 0;
-    FILE *file = fopen(temporary, "wx");
-    if (!file) return natsl_fail(NATSL_ERR_IO, "%s: %s", temporary, strerror(errno));
-    natsl_temporary_set(temporary);
+    (void)snprintf(directory, sizeof directory, "%s/%s", s->directory, c->task);
+    if (mkdir(directory, 0777) != 0 && errno != EEXIST)
+        return natsl_fail(NATSL_ERR_IO, "%s: %s", directory, strerror(errno));
+    if ((st = natsl_text_out_open(path, &out)) != NATSL_OK) return st;
     int bad = 0;
     json_t **objects = of_run ? c->runs : c->records;
     for (int64_t i = 0; i < c->room && !bad; i++) {
-        if (objects[i]) bad = json_dumpf(objects[i], file, DUMP_FLAGS) != 0 || fputc('\n', file) == EOF;
+        if (objects[i]) bad = json_dumpf(objects[i], out.file, DUMP_FLAGS) != 0 || fputc('\n', out.file) == EOF;
     }
-    bad = bad || fflush(file) != 0 || fsync(fileno(file)) != 0;
-    int why = errno;
-    if (fclose(file) != 0 && !bad) bad = 1, why = errno;
-    if (!bad && rename(temporary, path) != 0) bad = 1, why = errno;
-    if (bad) {
-        st = natsl_fail(NATSL_ERR_IO, "%s: %s", path, why ? strerror(why) : "writing failed");
-        (void)unlink(temporary);
-    }
-    natsl_temporary_set("");
-    return st;
+    return natsl_text_out_close(&out, bad);
 }
 
 static natsl_eval_cell *find_cell(natsl_eval_store *s, const json_t *line)

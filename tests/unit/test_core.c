@@ -1,6 +1,7 @@
 /* test_core.c - status names and texts, the error line, checked sizes, aligned memory, fault injection, time. */
 #include "../suite.h"
 #include "core.h"
+#include "text_out.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -180,6 +181,34 @@ static void test_clock_and_peak(void)
     EXPECT(after >= before + size / 2 && after < before + 4 * size, "%zu then %zu", before, after);
 }
 
+/* Whole under its name, or as it was before; the temporary file goes in both cases. */
+static void test_text_out(void)
+{
+    char directory[] = "/tmp/natsl-test-core-XXXXXX", path[64], got[32] = "";
+    natsl_text_out out;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
+    (void)snprintf(path, sizeof path, "%s/a.txt", directory);
+    for (int bad = 0; bad < 2; bad++) { /* the second one fails and leaves the first */
+        CU_ASSERT_EQUAL_FATAL(natsl_text_out_open(path, &out), NATSL_OK);
+        EXPECT(access(out.temporary, F_OK) == 0 && strcmp(natsl_temporary_path, out.temporary) == 0, "%s",
+               out.temporary);
+        CU_ASSERT(fputs(bad ? "second" : "first", out.file) >= 0);
+        CU_ASSERT_EQUAL(natsl_text_out_close(&out, bad), bad ? NATSL_ERR_IO : NATSL_OK);
+        EXPECT(access(out.temporary, F_OK) != 0 && natsl_temporary_path[0] == '\0', "left %s", out.temporary);
+        FILE *file = fopen(path, "r");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+        CU_ASSERT(fgets(got, sizeof got, file) && strcmp(got, "first") == 0);
+        (void)fclose(file);
+    }
+    (void)unlink(path);
+    CU_ASSERT_EQUAL(rmdir(directory), 0); /* nothing else in it */
+    CU_ASSERT_EQUAL(natsl_text_out_open("/none/there/a.txt", &out), NATSL_ERR_IO);
+    char longest[5000];
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    CU_ASSERT_EQUAL(natsl_text_out_open(longest, &out), NATSL_ERR_USAGE);
+}
+
 int main(void)
 {
     static const test_entry tests[] = {
@@ -192,6 +221,7 @@ int main(void)
         {"memory", test_memory},
         {"memory that cannot be had", test_no_memory},
         {"clock and peak memory", test_clock_and_peak},
+        {"text files", test_text_out},
     };
     return run_suite("core", tests, COUNT(tests));
 }
