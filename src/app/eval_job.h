@@ -4,7 +4,7 @@
 #define NATSL_APP_EVAL_JOB_H
 
 #include "app.h"
-#include "data_impl.h"
+#include "corpus.h"
 #include "eval_results.h"
 #include "eval_run.h"
 #include "files.h"

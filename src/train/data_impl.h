@@ -1,25 +1,12 @@
-/* data_impl.h - sources of training data as parsed (data_spec.c), their files (data_corpus.c) and windows (data.c). */
+/* data_impl.h - sources of training data as parsed (data_spec.c), their files (corpus.h) and windows (data.c). */
 #ifndef NATSL_DATA_IMPL_H
 #define NATSL_DATA_IMPL_H
 
 #include "copy.h"
 #include "core.h"
+#include "corpus.h"
 #include "data.h"
 #include "needle.h"
-
-/** Files joined into one sequence of tokens. */
-typedef struct natsl_corpus natsl_corpus;
-
-/** Opens `count` files. vocab, tokenizer: as of a model file. text_only: token files are refused. NATSL_ERR_INPUT,
- * NATSL_ERR_NOMEM. */
-natsl_status natsl_corpus_open(char *const *paths, size_t count, int32_t vocab, const char *tokenizer, int text_only,
-                               natsl_corpus **out);
-void natsl_corpus_close(natsl_corpus **corpus);
-int64_t natsl_corpus_length(const natsl_corpus *corpus); /* tokens, >= 1 */
-/** Tokens [first, first+count) of the sequence. */
-natsl_status natsl_corpus_read(natsl_corpus *corpus, int64_t first, int64_t count, int32_t *ids);
-/** The same of a corpus of texts alone, as bytes. */
-void natsl_corpus_bytes(const natsl_corpus *corpus, int64_t first, int64_t count, char *to);
 
 typedef enum source_kind { SOURCE_TEXT = 0, SOURCE_NEEDLE, SOURCE_MQAR, SOURCE_COPY } source_kind;
 

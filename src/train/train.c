@@ -308,31 +308,30 @@ static void forward(natsl_trainer *t)
     }
 }
 
+/** Choices of a chunk: gate heads of all NAtS-L layers. */
+static int64_t gates_of(const natsl_trainer *t)
+{
+    int64_t layers = 0;
+    for (int l = 0; l < t->config->num_hidden_layers; l++) layers += !t->config->is_gdn[l];
+    return layers * t->config->num_nats_head;
+}
+
 /** Weights of a hint of either kind in one gate head and layer. */
 static void weigh_hints(natsl_trainer *t, const natsl_window *w)
 {
     const int64_t chunks = t->tokens / t->config->chunk;
-    int64_t counts[2] = {0, 0}, gates = 0;
+    int64_t counts[2] = {0, 0};
     t->back.hints = w->hints;
-    for (int l = 0; l < t->config->num_hidden_layers; l++) gates += t->config->is_gdn[l] ? 0 : t->config->num_nats_head;
     for (int64_t i = 0; w->hints && i < chunks; i++)
         if (w->hints[i] >= 0) counts[w->hints[i] > 0]++;
     for (int k = 0; k < 2; k++)
-        t->back.hint_weight[k] = counts[k] > 0 ? 0.5 * w->hint_scale / (double)(counts[k] * gates) : 0.0;
-}
-
-/** Choices of a window, over all layers and ranks of the group. */
-static int64_t window_choices(const natsl_trainer *t)
-{
-    int64_t layers = 0;
-    for (int l = 0; l < t->config->num_hidden_layers; l++) layers += !t->config->is_gdn[l];
-    return layers * (t->tokens / t->config->chunk) * t->config->num_nats_head;
+        t->back.hint_weight[k] = counts[k] > 0 ? 0.5 * w->hint_scale / (double)(counts[k] * gates_of(t)) : 0.0;
 }
 
 static void backward(natsl_trainer *t, const natsl_window *w)
 {
     const int layers = t->config->num_hidden_layers;
-    const int64_t choices = window_choices(t);
+    const int64_t choices = gates_of(t) * (t->tokens / t->config->chunk); /* of all ranks of the group */
     natsl_train_announce(t);
     t->back.kept_weight = choices > 0 ? w->kept_scale / (double)choices : 0.0;
     t->back.expected = 0.0;

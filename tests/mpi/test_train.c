@@ -297,11 +297,15 @@ static float *many_gradients(MPI_Comm comm, const natsl_model *m, int group, dou
     const int own = natsl_trainer_group(t, &groups);
     for (int w = own; w < WINDOWS; w += groups) {
         source from = {.vocab = 70, .tokens = window_tokens[w], .stream = (uint64_t)w * 1000, .every = 3};
+        int8_t hints[400 / 16];
+        for (int i = 0; i < 400 / 16; i++) hints[i] = (int8_t)((i + w) % 3 - 1);
         const natsl_window window = {.tokens = window_tokens[w],
                                      .user = &from,
                                      .read = give,
                                      .scale = 1e-2,
                                      .kept_scale = 0.3,
+                                     .hints = w % 2 ? hints : NULL,
+                                     .hint_scale = 0.2,
                                      .choice = {temperature, (uint64_t)w + 5}};
         must_ok(natsl_trainer_add(t, &window));
     }

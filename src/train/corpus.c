@@ -1,5 +1,7 @@
-/* data_corpus.c - files of training data as one sequence. See data_impl.h. */
-#include "data_impl.h"
+/* corpus.c - files of training data as one sequence. See corpus.h. */
+#include "corpus.h"
+
+#include "core.h"
 #include "files.h"
 
 #include <errno.h>
