@@ -6,14 +6,12 @@
 #include "core.h"
 #include "corpus.h"
 #include "data.h"
+#include "fields.h"
 #include "needle.h"
 
 typedef enum source_kind { SOURCE_TEXT = 0, SOURCE_NEEDLE, SOURCE_MQAR, SOURCE_COPY } source_kind;
 
-/** Drawn evenly from lo .. hi. */
-typedef struct range {
-    int lo, hi;
-} range;
+typedef natsl_field_range range; /* drawn evenly from lo .. hi */
 
 typedef struct source {
     source_kind kind;

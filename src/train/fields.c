@@ -32,6 +32,21 @@ static void join(const char *const *words, char *to, size_t size)
     }
 }
 
+static natsl_status read_range(const json_t *v, const char *place, const natsl_field *f, natsl_field_range *out)
+{
+    const json_t *lo = v, *hi = v;
+    if (json_is_array(v) && json_array_size(v) == 2) {
+        lo = json_array_get(v, 0);
+        hi = json_array_get(v, 1);
+    }
+    const json_int_t a = json_integer_value(lo), b = json_integer_value(hi);
+    if (!json_is_integer(lo) || !json_is_integer(hi) || a < (json_int_t)f->low || b < a || b > (json_int_t)f->high)
+        return natsl_fail(NATSL_ERR_INPUT, "%s: expected a whole number, %.0f to %.0f, or a range [lo, hi] of them",
+                          place, f->low, f->high);
+    *out = (natsl_field_range){(int)a, (int)b};
+    return NATSL_OK;
+}
+
 static natsl_status read_one(const json_t *v, const char *where, const natsl_field *f, void *out)
 {
     char place[512], words[256];
@@ -56,12 +71,18 @@ static natsl_status read_one(const json_t *v, const char *where, const natsl_fie
         return NATSL_OK;
     case NATSL_FIELD_WORD:
         for (int i = 0; json_is_string(v) && f->words[i]; i++) {
-            if (strcmp(f->words[i], json_string_value(v)) != 0) continue;
+            if (strlen(f->words[i]) != json_string_length(v) || strcmp(f->words[i], json_string_value(v)) != 0)
+                continue; /* a JSON text may hold NUL */
             *(int *)to = i;
             return NATSL_OK;
         }
         join(f->words, words, sizeof words);
         return natsl_fail(NATSL_ERR_INPUT, "%s: expected %s", place, words);
+    case NATSL_FIELD_FLAG:
+        if (!json_is_boolean(v)) return natsl_fail(NATSL_ERR_INPUT, "%s: expected true or false", place);
+        *(int *)to = json_is_true(v);
+        return NATSL_OK;
+    case NATSL_FIELD_RANGE: return read_range(v, place, f, to);
     case NATSL_FIELD_OBJECT:
         if (!json_is_object(v)) return natsl_fail(NATSL_ERR_INPUT, "%s: expected an object", place);
         break;
@@ -76,6 +97,19 @@ static natsl_status read_one(const json_t *v, const char *where, const natsl_fie
     return NATSL_OK;
 }
 
+static natsl_status missing(const char *where, const natsl_field *f)
+{
+    char place[512];
+    return natsl_fail(NATSL_ERR_INPUT, "%s: missing", natsl_fields_where(place, sizeof place, where, f->name, -1));
+}
+
+natsl_status natsl_field_read(const json_t *object, const char *where, const natsl_field *field, void *out)
+{
+    const json_t *value = json_object_get(object, field->name);
+    if (value) return read_one(value, where, field, out);
+    return field->required ? missing(where, field) : NATSL_OK;
+}
+
 natsl_status natsl_fields_read(const json_t *object, const char *where, const natsl_field *fields, void *out)
 {
     char place[512];
@@ -87,9 +121,7 @@ natsl_status natsl_fields_read(const json_t *object, const char *where, const na
         return natsl_fail(NATSL_ERR_INPUT, "%s%sexpected an object", where, end);
     }
     for (const natsl_field *f = fields; f->kind != NATSL_FIELD_END; f++) {
-        if (f->required && !json_object_get(object, f->name))
-            return natsl_fail(NATSL_ERR_INPUT, "%s: missing",
-                              natsl_fields_where(place, sizeof place, where, f->name, -1));
+        if (f->required && !json_object_get(object, f->name)) return missing(where, f);
     }
     json_object_foreach((json_t *)object, name, value)
     {

@@ -92,12 +92,12 @@ bad 'bad.json: init: expected a text' init=7
 
 # --- data ---------------------------------------------------------------------------------------------------------------------
 bad 'bad.json: phases\[0\]: no data' data=
-bad 'bad.json: data\[0\]: .*kind' data='[{"files": ["text.txt"]}]'
-bad 'bad.json: data\[0\]: .*none.txt' data='[{"kind": "text", "files": ["none.txt"]}]'
-bad 'bad.json: phases\[0\].data\[0\]: .*none.txt' phases.0.data='[{"kind": "text", "files": ["none.txt"]}]'
-bad 'bad.json: data\[0\]: .*1 tokens' data='[{"kind": "text", "files": ["short.txt"]}]'
-bad 'bad.json: data\[0\]: key weight' data='[{"kind": "text", "files": ["text.txt"], "weight": 0}]'
-bad 'bad.json: data\[0\]: key word' data='[{"kind": "needle", "word": 0}]'
+bad 'bad.json: data\[0\].kind' data='[{"files": ["text.txt"]}]'
+bad 'bad.json: data\[0\].files: none.txt' data='[{"kind": "text", "files": ["none.txt"]}]'
+bad 'bad.json: phases\[0\].data\[0\].files: none.txt' phases.0.data='[{"kind": "text", "files": ["none.txt"]}]'
+bad 'bad.json: data\[0\].files: 1 tokens' data='[{"kind": "text", "files": ["short.txt"]}]'
+bad 'bad.json: data\[0\].weight' data='[{"kind": "text", "files": ["text.txt"], "weight": 0}]'
+bad 'bad.json: data\[0\].word' data='[{"kind": "needle", "word": 0}]'
 bad 'bad.json: data\[0\]: windows of 100 tokens are too short' phases.0.tokens=100
 bad 'bad.json: validation.data\[0\]: windows of 90 tokens are too short' validation='{"every": 1, "windows": 1, "tokens": 90}'
 bad 'bad.json: validation.data: no source holds anything back' \
