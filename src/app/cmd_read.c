@@ -33,13 +33,11 @@ static natsl_status read_and_save(natsl_job *s, natsl_resume *r)
     return natsl_app_agree(app, app->rank == 0 ? natsl_stdout_flush() : NATSL_OK);
 }
 
-static natsl_status read_doc(natsl_job *s)
+static natsl_status read_doc(natsl_job *s, const natsl_resume_order *order)
 {
-    natsl_resume_order order;
     natsl_resume r = {0};
-    natsl_status st = natsl_resume_order_make(s->app, &order);
-    if (st == NATSL_OK) st = natsl_job_open_doc(s, s->app->args.operands[0]);
-    if (st == NATSL_OK) st = natsl_resume_begin(&r, s, &order);
+    natsl_status st = natsl_job_open_doc(s, s->app->args.operands[0]);
+    if (st == NATSL_OK) st = natsl_resume_begin(&r, s, order);
     if (st == NATSL_OK && !r.finished) st = read_and_save(s, &r);
     return natsl_resume_end(&r, st, stdout);
 }
@@ -50,7 +48,9 @@ static natsl_status run(natsl_app *app)
     /* --out may be the context that is continued: it is read whole before the new one takes its name. */
     const char *inputs[] = {a->model, a->operands[0], NULL};
     natsl_job s;
-    natsl_status st;
+    natsl_resume_order order;
+    natsl_status st = natsl_resume_order_make(app, &order);
+    if (st != NATSL_OK) return st;
     if (a->dry_run) {
         st = natsl_job_look(&s, app);
         if (st == NATSL_OK) st = natsl_job_open_doc(&s, a->operands[0]);
@@ -60,7 +60,7 @@ static natsl_status run(natsl_app *app)
         if (a->checkpoint) inputs[2] = a->context;
         if ((st = natsl_app_check_out(app, a->out, inputs, 3)) != NATSL_OK) return st;
         st = natsl_job_open(&s, app, a->context);
-        if (st == NATSL_OK) st = read_doc(&s);
+        if (st == NATSL_OK) st = read_doc(&s, &order);
     }
     natsl_job_close(&s);
     return st;

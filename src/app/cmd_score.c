@@ -109,13 +109,11 @@ static natsl_status score_doc(natsl_job *s, natsl_resume *r, int write_hidden, i
     return report(s, tokens, mean);
 }
 
-static natsl_status score(natsl_job *s, int write_hidden, int write_state)
+static natsl_status score(natsl_job *s, natsl_resume_order order, int write_hidden, int write_state)
 {
     static const char *const words[] = {"", "hidden", "state", "hidden,state"};
-    natsl_resume_order order;
     natsl_resume r = {0};
-    natsl_status st = natsl_resume_order_make(s->app, &order);
-    if (st == NATSL_OK) st = natsl_job_open_doc(s, s->app->args.operands[0]);
+    natsl_status st = natsl_job_open_doc(s, s->app->args.operands[0]);
     if (st != NATSL_OK) return st;
     order.write = words[write_hidden + 2 * write_state];
     st = natsl_resume_begin(&r, s, &order);
@@ -128,8 +126,10 @@ static natsl_status run(natsl_app *app)
     const natsl_args *a = &app->args;
     const char *inputs[] = {a->model, a->operands[0]};
     natsl_job s;
+    natsl_resume_order order;
     int write_hidden = 0, write_state = 0;
     natsl_status st = parse_write(a->write, &write_hidden, &write_state);
+    if (st == NATSL_OK) st = natsl_resume_order_make(app, &order);
     if (st != NATSL_OK) return st;
     if (a->dry_run) {
         st = natsl_job_look(&s, app);
@@ -138,7 +138,7 @@ static natsl_status run(natsl_app *app)
     } else {
         if ((st = natsl_app_check_out(app, a->out, inputs, 2)) != NATSL_OK) return st;
         st = natsl_job_open(&s, app, NULL);
-        if (st == NATSL_OK) st = score(&s, write_hidden, write_state);
+        if (st == NATSL_OK) st = score(&s, order, write_hidden, write_state);
     }
     natsl_job_close(&s);
     return st;
