@@ -70,9 +70,15 @@ const natsl_command natsl_command_read = {
     .name = "read",
     .usage = "read --model M.h5 DOC --out CTX.h5",
     .summary = "read a document once, keep its context",
-    .details = "DOC is a text file, an HDF5 token file or - (text from standard input). What the model remembers of it "
-               "goes to\n"
-               "CTX.h5, for natsl generate --context or another natsl read --context, on any number of ranks.\n",
+    .details =
+        "DOC is a text file, an HDF5 token file or - (text from standard input). What the model remembers of it "
+        "goes to\n"
+        "CTX.h5, for natsl generate --context or another natsl read --context, on any number of ranks.\n"
+        "With --checkpoint DIR the work so far is kept in DIR between passes; SIGTERM, SIGINT and SIGUSR1 keep it "
+        "and end\n"
+        "natsl with code 6. The same command with --resume goes on from there, on any number of ranks "
+        "(README.md,\n"
+        "\"Checkpoints\").\n",
     .options = options,
     .operand = "DOC",
     .least = 1,

@@ -154,7 +154,13 @@ const natsl_command natsl_command_score = {
         "token's probability given all before it (logprobs), the scores after the last token (logits_last), which "
         "chunks\n"
         "the gate kept for softmax attention (softmax_chunks), and as attributes tokens, mean_logprob, perplexity and\n"
-        "seconds. The log-probabilities are the same for any number of ranks.\n",
+        "seconds. The log-probabilities are the same for any number of ranks.\n"
+        "With --checkpoint DIR the work so far is kept in DIR between passes; SIGTERM, SIGINT and SIGUSR1 keep it and "
+        "end\n"
+        "natsl with code 6. The same command with --resume goes on from there, on any number of ranks, to the same "
+        "bits; "
+        "when\n"
+        "R.h5 is there, the checkpoints are removed (README.md, \"Checkpoints\").\n",
     .options = options,
     .operand = "DOC",
     .least = 1,

@@ -48,7 +48,7 @@ static natsl_status digest_document(natsl_job *s, uint64_t *digest)
     const natsl_app *app = s->app;
     const int64_t length = natsl_doc_length(s->doc), blocks = (length + DIGEST_TOKENS - 1) / DIGEST_TOKENS;
     natsl_status st = NATSL_OK;
-    if (blocks > INT_MAX) return natsl_fail(NATSL_ERR_INPUT, "%s: too long for a checkpoint", app->args.operands[0]);
+    if (blocks > INT_MAX) return natsl_fail(NATSL_ERR_INPUT, "the document is too long for a checkpoint");
     uint64_t *all = natsl_calloc((size_t)blocks, sizeof *all, "the document's digest");
     int32_t *ids = natsl_alloc((size_t)DIGEST_TOKENS, sizeof *ids, "the document's digest");
     if (!all || !ids) st = NATSL_ERR_NOMEM;
