@@ -74,6 +74,12 @@ typedef struct natsl_stream {
     natsl_status (*choices)(void *user, int layer, int64_t first_chunk, int64_t count, const uint8_t *keep);
     /** Progress, on every rank: tokens of the window that this rank knows to be done. */
     void (*progress)(void *user, int64_t done, int64_t total);
+    /** Asked on every rank after each pass. Nonzero on any rank: the extension ends early, between two passes, with NATSL_OK;
+     * natsl_context_position says where (at most two passes later, because those have begun on some ranks). The log-probability of
+     * the token after that has then been given; the extension that goes on from there says so by goes_on. Read on like
+     * this, all results have the same bits as without the break. */
+    int (*pause)(void *user);
+    int goes_on; /**< 1: the extension before this one was paused; the first token's log-probability is not given again */
 } natsl_stream;
 
 /** Reads `count` >= 0 more tokens. Every token but the text's first gets its log-probability. */

@@ -3,6 +3,7 @@
 #include "app.h"
 #include "core.h"
 #include "job.h"
+#include "resume.h"
 
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
@@ -13,15 +14,16 @@ static const natsl_option options[] = {
      .value = "CTX.h5",
      .offset = AT(context),
      .help = "continue this context instead of an empty one"},
+    NATSL_OPTIONS_CHECKPOINT,
     {.kind = NATSL_OPT_END},
 };
 
-static natsl_status read_and_save(natsl_job *s)
+/** Reads the document that is open, saves the context and reports. */
+static natsl_status read_and_save(natsl_job *s, natsl_resume *r)
 {
     natsl_app *app = s->app;
-    natsl_status st = natsl_job_open_doc(s, app->args.operands[0]);
-    if (st == NATSL_OK) st = natsl_job_read_doc(s);
-    if (st == NATSL_OK) st = natsl_context_save(s->cx, app->args.out);
+    natsl_status st = natsl_resume_read(r);
+    if (st == NATSL_OK) st = natsl_context_save_with(s->cx, r->order.out, natsl_resume_put, r);
     if (st != NATSL_OK) return st;
     const int64_t position = natsl_context_position(s->cx);
     natsl_summary_count(app, "tokens", position);
@@ -31,21 +33,34 @@ static natsl_status read_and_save(natsl_job *s)
     return natsl_app_agree(app, app->rank == 0 ? natsl_stdout_flush() : NATSL_OK);
 }
 
+static natsl_status read_doc(natsl_job *s, const natsl_resume_order *order)
+{
+    natsl_resume r = {0};
+    natsl_status st = natsl_job_open_doc(s, s->app->args.operands[0]);
+    if (st == NATSL_OK) st = natsl_resume_begin(&r, s, order);
+    if (st == NATSL_OK && !r.finished) st = read_and_save(s, &r);
+    return natsl_resume_end(&r, st, stdout);
+}
+
 static natsl_status run(natsl_app *app)
 {
     const natsl_args *a = &app->args;
     /* --out may be the context that is continued: it is read whole before the new one takes its name. */
-    const char *inputs[] = {a->model, a->operands[0]};
+    const char *inputs[] = {a->model, a->operands[0], NULL};
     natsl_job s;
-    natsl_status st;
+    natsl_resume_order order;
+    natsl_status st = natsl_resume_order_make(app, &order);
+    if (st != NATSL_OK) return st;
     if (a->dry_run) {
         st = natsl_job_look(&s, app);
         if (st == NATSL_OK) st = natsl_job_open_doc(&s, a->operands[0]);
         if (st == NATSL_OK) st = natsl_job_print_plan(&s, natsl_doc_length(s.doc));
     } else {
-        if ((st = natsl_app_check_out(app, a->out, inputs, 2)) != NATSL_OK) return st;
+        /* but then a job that is started again could not tell its result from what it began with */
+        if (a->checkpoint) inputs[2] = a->context;
+        if ((st = natsl_app_check_out(app, a->out, inputs, 3)) != NATSL_OK) return st;
         st = natsl_job_open(&s, app, a->context);
-        if (st == NATSL_OK) st = read_and_save(&s);
+        if (st == NATSL_OK) st = read_doc(&s, &order);
     }
     natsl_job_close(&s);
     return st;
@@ -55,9 +70,15 @@ const natsl_command natsl_command_read = {
     .name = "read",
     .usage = "read --model M.h5 DOC --out CTX.h5",
     .summary = "read a document once, keep its context",
-    .details = "DOC is a text file, an HDF5 token file or - (text from standard input). What the model remembers of it "
-               "goes to\n"
-               "CTX.h5, for natsl generate --context or another natsl read --context, on any number of ranks.\n",
+    .details =
+        "DOC is a text file, an HDF5 token file or - (text from standard input). What the model remembers of it "
+        "goes to\n"
+        "CTX.h5, for natsl generate --context or another natsl read --context, on any number of ranks.\n"
+        "With --checkpoint DIR the work so far is kept in DIR between passes; SIGTERM, SIGINT and SIGUSR1 keep it "
+        "and end\n"
+        "natsl with code 6. The same command with --resume goes on from there, on any number of ranks "
+        "(README.md,\n"
+        "\"Checkpoints\").\n",
     .options = options,
     .operand = "DOC",
     .least = 1,

@@ -3,6 +3,7 @@
 #include "app.h"
 #include "core.h"
 #include "job.h"
+#include "resume.h"
 
 #include <math.h>
 #include <string.h>
@@ -16,6 +17,7 @@ static const natsl_option options[] = {
      .value = "WHAT",
      .offset = AT(write),
      .help = "write more: hidden (final rows), state (last states), or hidden,state"},
+    NATSL_OPTIONS_CHECKPOINT,
     {.kind = NATSL_OPT_END},
 };
 
@@ -87,23 +89,36 @@ static natsl_status report(natsl_job *s, int64_t tokens, double mean)
     return natsl_app_agree(app, app->rank == 0 ? natsl_stdout_flush() : NATSL_OK);
 }
 
-static natsl_status score(natsl_job *s, int write_hidden, int write_state)
+/** Reads the document that is open, writes and reports its result. */
+static natsl_status score_doc(natsl_job *s, natsl_resume *r, int write_hidden, int write_state)
 {
     natsl_app *app = s->app;
-    natsl_status st = natsl_job_open_doc(s, app->args.operands[0]);
-    if (st != NATSL_OK) return st;
     const int64_t tokens = natsl_doc_length(s->doc);
-    st = natsl_result_create(app->comm, app->args.out, &s->info.config, tokens, write_hidden, write_state, &s->result);
+    natsl_status st =
+        natsl_result_create(app->comm, r->order.out, &s->info.config, tokens, write_hidden, write_state, &s->result);
     if (st != NATSL_OK) return st;
     s->write_hidden = write_hidden;
-    if ((st = natsl_job_read_doc(s)) != NATSL_OK) return st;
+    if ((st = natsl_resume_read(r)) != NATSL_OK) return st;
     if ((st = write_last(s, write_state)) != NATSL_OK) return st;
     const double mean = natsl_job_mean(s, tokens - 1);
-    double seconds = s->read_s;
+    double seconds = s->before_s + s->read_s;
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, app->comm));
     if ((st = write_attributes(s, tokens, mean, seconds)) != NATSL_OK) return st;
+    if ((st = natsl_resume_mark(r)) != NATSL_OK) return st;
     if ((st = natsl_result_commit(&s->result)) != NATSL_OK) return st;
     return report(s, tokens, mean);
+}
+
+static natsl_status score(natsl_job *s, natsl_resume_order order, int write_hidden, int write_state)
+{
+    static const char *const words[] = {"", "hidden", "state", "hidden,state"};
+    natsl_resume r = {0};
+    natsl_status st = natsl_job_open_doc(s, s->app->args.operands[0]);
+    if (st != NATSL_OK) return st;
+    order.write = words[write_hidden + 2 * write_state];
+    st = natsl_resume_begin(&r, s, &order);
+    if (st == NATSL_OK && !r.finished) st = score_doc(s, &r, write_hidden, write_state);
+    return natsl_resume_end(&r, st, stdout);
 }
 
 static natsl_status run(natsl_app *app)
@@ -111,8 +126,10 @@ static natsl_status run(natsl_app *app)
     const natsl_args *a = &app->args;
     const char *inputs[] = {a->model, a->operands[0]};
     natsl_job s;
+    natsl_resume_order order;
     int write_hidden = 0, write_state = 0;
     natsl_status st = parse_write(a->write, &write_hidden, &write_state);
+    if (st == NATSL_OK) st = natsl_resume_order_make(app, &order);
     if (st != NATSL_OK) return st;
     if (a->dry_run) {
         st = natsl_job_look(&s, app);
@@ -121,7 +138,7 @@ static natsl_status run(natsl_app *app)
     } else {
         if ((st = natsl_app_check_out(app, a->out, inputs, 2)) != NATSL_OK) return st;
         st = natsl_job_open(&s, app, NULL);
-        if (st == NATSL_OK) st = score(&s, write_hidden, write_state);
+        if (st == NATSL_OK) st = score(&s, order, write_hidden, write_state);
     }
     natsl_job_close(&s);
     return st;
@@ -137,7 +154,13 @@ const natsl_command natsl_command_score = {
         "token's probability given all before it (logprobs), the scores after the last token (logits_last), which "
         "chunks\n"
         "the gate kept for softmax attention (softmax_chunks), and as attributes tokens, mean_logprob, perplexity and\n"
-        "seconds. The log-probabilities are the same for any number of ranks.\n",
+        "seconds. The log-probabilities are the same for any number of ranks.\n"
+        "With --checkpoint DIR the work so far is kept in DIR between passes; SIGTERM, SIGINT and SIGUSR1 keep it and "
+        "end\n"
+        "natsl with code 6. The same command with --resume goes on from there, on any number of ranks, to the same "
+        "bits; "
+        "when\n"
+        "R.h5 is there, the checkpoints are removed (README.md, \"Checkpoints\").\n",
     .options = options,
     .operand = "DOC",
     .least = 1,

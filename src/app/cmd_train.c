@@ -176,7 +176,7 @@ static natsl_status allocate(natsl_train_job *j)
 }
 
 /** Model, trainer, optimizer with the weights to start from. */
-static natsl_status open_model(natsl_train_job *j, int64_t checkpoint)
+static natsl_status open_model(natsl_train_job *j, int resumes)
 {
     natsl_app *app = j->app;
     const natsl_options o = train_options(j);
@@ -194,8 +194,8 @@ static natsl_status open_model(natsl_train_job *j, int64_t checkpoint)
     st = natsl_adamw_create(layout, natsl_trainer_shards(j->trainer), &j->spec.adamw, &j->adamw);
     if (st == NATSL_OK) st = allocate(j);
     if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
-    if (checkpoint > 0) {
-        st = natsl_train_load(j, checkpoint);
+    if (resumes) {
+        st = natsl_train_load(j);
     } else if (j->spec.init) {
         char path[4096];
         const int n =
@@ -539,18 +539,18 @@ static natsl_status print_plan(natsl_train_job *j)
 static natsl_status train(natsl_train_job *j)
 {
     natsl_app *app = j->app;
-    int64_t checkpoint = 0;
+    int resumes = 0;
     natsl_status st = natsl_app_agree(app, open_data(j));
     if (st != NATSL_OK || app->args.dry_run) return st == NATSL_OK ? print_plan(j) : st;
-    st = natsl_train_directory(app, app->args.out, &checkpoint);
-    if (st == NATSL_OK) st = open_model(j, checkpoint);
+    st = natsl_train_directory(app, app->args.out, &resumes);
+    if (st == NATSL_OK) st = open_model(j, resumes);
     if (st == NATSL_OK) st = natsl_train_log_open(j);
     if (st != NATSL_OK) return st;
-    natsl_train_log(j, checkpoint > 0 ? "resume" : "start",
+    natsl_train_log(j, j->step > 0 ? "resume" : "start",
                     json_pack("{s:i, s:i, s:i, s:I}", "ranks", app->size, "groups", j->groups, "threads",
                               (int)app->args.threads, "steps", (json_int_t)j->spec.steps));
     if (app->rank == 0 && !app->args.quiet) {
-        if (checkpoint > 0) printf("going on after step %lld\n", (long long)checkpoint);
+        if (j->step > 0) printf("going on after step %lld\n", (long long)j->step);
         (void)fflush(stdout);
     }
     natsl_signals_catch();

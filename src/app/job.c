@@ -69,9 +69,9 @@ static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_
     return natsl_doc_read(s->doc, first - s->doc_begin, count, ids);
 }
 
-static natsl_status take_logprobs(void *user, int64_t first, int64_t count, const float *values)
+natsl_status natsl_job_add(void *job, int64_t first, int64_t count, const float *values)
 {
-    natsl_job *s = user;
+    natsl_job *s = job;
     for (int64_t i = 0; i < count; i++) {
         const double v = (double)values[i];
         if (!(fabs(v) <= 0x1p30)) /* also NaN; the bound keeps the sum of 2^32 tokens in 96 bits */
@@ -79,7 +79,14 @@ static natsl_status take_logprobs(void *user, int64_t first, int64_t count, cons
                               s->app->args.model, (long long)(first + i + 1), v);
         s->sum.units += (__int128)nearbyint(v * 0x1p30);
     }
-    return natsl_result_logprobs(s->result, first, count, values);
+    return NATSL_OK;
+}
+
+static natsl_status take_logprobs(void *user, int64_t first, int64_t count, const float *values)
+{
+    natsl_job *s = user;
+    const natsl_status st = natsl_job_add(s, first, count, values);
+    return st == NATSL_OK ? natsl_result_logprobs(s->result, first, count, values) : st;
 }
 
 static natsl_status take_hidden(void *user, int64_t first, int64_t count, const float *rows)
@@ -97,7 +104,14 @@ static natsl_status take_choices(void *user, int layer, int64_t first_chunk, int
 static void take_progress(void *user, int64_t done, int64_t total)
 {
     natsl_job *s = user;
-    natsl_progress_update(&s->progress, done, total);
+    const int64_t before = natsl_context_position(s->cx) - s->run_begin; /* of this run, in windows before this one */
+    natsl_progress_update(&s->progress, before + done, before + total);
+}
+
+static int ask_pause(void *user)
+{
+    natsl_job *s = user;
+    return s->pause(s->pauser);
 }
 
 /** Seconds of processors that this process has used. */
@@ -132,27 +146,38 @@ static natsl_status predict(natsl_job *s, int64_t length, int scores)
     return natsl_app_agree(app, st);
 }
 
-natsl_status natsl_job_read_doc(natsl_job *s)
+natsl_status natsl_job_read_start(natsl_job *s, int64_t begin)
 {
-    const int64_t length = natsl_doc_length(s->doc);
-    natsl_stream stream = {.user = s, .tokens = give_tokens, .progress = take_progress};
+    s->doc_begin = begin;
+    s->run_begin = natsl_context_position(s->cx);
+    return predict(s, begin + natsl_doc_length(s->doc) - s->run_begin, s->result != NULL);
+}
+
+natsl_status natsl_job_read_go(natsl_job *s)
+{
+    const int64_t at = natsl_context_position(s->cx), length = s->doc_begin + natsl_doc_length(s->doc) - at;
+    natsl_stream stream = {.user = s, .tokens = give_tokens, .progress = take_progress, .goes_on = at > s->doc_begin};
     if (s->result) {
         stream.logprobs = take_logprobs;
         stream.choices = take_choices;
         if (s->write_hidden) stream.hidden = take_hidden;
     }
-    s->doc_begin = natsl_context_position(s->cx);
-    const natsl_status predicted = predict(s, length, s->result != NULL);
-    if (predicted != NATSL_OK) return predicted;
+    if (s->pause) stream.pause = ask_pause;
     const double start = natsl_now_s();
     const double cpu = cpu_s();
-    natsl_progress_start(&s->progress, s->app, "reading");
+    if (at == s->run_begin) natsl_progress_start(&s->progress, s->app, "reading");
     const natsl_status st = natsl_context_extend(s->cx, length, &stream);
     natsl_progress_finish(&s->progress);
     s->read_s += natsl_now_s() - start;
     s->cpu_s += cpu_s() - cpu;
-    if (st == NATSL_OK) s->read += length;
+    if (st == NATSL_OK) s->read += natsl_context_position(s->cx) - at;
     return st;
+}
+
+natsl_status natsl_job_read_doc(natsl_job *s)
+{
+    const natsl_status st = natsl_job_read_start(s, natsl_context_position(s->cx));
+    return st == NATSL_OK ? natsl_job_read_go(s) : st;
 }
 
 double natsl_job_mean(natsl_job *s, int64_t count)

@@ -33,9 +33,13 @@ typedef struct natsl_job {
     natsl_exact_sum sum;
     int64_t read;         /* tokens read by this run */
     double read_s, cpu_s; /* seconds by the clock; of processors, this process */
+    double before_s;      /* seconds by the clock of earlier runs that this one goes on from */
     natsl_progress progress;
     natsl_doc *doc;
-    int64_t doc_begin; /* position of the document's first token */
+    int64_t doc_begin;          /* position of the document's first token */
+    int64_t run_begin;          /* position where this run began to read it */
+    int (*pause)(void *pauser); /* natsl_stream's, or NULL */
+    void *pauser;
     natsl_result *result;
     int write_hidden;
 } natsl_job;
@@ -56,6 +60,15 @@ natsl_status natsl_job_open_doc(natsl_job *s, const char *path);
 /** Reads the open document into the context; log-probabilities, choices and (write_hidden) hidden rows go to s->result unless
  * that is NULL; then they are neither computed nor summed. */
 natsl_status natsl_job_read_doc(natsl_job *s);
+
+/** The two steps of that, for documents that are read with breaks. Start: the first token's position is `begin`, the context may have
+ * read on from there; predicts the rest. Go: reads on until the document's end or until s->pause says so; to be
+ * called again until the context's position is the document's end. */
+natsl_status natsl_job_read_start(natsl_job *s, int64_t begin);
+natsl_status natsl_job_read_go(natsl_job *s);
+
+/** Adds log-probabilities to the job's sum (job: a natsl_job). NATSL_ERR_INPUT: one that cannot be. Not collective. */
+natsl_status natsl_job_add(void *job, int64_t first, int64_t count, const float *values);
 
 /** Plan and prediction for what s->predicted_... say. known_share: of kept chunks, 0: unknown. Not collective; rank 0's counts. */
 natsl_status natsl_job_predict(natsl_job *s, double known_share, natsl_plan *plan, natsl_prediction *prediction);

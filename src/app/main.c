@@ -119,7 +119,7 @@ int main(int argc, char **argv)
     natsl_signals_install(app.rank == 0);
     app.start_s = natsl_now_s();
     if (app.rank == 0) app.summary = json_object();
-    app.args = (natsl_args){.max_new = 0, .top_p = 1.0};
+    app.args = (natsl_args){.max_new = 0, .top_p = 1.0, .checkpoint_every = -1.0};
 
     natsl_status st =
         provided >= MPI_THREAD_FUNNELED

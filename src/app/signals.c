@@ -23,7 +23,7 @@ static void end_now(int number)
         caught = 1;
         return;
     }
-    if (natsl_temporary_path[0]) (void)unlink(natsl_temporary_path);
+    natsl_temporary_remove();
     if (loud > 1) ignored = write(STDERR_FILENO, "\n", 1); /* a progress bar may stand there */
     if (loud) ignored = write(STDERR_FILENO, line, sizeof line - 1);
     if (log_fd >= 0) ignored = write((int)log_fd, log_line, sizeof log_line - 1);

@@ -2,9 +2,11 @@
 #include "agree.h"
 #include "checkpoint.h"
 #include "core.h"
+#include "newest.h"
+#include "seal.h"
+#include "series.h"
 #include "train_job.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <natsl/version.h>
@@ -12,11 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define PATH_BYTES      4096
-#define CHECKPOINT_NAME "checkpoint-%08lld.h5"
+#define PATH_BYTES 4096
 
 static natsl_status path_of(const char *directory, const char *name, char *path)
 {
@@ -25,95 +25,23 @@ static natsl_status path_of(const char *directory, const char *name, char *path)
     return NATSL_OK;
 }
 
-static natsl_status checkpoint_path(const char *directory, int64_t step, char *path)
+static natsl_status look(const char *directory, int *resumes)
 {
-    char name[64];
-    (void)snprintf(name, sizeof name, CHECKPOINT_NAME, (long long)step);
-    return path_of(directory, name, path);
-}
-
-/** Step of a checkpoint's file name; -1: it is none. */
-static int64_t step_of(const char *name)
-{
-    char same[64];
-    if (strncmp(name, "checkpoint-", 11) != 0) return -1;
-    const long long step = strtoll(name + 11, NULL, 10);
-    (void)snprintf(same, sizeof same, CHECKPOINT_NAME, step); /* what this program would call it, and nothing else */
-    return step >= 1 && strcmp(name, same) == 0 ? (int64_t)step : -1;
-}
-
-static int by_step(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-/** Steps of all checkpoints in the directory, ascending; free with natsl_free. Rank 0. */
-static natsl_status list(const char *directory, int64_t **steps, size_t *count)
-{
-    DIR *d = opendir(directory);
-    size_t room = 64;
-    *count = 0;
-    if (!d) return natsl_fail(NATSL_ERR_IO, "%s: %s", directory, strerror(errno));
-    *steps = natsl_alloc(room, sizeof **steps, "checkpoints");
-    natsl_status st = *steps ? NATSL_OK : NATSL_ERR_NOMEM;
-    for (struct dirent *e; st == NATSL_OK && (e = readdir(d)) != NULL;) {
-        const int64_t step = step_of(e->d_name);
-        if (step < 0) continue;
-        if (*count == room) {
-            int64_t *more = natsl_alloc(2 * room, sizeof *more, "checkpoints");
-            if (more) memcpy(more, *steps, room * sizeof *more);
-            else st = NATSL_ERR_NOMEM;
-            natsl_free(more ? *steps : NULL);
-            if (!more) break;
-            *steps = more;
-            room *= 2;
-        }
-        (*steps)[(*count)++] = step;
-    }
-    (void)closedir(d);
-    if (st == NATSL_OK) qsort(*steps, *count, sizeof **steps, by_step);
-    return st;
-}
-
-static natsl_status look(const char *directory, int64_t *step)
-{
-    struct stat s;
     int64_t *steps = NULL;
     size_t count = 0;
-    if (mkdir(directory, 0777) != 0 && errno != EEXIST)
-        return natsl_fail(NATSL_ERR_IO, "--out: %s: %s", directory, strerror(errno));
-    if (stat(directory, &s) != 0) return natsl_fail(NATSL_ERR_IO, "--out: %s: %s", directory, strerror(errno));
-    if (!S_ISDIR(s.st_mode))
-        return natsl_fail(NATSL_ERR_IO, "--out: %s: is no directory, expected one for log, checkpoints and model",
-                          directory);
-    if (access(directory, W_OK | X_OK) != 0)
-        return natsl_fail(NATSL_ERR_IO, "--out: %s: cannot be written to: %s", directory, strerror(errno));
-    const natsl_status st = list(directory, &steps, &count);
-    if (st == NATSL_OK) *step = count > 0 ? steps[count - 1] : 0;
+    natsl_status st = natsl_series_directory(directory, "--out", "log, checkpoints and model");
+    if (st == NATSL_OK) st = natsl_series_list(directory, &steps, &count);
+    *resumes = st == NATSL_OK && count > 0;
     natsl_free(steps);
     return st;
 }
 
-natsl_status natsl_train_directory(natsl_app *app, const char *directory, int64_t *step)
+natsl_status natsl_train_directory(natsl_app *app, const char *directory, int *resumes)
 {
-    *step = 0;
-    const natsl_status st = natsl_app_agree(app, app->rank == 0 ? look(directory, step) : NATSL_OK);
-    NATSL_MPI(MPI_Bcast(step, 1, MPI_INT64_T, 0, app->comm));
+    *resumes = 0;
+    const natsl_status st = natsl_app_agree(app, app->rank == 0 ? look(directory, resumes) : NATSL_OK);
+    NATSL_MPI(MPI_Bcast(resumes, 1, MPI_INT, 0, app->comm));
     return st;
-}
-
-/** Removes what a killed run has left half-written. Rank 0, with the directory to itself. */
-static void sweep(const char *directory)
-{
-    char path[PATH_BYTES];
-    DIR *d = opendir(directory);
-    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
-        const int ours = strncmp(e->d_name, "checkpoint-", 11) == 0 || strncmp(e->d_name, "model.h5.", 9) == 0;
-        if (ours && strstr(e->d_name, ".h5.tmp-") && path_of(directory, e->d_name, path) == NATSL_OK)
-            (void)unlink(path);
-    }
-    if (d) (void)closedir(d);
 }
 
 /* ---- log ------------------------------------------------------------------------------------------------------------------- */
@@ -130,7 +58,10 @@ natsl_status natsl_train_log_open(natsl_train_job *j)
         if (st == NATSL_OK && flock(j->log_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
             st = natsl_fail(NATSL_ERR_USAGE, "--out: %s: another training runs there, expected a directory of its own",
                             j->app->args.out);
-        if (st == NATSL_OK) sweep(j->app->args.out);
+        if (st == NATSL_OK) { /* what killed runs have left half-written */
+            natsl_series_sweep(j->app->args.out, NULL);
+            natsl_series_sweep(j->app->args.out, "model.h5");
+        }
         /* a line that a kill cut short ends here */
         char last = '\n';
         const off_t end = st == NATSL_OK ? lseek(j->log_fd, 0, SEEK_END) : 0;
@@ -187,20 +118,6 @@ static natsl_checkpoint state_of(natsl_train_job *j)
     return c;
 }
 
-/** Removes all but the newest ones. Rank 0; what cannot be removed stays. */
-static void prune(natsl_train_job *j)
-{
-    int64_t *steps = NULL;
-    size_t count = 0;
-    char path[PATH_BYTES];
-    if (list(j->app->args.out, &steps, &count) == NATSL_OK) {
-        for (size_t i = 0; i + (size_t)j->spec.checkpoint.keep < count; i++) {
-            if (checkpoint_path(j->app->args.out, steps[i], path) == NATSL_OK) (void)unlink(path);
-        }
-    }
-    natsl_free(steps);
-}
-
 static natsl_status write_state(natsl_train_job *j, const char *path, natsl_checkpoint *c)
 {
     char origin[128];
@@ -213,26 +130,28 @@ natsl_status natsl_train_save(natsl_train_job *j)
 {
     char path[PATH_BYTES];
     natsl_checkpoint c = state_of(j);
-    natsl_status st = checkpoint_path(j->app->args.out, j->step, path);
+    natsl_status st = natsl_series_path(j->app->args.out, j->step, path);
     if (st == NATSL_OK) st = write_state(j, path, &c);
     if (st != NATSL_OK) return st;
     j->saved_s = natsl_now_s();
-    if (j->app->rank == 0) prune(j);
+    if (j->app->rank == 0) natsl_series_prune(j->app->args.out, (size_t)j->spec.checkpoint.keep);
     natsl_train_log(j, "checkpoint", json_pack("{s:s}", "file", strrchr(path, '/') + 1));
     return NATSL_OK;
 }
 
-natsl_status natsl_train_load(natsl_train_job *j, int64_t step)
+/** Loads one checkpoint (natsl_newest_load). */
+static natsl_status load(void *user, int64_t step, const char *path)
 {
-    char path[PATH_BYTES];
+    natsl_train_job *j = user;
     natsl_checkpoint c = state_of(j);
-    natsl_status st = checkpoint_path(j->app->args.out, step, path);
+    natsl_status st = natsl_seal_check(j->app->comm, path, 0); /* the first trainings' checkpoints have no seal */
+    if (st != NATSL_OK) return st;
     c.spec = NULL;
-    if (st == NATSL_OK) st = natsl_checkpoint_read(path, &j->spec.model, natsl_trainer_layout(j->trainer), &c);
+    st = natsl_checkpoint_read(path, &j->spec.model, natsl_trainer_layout(j->trainer), &c);
     if (st == NATSL_OK && c.step != step)
         st = natsl_fail(NATSL_ERR_INPUT, "%s: says step %lld, its name another", path, (long long)c.step);
     if (st == NATSL_OK && step > j->spec.steps)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: beyond the %lld steps that are configured", path,
+        st = natsl_fail(NATSL_ERR_USAGE, "%s: beyond the %lld steps that are configured", path,
                         (long long)j->spec.steps);
     if (st == NATSL_OK && !j->app->args.changed && strcmp(c.spec, j->text) != 0)
         st = natsl_fail(NATSL_ERR_USAGE,
@@ -247,6 +166,12 @@ natsl_status natsl_train_load(natsl_train_job *j, int64_t step)
     j->last_expected = c.expected;
     j->kept_share = c.kept_share;
     return NATSL_OK;
+}
+
+natsl_status natsl_train_load(natsl_train_job *j)
+{
+    int64_t step = 0;
+    return natsl_newest_find(j->app, j->app->args.out, load, j, &step);
 }
 
 natsl_status natsl_train_export(natsl_train_job *j)

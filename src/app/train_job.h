@@ -38,9 +38,8 @@ typedef struct natsl_train_job {
     int log_fd;     /* rank 0; -1 elsewhere */
 } natsl_train_job;
 
-/** The directory exists (it is made where its parent exists) and can be written; *step is that of the newest checkpoint in it,
- * 0: none. */
-natsl_status natsl_train_directory(natsl_app *app, const char *directory, int64_t *step);
+/** The directory exists (it is made where its parent exists) and can be written; *resumes: there are checkpoints in it. */
+natsl_status natsl_train_directory(natsl_app *app, const char *directory, int *resumes);
 /** Opens the log for appending, on rank 0, locks the directory by it and removes temporary files of killed runs.
  * NATSL_ERR_USAGE: another run has it. */
 natsl_status natsl_train_log_open(natsl_train_job *j);
@@ -49,8 +48,8 @@ void natsl_train_log_close(natsl_train_job *j);
 void natsl_train_log(natsl_train_job *j, const char *event, json_t *object);
 /** Saves a checkpoint, and removes those that are too old. */
 natsl_status natsl_train_save(natsl_train_job *j);
-/** Goes on from checkpoint `step`: weights, moments, j->step. */
-natsl_status natsl_train_load(natsl_train_job *j, int64_t step);
+/** Goes on from the newest checkpoint that is whole: weights, moments, j->step. NATSL_ERR_INPUT: none is. */
+natsl_status natsl_train_load(natsl_train_job *j);
 /** Writes the model that has been trained. */
 natsl_status natsl_train_export(natsl_train_job *j);
 

@@ -62,6 +62,12 @@ natsl_status natsl_options_complete(const natsl_config *config, int ranks, const
     return NATSL_OK;
 }
 
+void natsl_context_set_pass(natsl_context *cx, int64_t tokens)
+{
+    const int64_t unit = cx->stage.grid.unit;
+    if (tokens > 0) cx->options.pass_tokens = (natsl_min64(tokens, MAX_PASS_TOKENS) + unit - 1) / unit * unit;
+}
+
 /** Local part of creation: allocations only. */
 static natsl_status allocate(natsl_context *cx)
 {

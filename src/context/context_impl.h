@@ -10,6 +10,8 @@
 #include "stage.h"
 #include <natsl/context.h>
 
+struct natsl_h5_out; /* h5.h */
+
 struct natsl_model {
     MPI_Comm comm, node; /* duplicates */
     MPI_Win window;      /* shared weights; MPI_WIN_NULL when each rank has its own */
@@ -62,6 +64,17 @@ struct natsl_context {
 
 /** Layers that keep chunks. */
 static inline int natsl_layer_keeps(const natsl_context *cx, int layer) { return !cx->config->is_gdn[layer]; }
+
+/** natsl_context_save, with more in the file: `more` (may be NULL) is called by all ranks when the context is in it, and returns a status
+ * that they have agreed on. */
+natsl_status natsl_context_save_with(natsl_context *cx, const char *path,
+                                     natsl_status (*more)(void *user, struct natsl_h5_out *out), void *user);
+/** natsl_context_load of a file whose seal (seal.h) has been checked. */
+natsl_status natsl_context_load_checked(MPI_Comm comm, const natsl_model *model, const natsl_options *options,
+                                        const char *path, natsl_context **out);
+/** Passes of at most `tokens` tokens from the next extension on, rounded up to the grid; 0 and less: no change. Equal on all ranks. Not
+ * collective. */
+void natsl_context_set_pass(natsl_context *cx, int64_t tokens);
 
 /** Moves the tails of all layers (and the last hidden row) to rank `to`. Collective. */
 void natsl_context_move(natsl_context *cx, int to);

@@ -6,7 +6,7 @@
  *
  * Errors are local until the end of a pass; a rank in trouble keeps its part of the conversation, and all ranks learn of it
  * by a nonblocking reduction one pass later. They then leave through one pass without arithmetic (`drain`), because messages
- * for it are already under way. */
+ * for it are already under way. A pause (natsl_stream) is heard of in the same way, and the pass that has been prepared is read. */
 #include "extend_impl.h"
 
 #include <limits.h>
@@ -15,6 +15,9 @@
 
 /* Looking up this process's memory takes milliseconds: only after extensions that take more. */
 #define RESIDENT_TOKENS 2048
+
+/* What ranks tell one another after a pass: nothing, this, or a status above it. */
+#define WANTS_PAUSE 1
 
 /** Takes a pass in hand. `cut`: its ranges have been cut already, as those of the pass after the last. */
 static void pass_set(natsl_run *r, int64_t pass_begin, int cut)
@@ -26,7 +29,7 @@ static void pass_set(natsl_run *r, int64_t pass_begin, int cut)
     /* The pass before has told its neighbours by these ranges: weights learned since then are for later passes. */
     if (cut) memcpy(r->first, r->first_next, ((size_t)cx->size + 1) * sizeof *r->first);
     else natsl_run_cut(r, r->pass_begin, r->pass_end, cx->owner, r->first);
-    r->has_next = r->pass_end < r->end && !r->drain;
+    r->has_next = r->pass_end < r->end && !r->drain && !r->stop;
     const int64_t next_end = r->has_next ? natsl_min64(r->pass_end + cx->options.pass_tokens, r->end) : r->pass_end;
     int last_rank = natsl_part_prev(r->first, cx->size);
     natsl_run_cut(r, r->pass_end, next_end, last_rank < 0 ? 0 : last_rank, r->first_next);
@@ -340,7 +343,8 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
     natsl_status st = natsl_run_balance_begin(&r);
     if (st != NATSL_OK) return st;
     st = run_allocate(&r);
-    if (st == NATSL_OK && cx->rank == cx->owner && cx->position > 0 && stream->logprobs) st = score_first(cx, stream);
+    if (st == NATSL_OK && cx->rank == cx->owner && cx->position > 0 && stream->logprobs && !stream->goes_on)
+        st = score_first(cx, stream);
     if ((st = natsl_agree(cx->comm, st)) != NATSL_OK) goto cleanup;
 
     for (int l = 0; l < cx->config->num_hidden_layers && st == NATSL_OK; l++) {
@@ -366,9 +370,13 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
         NATSL_MPI(MPI_Waitall(2, told, MPI_STATUSES_IGNORE));
         if (heard) natsl_run_balance_hear(&r);
         if (r.drain) break;
-        r.drain = worst != NATSL_OK; /* known on all ranks now: one more pass to receive what was sent for it */
+        /* known on all ranks now: one more pass to receive what was sent for it */
+        r.drain = worst > WANTS_PAUSE;
+        r.stop = worst == WANTS_PAUSE;
         if (!r.has_next) break;
-        mine = (int)r.st;
+        mine = r.st != NATSL_OK                               ? (int)r.st + WANTS_PAUSE
+               : stream->pause && stream->pause(stream->user) ? WANTS_PAUSE
+                                                              : 0;
         NATSL_MPI(MPI_Iallreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, cx->comm, &told[0]));
         if (!r.balanced) continue;
         natsl_run_balance_tell(&r);
@@ -383,7 +391,7 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
     for (int l = 0; l < cx->config->num_hidden_layers; l++) NATSL_MPI(MPI_Wait(&r.halo_sent[l], MPI_STATUS_IGNORE));
     natsl_run_state_finish(&r);
     st = natsl_agree(cx->comm, r.st);
-    if (st == NATSL_OK) cx->position = r.end;
+    if (st == NATSL_OK) cx->position = r.pass_end;                             /* r.end unless paused */
     if (count >= RESIDENT_TOKENS) cx->resident_bytes = natsl_resident_bytes(); /* while the run's buffers are there */
 cleanup:
     run_free(&r);

@@ -31,6 +31,7 @@ typedef struct natsl_run {
     int64_t *first_before; /* [P+1] of the pass before */
     int64_t *first_next;   /* [P+1] of the next pass; all empty when there is none */
     int has_next, drain;
+    int stop;                   /* some rank wants a pause: the pass in hand is the last one */
     int balanced;               /* ranges have equal cost */
     natsl_part_weights weights; /* of the pass after this one; of passes that were cut before they do not matter */
     int64_t told[BALANCE_NUMBERS],

@@ -1,28 +1,12 @@
 /* model.c - a model's weights in memory, one copy per node. */
 #include "context_impl.h"
+#include "digest.h"
 #include "files.h"
 #include "init.h"
 #include "model_update.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/** A digest of the store, to tell models apart (not against forgery): four interleaved multiply-xor lanes, so that memory
- * bandwidth is the limit. */
-static uint64_t digest_of(const void *store, size_t bytes)
-{
-    uint64_t lane[4] = {0x9e3779b97f4a7c15u, 0xbf58476d1ce4e5b9u, 0x94d049bb133111ebu, 0x2545f4914f6cdd1du};
-    const char *data = store;
-    for (size_t i = 0; i < bytes; i += sizeof lane) { /* blocks of a store end on cache lines */
-        for (int k = 0; k < 4; k++) {
-            uint64_t v;
-            memcpy(&v, data + i + 8 * (size_t)k, sizeof v);
-            lane[k] = (lane[k] ^ v) * 0x9fb21c651e98df25u;
-            lane[k] ^= lane[k] >> 32;
-        }
-    }
-    return lane[0] ^ lane[1] * 3 ^ lane[2] * 5 ^ lane[3] * 7 ^ (uint64_t)bytes;
-}
 
 /** A digest of the configuration: models may share weights and differ in what they compute with them. */
 static uint64_t digest_config(const natsl_config *config)
@@ -162,7 +146,7 @@ static natsl_status make_model(MPI_Comm comm, const char *path, const natsl_conf
         }
         if (st == NATSL_OK) st = natsl_weights_bind(&info.config, &m->layout, m->store, &m->weights);
         if (st == NATSL_OK && reader)
-            m->digest = digest_of(m->store, m->layout.store_bytes) ^ digest_config(&info.config);
+            m->digest = natsl_digest(m->store, m->layout.store_bytes) ^ digest_config(&info.config);
         if (m->window != MPI_WIN_NULL) NATSL_MPI(MPI_Win_fence(0, m->window));
         st = natsl_agree(m->comm, st);
         if (st == NATSL_OK) st = agree_digest(m, reader, path ? path : "random weights");

@@ -7,8 +7,10 @@
 #include "context_impl.h"
 #include "files.h"
 #include "h5.h"
+#include "seal.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,18 +63,6 @@ static natsl_status write_units(const natsl_context *cx, hid_t set, const natsl_
         natsl_unit_get(cx->stage.kept, units + (size_t)i * floats, 0, numbers, wide + (size_t)i * numbers);
     return natsl_h5_write_rows(set, out->path, name, H5T_NATIVE_FLOAT, first, count, numbers * sizeof(float),
                                wide ? wide : units);
-}
-
-/** Reads them back. */
-static natsl_status read_units(const natsl_context *cx, hid_t set, const char *path, const char *name, int64_t first,
-                               int64_t count, float *units, float *wide)
-{
-    const size_t numbers = natsl_unit_numbers(cx->config), floats = natsl_unit_floats(cx->config, cx->stage.kept);
-    const natsl_status st = natsl_h5_read_rows(set, path, name, H5T_NATIVE_FLOAT, first, count, numbers * sizeof(float),
-                                               wide ? wide : units);
-    for (int64_t i = 0; wide && st == NATSL_OK && i < count; i++)
-        natsl_unit_put(cx->stage.kept, units + (size_t)i * floats, 0, numbers, wide + (size_t)i * numbers);
-    return st;
 }
 
 /** Room for a slab's units as float32; *wide stays NULL where they are. */
@@ -175,14 +165,49 @@ cleanup:
     return st;
 }
 
-natsl_status natsl_context_save(natsl_context *cx, const char *path)
+natsl_status natsl_context_save_with(natsl_context *cx, const char *path,
+                                     natsl_status (*more)(void *user, natsl_h5_out *out), void *user)
 {
     natsl_h5_out out;
     natsl_status st = natsl_h5_create(cx->comm, path, &out);
-    return st == NATSL_OK ? natsl_h5_finish(&out, save_all(cx, &out)) : st;
+    if (st != NATSL_OK) return st;
+    out.sealed = 1;
+    st = natsl_agree(cx->comm, save_all(cx, &out)); /* what follows is collective, too */
+    if (st == NATSL_OK && more) st = more(user, &out);
+    return natsl_h5_finish(&out, st);
+}
+
+natsl_status natsl_context_save(natsl_context *cx, const char *path)
+{
+    return natsl_context_save_with(cx, path, NULL, NULL);
 }
 
 /* ---- loading ----------------------------------------------------------------------------------------------------------- */
+
+/** Rows of floats; one that is not finite would poison everything read after it. */
+static natsl_status read_finite(hid_t set, const char *path, const char *name, int64_t first, int64_t count,
+                                size_t width, float *to)
+{
+    const natsl_status st =
+        natsl_h5_read_rows(set, path, name, H5T_NATIVE_FLOAT, first, count, width * sizeof(float), to);
+    for (size_t i = 0; st == NATSL_OK && i < (size_t)count * width; i++) {
+        if (!isfinite(to[i]))
+            return natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s: value %zu is %s, expected finite numbers", path, name,
+                              (size_t)first * width + i, isnan(to[i]) ? "NaN" : "infinite");
+    }
+    return st;
+}
+
+/** Reads units back. */
+static natsl_status read_units(const natsl_context *cx, hid_t set, const char *path, const char *name, int64_t first,
+                               int64_t count, float *units, float *wide)
+{
+    const size_t numbers = natsl_unit_numbers(cx->config), floats = natsl_unit_floats(cx->config, cx->stage.kept);
+    const natsl_status st = read_finite(set, path, name, first, count, numbers, wide ? wide : units);
+    for (int64_t i = 0; wide && st == NATSL_OK && i < count; i++)
+        natsl_unit_put(cx->stage.kept, units + (size_t)i * floats, 0, numbers, wide + (size_t)i * numbers);
+    return st;
+}
 
 /** Whether the file was written with this model's configuration and weights. */
 static natsl_status check_model(const natsl_context *cx, hid_t file, const char *path)
@@ -279,8 +304,8 @@ static natsl_status load_tail(natsl_context *cx, hid_t file, const char *path, i
         hid_t set = -1;
         tail_name(name, layer, parts[i].name);
         if ((st = natsl_h5_dataset(file, path, name, H5T_FLOAT, 2, shape, &set)) != NATSL_OK) break;
-        st = natsl_h5_read_rows(set, path, name, H5T_NATIVE_FLOAT, 0, (int64_t)parts[i].rows,
-                                parts[i].width * sizeof(float), cx->tails[layer] + parts[i].offset);
+        st =
+            read_finite(set, path, name, 0, (int64_t)parts[i].rows, parts[i].width, cx->tails[layer] + parts[i].offset);
         (void)H5Dclose(set);
     }
     return st;
@@ -307,9 +332,7 @@ static natsl_status load_all(natsl_context *cx, const char *path)
     if (cx->rank == 0) cx->kept_chunks = kept_chunks, cx->chunks = chunks; /* sums over ranks when they are reported */
     const hsize_t shape[1] = {(hsize_t)c->hidden_size};
     NATSL_TRY(st, cleanup, natsl_h5_dataset(file, path, "last_hidden", H5T_FLOAT, 1, shape, &set));
-    NATSL_TRY(st, cleanup,
-              natsl_h5_read_rows(set, path, "last_hidden", H5T_NATIVE_FLOAT, 0, c->hidden_size, sizeof(float),
-                                 cx->last_hidden));
+    NATSL_TRY(st, cleanup, read_finite(set, path, "last_hidden", 0, c->hidden_size, 1, cx->last_hidden));
     for (int l = 0; l < c->num_hidden_layers; l++) {
         if (cx->rank == cx->owner) NATSL_TRY(st, cleanup, load_tail(cx, file, path, l));
         if (!natsl_layer_keeps(cx, l)) continue;
@@ -323,8 +346,8 @@ cleanup:
     return st;
 }
 
-natsl_status natsl_context_load(MPI_Comm comm, const natsl_model *model, const natsl_options *options, const char *path,
-                                natsl_context **out)
+natsl_status natsl_context_load_checked(MPI_Comm comm, const natsl_model *model, const natsl_options *options,
+                                        const char *path, natsl_context **out)
 {
     natsl_context *cx = NULL;
     natsl_status st = natsl_context_create(comm, model, options, &cx);
@@ -335,4 +358,12 @@ natsl_status natsl_context_load(MPI_Comm comm, const natsl_model *model, const n
     if (st != NATSL_OK) natsl_context_destroy(&cx);
     *out = cx;
     return st;
+}
+
+natsl_status natsl_context_load(MPI_Comm comm, const natsl_model *model, const natsl_options *options, const char *path,
+                                natsl_context **out)
+{
+    *out = NULL;
+    const natsl_status st = natsl_seal_check(comm, path, 0); /* files of before there were seals have none */
+    return st == NATSL_OK ? natsl_context_load_checked(comm, model, options, path, out) : st;
 }

@@ -90,15 +90,29 @@ size_t natsl_resident_bytes(void)
 }
 
 char natsl_temporary_path[4096];
+static char outer_path[sizeof natsl_temporary_path]; /* of the file that was under way when the other one was begun */
 
-void natsl_temporary_set(const char *path)
+/** A signal handler may remove the file at any moment: it must never see the beginning of a path only. */
+static void set_path(char *to, const char *path)
 {
-    /* A signal handler may remove this file at any moment: it must never see the beginning of a path only. */
-    natsl_temporary_path[0] = '\0';
+    to[0] = '\0';
     atomic_signal_fence(memory_order_seq_cst);
     const size_t length = strlen(path);
     if (length == 0 || length >= sizeof natsl_temporary_path) return;
-    memcpy(natsl_temporary_path + 1, path + 1, length);
+    memcpy(to + 1, path + 1, length);
     atomic_signal_fence(memory_order_seq_cst);
-    ((volatile char *)natsl_temporary_path)[0] = path[0];
+    ((volatile char *)to)[0] = path[0];
+}
+
+void natsl_temporary_set(const char *path)
+{
+    if (*path && natsl_temporary_path[0]) set_path(outer_path, natsl_temporary_path);
+    set_path(natsl_temporary_path, *path ? path : outer_path);
+    if (!*path) set_path(outer_path, "");
+}
+
+void natsl_temporary_remove(void)
+{
+    if (natsl_temporary_path[0]) (void)unlink(natsl_temporary_path);
+    if (outer_path[0]) (void)unlink(outer_path);
 }

@@ -56,7 +56,10 @@ size_t natsl_resident_bytes(void);
 /** Path of the file that this process writes under a temporary name, "" when none: what a signal handler, or whoever ends the
  * job from inside, removes. Set sees to it that a handler finds all of a path or nothing. */
 extern char natsl_temporary_path[4096];
+/** "": the file has its name. While one file is under way a second may be (a checkpoint beside a result); then "" means the second. */
 void natsl_temporary_set(const char *path);
+/** Removes what is under way. Async-signal-safe. */
+void natsl_temporary_remove(void);
 
 /** Fault injection for tests: true when this is the n-th fallible call and NATSL_FAULT=n was set. natsl_alloc asks. */
 int natsl_fault(void);

@@ -22,7 +22,7 @@ void natsl_die_nomem(void)
     (void)MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     (void)fprintf(stderr, "natsl: rank %d: %s\n", rank, natsl_error_text());
     (void)fflush(stderr);
-    if (natsl_temporary_path[0]) (void)unlink(natsl_temporary_path);
+    natsl_temporary_remove();
     (void)MPI_Abort(MPI_COMM_WORLD, NATSL_ERR_NOMEM);
 }
 

@@ -64,6 +64,7 @@ natsl_status natsl_checkpoint_write(MPI_Comm comm, const char *path, const natsl
     int rank = 0;
     natsl_status st = natsl_h5_create(comm, path, &out), mine = NATSL_OK;
     if (st != NATSL_OK) return st;
+    out.sealed = c->spec != NULL;
     NATSL_MPI(MPI_Comm_rank(comm, &rank));
     st = natsl_agree(comm, natsl_model_head_put(&out, config, tokenizer, origin, c->kept_share));
     if (st == NATSL_OK) st = put_arrays(&out, layout, c, rank, &mine);

@@ -17,7 +17,7 @@ typedef struct natsl_checkpoint {
 } natsl_checkpoint;
 
 /** Writes it, all ranks together: weights by all, moments each rank its shard; together the shards are the whole array. Temporary
- * name, flushed, renamed. Collective on comm. NATSL_ERR_IO. */
+ * name, flushed, renamed; sealed (seal.h) where there is a spec. Collective on comm. NATSL_ERR_IO. */
 natsl_status natsl_checkpoint_write(MPI_Comm comm, const char *path, const natsl_config *config, const char *tokenizer,
                                     const char *origin, const natsl_layout *layout, const natsl_checkpoint *c);
 

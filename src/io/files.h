@@ -88,6 +88,8 @@ natsl_status natsl_result_logits_last(natsl_result *r, const float *logits);
 natsl_status natsl_result_state(natsl_result *r, int layer, const float *state, const float *block_state);
 /** Stores a number as root attribute (perplexity, tokens). Collective; equal on all ranks. */
 natsl_status natsl_result_attribute(natsl_result *r, const char *name, double value);
+/** The same with a text. */
+natsl_status natsl_result_text(natsl_result *r, const char *name, const char *text);
 /** Closes, flushes to disk, renames to the final name. Collective: on any rank's failure nothing appears under the
  * final name and the temporary is removed. Always frees and sets *r to NULL. */
 natsl_status natsl_result_commit(natsl_result **r);

@@ -56,6 +56,7 @@ typedef struct natsl_h5_out {
     char path[3072], temporary[3072 + 32];
     hid_t file;
     uint64_t reserved; /* bytes of disk space reserved; rank 0 */
+    int sealed; /* set after creation, on all ranks: natsl_h5_finish adds a checksum (seal.h); not without a communicator */
 } natsl_h5_out;
 
 /** Creates the temporary file beside `path`. With a communicator: collective, parallel HDF5. NATSL_ERR_IO,

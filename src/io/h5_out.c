@@ -5,6 +5,7 @@
 
 #include "agree.h"
 #include "files.h"
+#include "seal.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -264,6 +265,8 @@ natsl_status natsl_h5_finish(natsl_h5_out *out, natsl_status st)
         out->file = -1;
     }
     st = agreed(out, st); /* out here: after a failed creation some ranks may have had no file to close */
+    if (st == NATSL_OK && out->sealed && out->comm != MPI_COMM_NULL)
+        st = natsl_seal_put(out->comm, out->temporary, out->path);
     if (is_root(out)) {
         if (st == NATSL_OK) st = settle(out);
         if (st != NATSL_OK && out->temporary[0]) (void)unlink(out->temporary);

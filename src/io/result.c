@@ -1,21 +1,10 @@
 /* result.c - result files, written by all ranks together. Format: README.md, "Files". */
-#include "files.h"
-#include "h5.h"
+#include "result_impl.h"
 
 #include "agree.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct natsl_result {
-    natsl_h5_out out;
-    natsl_config config;
-    int64_t length;
-    natsl_status status; /* of this rank's writes so far: a file that misses some is never committed */
-    char error[1024];    /* the first failure's text */
-    hid_t logprobs, logits_last, hidden;
-    hid_t choices[NATSL_MAX_LAYERS], state[NATSL_MAX_LAYERS], block_state[NATSL_MAX_LAYERS];
-};
 
 /** Creates every dataset; the same steps on all ranks. */
 static natsl_status create_all(natsl_result *r, int write_hidden, int write_state)
@@ -97,7 +86,9 @@ static natsl_status write_rows(natsl_result *r, hid_t dataset, const char *name,
                                int64_t count, size_t row_bytes, const void *from)
 {
     if (dataset < 0) return keep(r, natsl_fail(NATSL_ERR_INTERNAL, "%s: no dataset %s to write", r->out.path, name));
-    return keep(r, natsl_h5_write_rows(dataset, r->out.path, name, type, first, count, row_bytes, from));
+    natsl_status st = natsl_h5_write_rows(dataset, r->out.path, name, type, first, count, row_bytes, from);
+    if (st == NATSL_OK && r->noting) st = natsl_result_note(r, dataset, first, count);
+    return keep(r, st);
 }
 
 static hid_t of_layer(const hid_t *datasets, int layer)
@@ -146,6 +137,11 @@ natsl_status natsl_result_attribute(natsl_result *r, const char *name, double va
     return keep(r, natsl_agree(r->out.comm, natsl_h5_put_real(r->out.file, r->out.path, name, value)));
 }
 
+natsl_status natsl_result_text(natsl_result *r, const char *name, const char *text)
+{
+    return keep(r, natsl_agree(r->out.comm, natsl_h5_put_text(r->out.file, r->out.path, name, text)));
+}
+
 /** Closes all datasets, finishes the file with status `st`, frees. Collective. */
 static natsl_status finish(natsl_result **result, natsl_status st)
 {
@@ -160,6 +156,7 @@ static natsl_status finish(natsl_result **result, natsl_status st)
     }
     if (bad && st == NATSL_OK) st = natsl_fail(NATSL_ERR_IO, "%s: closing failed: disk full?", r->out.path);
     st = natsl_h5_finish(&r->out, st);
+    natsl_free(r->notes);
     natsl_free(r);
     *result = NULL;
     return st;

@@ -86,6 +86,28 @@ accepted()
     fi
 }
 
+# For runs in the background, whose process (natsl's, or mpirun's) is $pid.
+
+# victims RANKS: processes of natsl
+victims() { if [ "$1" -eq 0 ]; then echo "$pid"; else pgrep -P "$pid"; fi; }
+
+# ended: its exit code in $code
+ended()
+{
+    local i
+    for i in $(seq 600); do
+        [ -r "/proc/$pid/stat" ] && ! grep -q ') Z ' "/proc/$pid/stat" || break
+        sleep 0.1
+    done
+    if [ "$i" -eq 600 ]; then
+        complain "still running after a minute"
+        # shellcheck disable=SC2046
+        kill -KILL "$pid" $(pgrep -P "$pid")
+    fi
+    code=0
+    wait "$pid" 2>/dev/null || code=$?
+}
+
 # expect NAME COMMAND...: the command succeeds.
 expect()
 {

@@ -75,26 +75,6 @@ until_lines()
     complain "no $2 lines in $1/log.jsonl after a minute"
 }
 
-# victims RANKS: processes of natsl
-victims() { if [ "$1" -eq 0 ]; then echo "$pid"; else pgrep -P "$pid"; fi; }
-
-# ended: its exit code in $code
-ended()
-{
-    local i
-    for i in $(seq 600); do
-        [ -r "/proc/$pid/stat" ] && ! grep -q ') Z ' "/proc/$pid/stat" || break
-        sleep 0.1
-    done
-    if [ "$i" -eq 600 ]; then
-        complain "still running after a minute"
-        # shellcheck disable=SC2046
-        kill -KILL "$pid" $(pgrep -P "$pid")
-    fi
-    code=0
-    wait "$pid" 2>/dev/null || code=$?
-}
-
 RANDOM=$$ # another moment every time; the seed is in the message
 # Long enough that a signal meets the work; the noise of the choices must also be drawn again as it was.
 spec long.json phases.0.steps=16 phases.0.windows=6 gate='{"choice": "gumbel", "temperature": 0.5}'

@@ -193,7 +193,25 @@ refused 2 'was trained by another configuration than more.json; give --changed' 
 accepted 2 train --config more.json --out changed --changed --quiet
 spec fewer.json phases.0.steps=1 seed=4
 rank_counts="0"
-refused 3 'beyond the 1 steps' train --config fewer.json --out changed --changed
+refused 2 'beyond the 1 steps' train --config fewer.json --out changed --changed
+# The newest is damaged by one byte: it is named, and the one before is used. With both damaged there is no way on.
+mkdir flipped
+cp "$whole" "flipped/$name"
+cp "$whole" flipped/checkpoint-00000002.h5
+flip() { printf '\377' | dd of="$1" bs=1 seek=$((size / 2)) conv=notrunc status=none; }
+flip flipped/checkpoint-00000002.h5
+accepted 2 train --config good.json --out flipped --quiet
+cp .err .err.kept
+expect "the damaged one is named" grep -q '^warning: flipped/checkpoint-00000002.h5: damaged' .err.kept
+expect "it went on from the one before" grep -q '"event":"resume","step":1' flipped/log.jsonl
+mkdir both
+: >both/log.jsonl
+for n in 1 2; do cp "$whole" "both/checkpoint-0000000$n.h5" && flip "both/checkpoint-0000000$n.h5"; done
+cases=$((cases + 1)) case_name="all checkpoints damaged"
+on 0 train --config good.json --out both
+[ "$code" -eq 3 ] && [ "$(grep -c '^warning: both/checkpoint-00000002.h5: damaged' .err)" -eq 1 ] &&
+    [ "$(grep -c '^natsl: both/checkpoint-00000001.h5: damaged.*no checkpoint in both is whole' .err)" -eq 1 ] ||
+    complain "exit code $code, expected 3 and both named"
 # Not names of checkpoints: the training begins.
 mkdir names
 for odd in checkpoint-5.h5 checkpoint-00000005.h5.old "checkpoint- 0000005.h5" checkpoint-00000000.h5 checkpoint--0000005.h5 \

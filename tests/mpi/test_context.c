@@ -321,11 +321,137 @@ static void test_trouble(void)
     natsl_model_close(&m);
 }
 
+/* ---- breaks ------------------------------------------------------------------------------------------------------------ */
+
+/** Asks for a break after so many questions, on one rank only. */
+typedef struct breaks {
+    collected got; /* first: the callbacks of golden cases take it */
+    int rank, asked, after;
+} breaks;
+
+static int ask_break(void *user)
+{
+    breaks *b = user;
+    return world_rank == b->rank && ++b->asked == b->after;
+}
+
+/** Read with breaks, in each of which the context is saved and loaded; and on from the last one by fewer ranks: the same bits as in
+ * one go. */
+static void test_pause(void)
+{
+    char path[4096];
+    int32_t tokens[TEXT];
+    static float want[TEXT], logprobs[TEXT];
+    MPI_Comm half;
+    MPI_Comm_split(MPI_COMM_WORLD, world_rank < (world_size + 1) / 2, world_rank, &half);
+    for (int kind = 0; kind < KINDS; kind++) {
+        snprintf(path, sizeof path, "%s/pause-%d-%d.h5", scratch_dir, kind, world_size);
+        const natsl_options o = {.pass_tokens = 1};
+        natsl_model *models[2] = {kind_model(kind, MPI_COMM_WORLD), kind_model(kind, half)};
+        const natsl_config *c = natsl_model_config(models[0]);
+        make_text(models[0], tokens, TEXT);
+        natsl_context *cx = new_context(MPI_COMM_WORLD, models[0], &o);
+        CU_ASSERT_EQUAL(natsl_context_extend_array(cx, TEXT, tokens, want), NATSL_OK);
+        size_t floats = 0;
+        float *state = all_states(cx, c, &floats);
+        natsl_context_destroy(&cx);
+
+        breaks b = {.got = {.tokens = tokens, .logprobs = logprobs}, .rank = world_size - 1, .after = 1};
+        natsl_stream stream = {.user = &b, .tokens = give_tokens, .logprobs = take_logprobs, .pause = ask_break};
+        memset(logprobs, 0, sizeof logprobs);
+        cx = new_context(MPI_COMM_WORLD, models[0], &o);
+        int stops = 0;
+        for (int64_t at = 0; at < TEXT; at = natsl_context_position(cx), stops++) {
+            b.asked = 0;
+            CU_ASSERT_EQUAL(natsl_context_extend(cx, TEXT - at, &stream), NATSL_OK);
+            CU_ASSERT(natsl_context_position(cx) > at);
+            if (natsl_context_position(cx) == TEXT) break;
+            CU_ASSERT_EQUAL(natsl_context_position(cx) % c->chunk, 0);
+            stream.goes_on = 1;
+            CU_ASSERT_EQUAL(natsl_context_save(cx, path), NATSL_OK);
+            natsl_context_destroy(&cx);
+            CU_ASSERT_EQUAL(natsl_context_load(MPI_COMM_WORLD, models[0], &o, path, &cx), NATSL_OK);
+        }
+        CU_ASSERT(stops > 0);
+        MPI_Allreduce(MPI_IN_PLACE, logprobs, TEXT, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+        CU_ASSERT_EQUAL(memcmp(logprobs, want + 1, (TEXT - 1) * sizeof *want), 0);
+        size_t same = 0;
+        float *again = all_states(cx, c, &same);
+        CU_ASSERT_EQUAL(memcmp(state, again, floats * sizeof *state), 0);
+        free(again);
+        natsl_context_destroy(&cx);
+
+        /* the last break once more, by half of the ranks */
+        if (stops > 0) {
+            int64_t from = 0;
+            CU_ASSERT_EQUAL(natsl_context_load(half, models[1], &o, path, &cx), NATSL_OK);
+            from = natsl_context_position(cx);
+            memset(logprobs, 0, sizeof logprobs);
+            stream.pause = NULL;
+            CU_ASSERT_EQUAL(natsl_context_extend(cx, TEXT - from, &stream), NATSL_OK);
+            MPI_Allreduce(MPI_IN_PLACE, logprobs, TEXT, MPI_FLOAT, MPI_SUM, half);
+            CU_ASSERT_EQUAL(logprobs[from - 1], 0.0f); /* token `from` has been given before the break */
+            CU_ASSERT_EQUAL(memcmp(logprobs + from, want + from + 1, (size_t)(TEXT - from - 1) * sizeof *want), 0);
+            again = all_states(cx, c, &same);
+            CU_ASSERT_EQUAL(memcmp(state, again, floats * sizeof *state), 0);
+            free(again);
+            natsl_context_destroy(&cx);
+        }
+        free(state);
+        natsl_model_close(&models[1]);
+        natsl_model_close(&models[0]);
+    }
+    MPI_Comm_free(&half);
+}
+
+/** A context file with a number that is not finite is refused, also where its seal has gone with the change. */
+static void test_poisoned(void)
+{
+    char path[4096];
+    int32_t tokens[TEXT];
+    natsl_model *m = kind_model(0, MPI_COMM_WORLD);
+    natsl_context *cx = new_context(MPI_COMM_WORLD, m, NULL);
+    make_text(m, tokens, TEXT);
+    snprintf(path, sizeof path, "%s/poisoned-%d.h5", scratch_dir, world_size);
+    CU_ASSERT_EQUAL(natsl_context_extend_array(cx, TEXT, tokens, NULL), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_context_save(cx, path), NATSL_OK);
+    natsl_context_destroy(&cx);
+    static const char *const sets[] = {"last_hidden", "tail/0/state", "kept/0/0/units"};
+    for (int i = 0; i < 3; i++) {
+        float old = 0.0f;
+        hid_t file = -1, set = -1;
+        const hsize_t one = 1, at[2] = {0, 0};
+        for (int restore = 0; restore < 2; restore++) {
+            if (world_rank == 0) {
+                file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+                set = H5Dopen2(file, sets[i], H5P_DEFAULT);
+                const hid_t space = H5Dget_space(set), memory = H5Screate_simple(1, &one, NULL);
+                H5Sselect_elements(space, H5S_SELECT_SET, 1, at);
+                const float bad = i == 1 ? INFINITY : NAN;
+                if (!restore) H5Dread(set, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, &old);
+                H5Dwrite(set, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, restore ? &old : &bad);
+                H5Sclose(memory);
+                H5Sclose(space);
+                H5Dclose(set);
+                H5Fclose(file);
+            }
+            MPI_Barrier(MPI_COMM_WORLD);
+            const natsl_status st = natsl_context_load(MPI_COMM_WORLD, m, NULL, path, &cx);
+            CU_ASSERT_EQUAL(st, restore ? NATSL_OK : NATSL_ERR_INPUT);
+            if (!restore) CU_ASSERT(strstr(natsl_error_text(), sets[i]) && strstr(natsl_error_text(), "finite"));
+            natsl_context_destroy(&cx);
+            MPI_Barrier(MPI_COMM_WORLD);
+        }
+    }
+    natsl_model_close(&m);
+}
+
 int main(int argc, char **argv)
 {
     static const test_entry tests[] = {
         {"golden cases", test_golden}, {"windows", test_windows},    {"same bits", test_same_bits},
-        {"copy", test_copy},           {"save and load", test_save}, {"trouble", test_trouble},
+        {"copy", test_copy},           {"save and load", test_save}, {"pause", test_pause},
+        {"not finite", test_poisoned}, {"trouble", test_trouble},
     };
     return run_suite_context(argc, argv, "context", tests, COUNT(tests));
 }

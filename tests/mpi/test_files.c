@@ -5,8 +5,12 @@
 #define _GNU_SOURCE /* nftw */
 #include "agree.h"
 #include "files.h"
+#include "h5.h"
 #include "init.h"
 #include "mpi_suite.h"
+#include "result_part.h"
+#include "seal.h"
+#include "series.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -916,6 +920,133 @@ static void test_scratch(void)
     CU_ASSERT_TRUE(exists(scratch));
 }
 
+/** Changes one byte; rank 0. */
+static void flip(const char *path, off_t place)
+{
+    unsigned char byte = 0;
+    const int fd = open(path, O_RDWR);
+    CU_ASSERT(fd >= 0 && pread(fd, &byte, 1, place) == 1);
+    byte ^= 0x10;
+    CU_ASSERT_EQUAL(pwrite(fd, &byte, 1, place), 1);
+    (void)close(fd);
+}
+
+/** A sealed file of several blocks: whole it passes, and HDF5 reads it; any byte changed, or its end lost, it does not. */
+static void test_seal(void)
+{
+    const char *path = at("sealed.h5");
+    const hsize_t rows = 9 * (NATSL_SEAL_BLOCK / 8) / 4 + 13; /* nine fourths of a block */
+    natsl_h5_out out;
+    hid_t set = -1;
+    int64_t *values = must(calloc((size_t)rows, sizeof *values));
+    CU_ASSERT_EQUAL(natsl_h5_create(MPI_COMM_WORLD, path, &out), NATSL_OK);
+    out.sealed = 1;
+    CU_ASSERT_EQUAL(natsl_h5_new_dataset(&out, "values", H5T_STD_I64LE, 1, &rows, &set), NATSL_OK);
+    for (hsize_t i = 0; i < rows; i++) values[i] = (int64_t)(i * i);
+    const int64_t first = (int64_t)rows * world_rank / world_size, last = (int64_t)rows * (world_rank + 1) / world_size;
+    CU_ASSERT_EQUAL(
+        natsl_h5_write_rows(set, path, "values", H5T_NATIVE_INT64, first, last - first, sizeof *values, values + first),
+        NATSL_OK);
+    H5Dclose(set);
+    CU_ASSERT_EQUAL(natsl_h5_finish(&out, NATSL_OK), NATSL_OK);
+    free(values);
+    for (int required = 0; required < 2; required++)
+        EXPECT(natsl_seal_check(MPI_COMM_WORLD, path, required) == NATSL_OK, "%s", natsl_error_text());
+    hid_t file = -1;
+    CU_ASSERT_EQUAL(natsl_h5_open(path, &file), NATSL_OK);
+    if (file >= 0) H5Fclose(file);
+    struct stat s = {0};
+    CU_ASSERT_EQUAL(stat(path, &s), 0);
+    const off_t size = s.st_size, body = size - NATSL_SEAL_BYTES;
+    const off_t places[] = {0, 1000, (off_t)NATSL_SEAL_BLOCK - 1, (off_t)NATSL_SEAL_BLOCK, body - 1, size - 5};
+    for (size_t i = 0; i < COUNT(places); i++) {
+        MPI_Barrier(MPI_COMM_WORLD);
+        if (world_rank == 0) flip(path, places[i]);
+        MPI_Barrier(MPI_COMM_WORLD);
+        EXPECT(natsl_seal_check(MPI_COMM_WORLD, path, 1) == NATSL_ERR_INPUT, "byte %lld", (long long)places[i]);
+        EXPECT(strstr(natsl_error_text(), "sealed.h5: damaged") != NULL, "%s", natsl_error_text());
+        MPI_Barrier(MPI_COMM_WORLD);
+        if (world_rank == 0) flip(path, places[i]);
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+    CU_ASSERT_EQUAL(natsl_seal_check(MPI_COMM_WORLD, path, 1), NATSL_OK);
+    MPI_Barrier(MPI_COMM_WORLD);
+    /* bytes lost in the middle, the seal still at the end; then no seal; then nothing at all */
+    if (world_rank == 0) {
+        char seal[NATSL_SEAL_BYTES];
+        const int fd = open(path, O_RDWR);
+        CU_ASSERT(fd >= 0 && pread(fd, seal, sizeof seal, body) == (ssize_t)sizeof seal);
+        CU_ASSERT(pwrite(fd, seal, sizeof seal, body - 4096) == (ssize_t)sizeof seal &&
+                  ftruncate(fd, size - 4096) == 0);
+        (void)close(fd);
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+    CU_ASSERT_EQUAL(natsl_seal_check(MPI_COMM_WORLD, path, 0), NATSL_ERR_INPUT);
+    MPI_Barrier(MPI_COMM_WORLD);
+    for (int empty = 0; empty < 2; empty++) {
+        if (world_rank == 0) CU_ASSERT_EQUAL(truncate(path, empty ? 0 : body - 4096), 0);
+        MPI_Barrier(MPI_COMM_WORLD);
+        CU_ASSERT_EQUAL(natsl_seal_check(MPI_COMM_WORLD, path, 0), NATSL_OK); /* as files of before there were seals */
+        CU_ASSERT_EQUAL(natsl_seal_check(MPI_COMM_WORLD, path, 1), NATSL_ERR_INPUT);
+        MPI_Barrier(MPI_COMM_WORLD);
+    }
+    CU_ASSERT_EQUAL(natsl_seal_check(MPI_COMM_WORLD, at("nowhere.h5"), 0), NATSL_ERR_INPUT);
+}
+
+/** Numbers, order, removal of older ones and of what is half-written; nothing else is touched. */
+static void test_series(void)
+{
+    static const char *const names[] = {"checkpoint-00000007.h5",
+                                        "checkpoint-123456789012.h5",
+                                        "checkpoint-00000100.h5",
+                                        "checkpoint-7.h5",
+                                        "checkpoint-00000000.h5",
+                                        "checkpoint-00000008.h5.tmp-12",
+                                        "checkpoint-00000008.h5.tmp-12-3",
+                                        "checkpoint-00000008.h5.tmp-x",
+                                        "r.h5.tmp-77",
+                                        "r.h5.tmp",
+                                        "rr.h5.tmp-77",
+                                        "checkpoint-00000009.h5.old"};
+    char directory[600], path[NATSL_SERIES_PATH];
+    int64_t *numbers = NULL;
+    size_t count = 0;
+    if (world_rank != 0) return;
+    (void)snprintf(directory, sizeof directory, "%s/series", scratch);
+    CU_ASSERT_EQUAL(natsl_series_directory(directory, "--out", "them"), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_series_directory(directory, "--out", "them"), NATSL_OK);
+    for (size_t i = 0; i < COUNT(names); i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", directory, names[i]);
+        FILE *f = must(fopen(path, "w"));
+        (void)fclose(f);
+    }
+    CU_ASSERT_EQUAL(natsl_series_directory(path, "--out", "them"), NATSL_ERR_IO);
+    CU_ASSERT_EQUAL(natsl_series_list(directory, &numbers, &count), NATSL_OK);
+    CU_ASSERT(count == 3 && numbers[0] == 7 && numbers[1] == 100 && numbers[2] == 123456789012);
+    natsl_free(numbers);
+    CU_ASSERT_EQUAL(natsl_series_path(directory, 123456789012, path), NATSL_OK);
+    CU_ASSERT(exists(path));
+    natsl_series_sweep(directory, NULL);
+    natsl_series_sweep(directory, "r.h5");
+    natsl_series_prune(directory, 2);
+    static const int stays[] = {0, 1, 1, 1, 1, 0, 0, 1, 0, 1, 1, 1};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", directory, names[i]);
+        EXPECT(exists(path) == stays[i], "%s", names[i]);
+    }
+    int fd = -1, other = -1;
+    CU_ASSERT_EQUAL(natsl_series_lock(directory, "--out", &fd), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_series_lock(directory, "--out", &other), NATSL_ERR_USAGE);
+    (void)close(fd);
+    CU_ASSERT_EQUAL(natsl_series_lock(directory, "--out", &fd), NATSL_OK);
+    (void)close(fd);
+    CU_ASSERT_EQUAL(natsl_series_list("/none/there", &numbers, &count), NATSL_ERR_IO);
+    (void)snprintf(path, sizeof path, "%s/checkpoint-00000008.h5.tmp-x", directory); /* count_files looks for such */
+    (void)unlink(path);
+    (void)snprintf(path, sizeof path, "%s/rr.h5.tmp-77", directory);
+    (void)unlink(path);
+}
+
 static void test_clean(void)
 {
     CU_ASSERT_EQUAL(count_files(".tmp-"), 0);
@@ -939,6 +1070,8 @@ int main(int argc, char **argv)
         {"result: abandoned", test_result_abandoned},
         {"result: wrong places", test_result_wrong_place},
         {"result: disk full", test_disk_full},
+        {"seal", test_seal},
+        {"series of checkpoints", test_series},
         {"nothing left behind", test_clean},
     };
     return run_suite_mpi(&argc, &argv, "files", tests, COUNT(tests));

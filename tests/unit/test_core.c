@@ -1,6 +1,7 @@
 /* test_core.c - status names and texts, the error line, checked sizes, aligned memory, fault injection, time. */
 #include "../suite.h"
 #include "core.h"
+#include "digest.h"
 #include "text_out.h"
 
 #include <stdint.h>
@@ -209,6 +210,45 @@ static void test_text_out(void)
     CU_ASSERT_EQUAL(natsl_text_out_open(longest, &out), NATSL_ERR_USAGE);
 }
 
+/** Two files under way: the second one's end leaves the first one's name. */
+static void test_two_temporaries(void)
+{
+    char first[] = "/tmp/natsl-first-XXXXXX", second[] = "/tmp/natsl-second-XXXXXX";
+    const int a = mkstemp(first), b = mkstemp(second);
+    CU_ASSERT_FATAL(a >= 0 && b >= 0);
+    (void)close(a);
+    (void)close(b);
+    natsl_temporary_set(first);
+    natsl_temporary_set(second);
+    EXPECT(strcmp(natsl_temporary_path, second) == 0, "got %s", natsl_temporary_path);
+    natsl_temporary_remove();
+    EXPECT(access(first, F_OK) != 0 && access(second, F_OK) != 0, "one of %s and %s is left", first, second);
+    natsl_temporary_set("");
+    EXPECT(strcmp(natsl_temporary_path, first) == 0, "got %s", natsl_temporary_path);
+    natsl_temporary_set("");
+    CU_ASSERT_EQUAL(natsl_temporary_path[0], '\0');
+}
+
+/** Every single damaged byte changes the digest, at every place in and around whole lanes. */
+static void test_digest(void)
+{
+    unsigned char bytes[100];
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)(i * 37);
+    for (size_t n = 0; n <= sizeof bytes; n++) {
+        const uint64_t want = natsl_digest(bytes, n);
+        if (n > 0) CU_ASSERT_NOT_EQUAL(natsl_digest(bytes, n - 1), want);
+        for (size_t i = 0; i < n; i++) {
+            for (int bit = 0; bit < 8; bit++) {
+                bytes[i] ^= (unsigned char)(1 << bit);
+                CU_ASSERT_NOT_EQUAL(natsl_digest(bytes, n), want);
+                bytes[i] ^= (unsigned char)(1 << bit);
+            }
+        }
+    }
+    CU_ASSERT_NOT_EQUAL(natsl_digest_add(0, 0), 0);
+    CU_ASSERT_NOT_EQUAL(natsl_digest_add(natsl_digest_add(0, 1), 2), natsl_digest_add(natsl_digest_add(0, 2), 1));
+}
+
 int main(void)
 {
     static const test_entry tests[] = {
@@ -222,6 +262,8 @@ int main(void)
         {"memory that cannot be had", test_no_memory},
         {"clock and peak memory", test_clock_and_peak},
         {"text files", test_text_out},
+        {"two files under way", test_two_temporaries},
+        {"digest", test_digest},
     };
     return run_suite("core", tests, COUNT(tests));
 }
