@@ -5,6 +5,7 @@
 
 #include "agree.h"
 #include "files.h"
+#include "place.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -149,6 +150,7 @@ natsl_status natsl_h5_create(MPI_Comm comm, const char *path, natsl_h5_out *out)
 {
     natsl_status st = NATSL_OK;
     natsl_h5_quiet();
+    natsl_task("creating a file");
     *out = (natsl_h5_out){.comm = comm, .file = -1};
     if (!*path) return natsl_fail(NATSL_ERR_USAGE, "the file to write has an empty name");
     if (strlen(path) >= sizeof out->path) return natsl_fail(NATSL_ERR_USAGE, "%.60s...: the path is too long", path);
@@ -245,6 +247,7 @@ static natsl_status settle(const natsl_h5_out *out)
 natsl_status natsl_h5_finish(natsl_h5_out *out, natsl_status st)
 {
     struct rlimit limit;
+    natsl_task("completing a file");
     st = agreed(out, st);
     if (out->file >= 0) {
         const int limited = getrlimit(RLIMIT_FSIZE, &limit) == 0;
