@@ -131,6 +131,12 @@ static void layer_pass(natsl_run *r, int l)
         if (r->drain) continue;
         if (end % s->grid.chunk) natsl_stage_rows_save(s, layer, cx->tails[l]);
         natsl_stage_finish(s, layer, x);
+        if (s->overflow && r->st == NATSL_OK) /* it would go on into states, kept chunks and the saved context */
+            r->st = natsl_fail(NATSL_ERR_INPUT,
+                               "the model's layer %d gives tokens %lld to %lld values that are not finite, expected "
+                               "weights that do not overflow",
+                               l, (long long)t, (long long)end - 1);
+        s->overflow = 0;
     }
     natsl_free(all);
     natsl_free(chunks);
