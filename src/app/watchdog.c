@@ -165,7 +165,7 @@ static void put_end(void)
     char line[2048];
     int missing = 0;
     size_t at = (size_t)snprintf(
-        line, sizeof line, "natsl: no rank made progress for %.0f s (--watchdog): the job ends; where %s stands above",
+        line, sizeof line, "natsl: no rank made progress for %g s (--watchdog): the job ends; where %s stands above",
         w.allowed_s, w.app->size > 1 ? "each rank was" : "it was");
     for (int r = 0; r < w.app->size; r++) {
         if (w.answered[r]) continue;

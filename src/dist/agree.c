@@ -34,7 +34,7 @@ void natsl_die(natsl_status st)
     (void)fprintf(stderr, "%s%s\n", who(), natsl_error_text());
     (void)fflush(stderr);
     if (natsl_temporary_path[0]) (void)unlink(natsl_temporary_path);
-    (void)MPI_Abort(MPI_COMM_WORLD, st);
+    (void)MPI_Abort(MPI_COMM_WORLD, (int)st);
 }
 
 void natsl_die_nomem(void) { natsl_die(NATSL_ERR_NOMEM); }

@@ -62,7 +62,8 @@ static int independent;
 /** MPI-IO has failed on this rank. In an independent write HDF5 returns the error and all is in order. In the collective ones, by
  * which HDF5 writes its own data, this rank would now leave its part of the conversation, and all ranks would wait for one
  * another in different places for ever (seen with 1.10.8: H5Fflush in MPI_File_sync on one, in MPI_Barrier on the others): so
- * the job ends here. Ranks that fail together take turns, so that one tells. */
+ * the job ends here. Ranks that fail together take turns, so that one tells. The program's io_guard.c calls this; in a library's user MPI
+ * and HDF5 do as they do. */
 void natsl_h5_io_failed(int code)
 {
     const int why = errno;
@@ -76,21 +77,12 @@ void natsl_h5_io_failed(int code)
     natsl_die(natsl_fail(NATSL_ERR_IO, "%s: writing HDF5's own data failed: %s", guarded_path, text));
 }
 
-static void io_failed(MPI_File *file, int *code, ...)
-{
-    (void)file;
-    natsl_h5_io_failed(*code);
-}
-
+/** From here on a failure is about this file. Alone there is nobody to be left waiting. */
 static void guard(const natsl_h5_out *out)
 {
-    void *handle = NULL;
-    MPI_Errhandler handler;
-    if (out->comm == MPI_COMM_NULL || H5Fget_vfd_handle(out->file, H5P_DEFAULT, &handle) < 0 || !handle) return;
-    (void)snprintf(guarded_path, sizeof guarded_path, "%s", out->path);
-    NATSL_MPI(MPI_File_create_errhandler(io_failed, &handler));
-    NATSL_MPI(MPI_File_set_errhandler(*(MPI_File *)handle, handler));
-    NATSL_MPI(MPI_Errhandler_free(&handler));
+    int size = 1;
+    if (out->comm != MPI_COMM_NULL) NATSL_MPI(MPI_Comm_size(out->comm, &size));
+    if (size > 1) (void)snprintf(guarded_path, sizeof guarded_path, "%s", out->path);
 }
 
 void natsl_h5_independent(int on) { independent = on; }

@@ -95,14 +95,13 @@ ended 8 "no rank made progress .* no answer from rank 1 on $host"
 # One that only waits is not ended while another works: rank 1 has no part of a text of one chunk, which takes rank 0 longer than
 # the time allowed. And a rank that is stopped for less than that changes nothing.
 cases=$((cases + 1)) case_name="a rank that waits for one at work"
-sed 's/"nats_block_size": *[0-9]*/"nats_block_size": 512/' "$SOURCE/jobs/configs/byte-small.json" >long.json
-"$NATSL" init --config long.json --seed 1 --out long.h5 --quiet || complain "no model"
-head -c 512 .long.txt >.chunk.txt
-accepted 2 score --model long.h5 .chunk.txt --out r.h5 --kernels ref --watchdog 0.5 --log-json .log.json
-"$PYTHON" -c '
-import json
-end = [json.loads(line) for line in open(".log.json")][-1]
-assert end["seconds"] > 1.0, end["seconds"]' || complain "rank 0 worked no longer than twice the time allowed: nothing was tested"
+sed 's/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 64/' "$SOURCE/jobs/configs/byte-small.json" >deep.json
+"$NATSL" init --config deep.json --seed 1 --out deep.h5 --quiet || complain "no model"
+head -c 32 .long.txt >.chunk.txt
+TIMEFORMAT=%U
+seconds=$({ time accepted 2 score --model deep.h5 .chunk.txt --out r.h5 --kernels ref --watchdog 1 --quiet >.accepted; } 2>&1)
+[ ! -s .accepted ] || complain "$(cat .accepted)"
+awk "BEGIN { exit !($seconds > 1.0) }" || complain "$seconds s: it took no longer than the time allowed, nothing was tested"
 rm -f r.h5
 
 cases=$((cases + 1)) case_name="a rank that is slow"
@@ -129,7 +128,7 @@ ended 5 "r.h5: writing .* failed: No space left on device \(rank 1 on $host.*\)$
 faulty 2 "0 pwrite 1 EIO" "${read[@]}" # HDF5's own data: the other rank waits in HDF5
 ended 5 "rank 0 on $host.*: r.h5: writing HDF5's own data failed: Input/output error$"
 faulty 2 "1 fsync 1 EIO" "${read[@]}"
-ended 5 "rank 1 on $host.*: r.h5: writing HDF5's own data failed: "
+ended 5 "r.h5: flushing failed: .*\(rank 1 on $host.*\)$"
 faulty 0 "-1 rename 1 EIO" "${score[@]}"
 ended 5 "r.h5: cannot be written: Input/output error$"
 mkdir gone
