@@ -10,12 +10,13 @@ extern "C" {
 /** Result of a call. 0 is success; among errors a larger value wins when ranks disagree. */
 typedef enum natsl_status {
     NATSL_OK = 0,
-    NATSL_ERR_USAGE = 2,   /**< wrong use: an option or an argument out of its range */
-    NATSL_ERR_INPUT = 3,   /**< a file from outside is missing, damaged or does not fit */
-    NATSL_ERR_NOMEM = 4,   /**< memory could not be had */
-    NATSL_ERR_IO = 5,      /**< reading or writing failed: disk full, no permission */
-    NATSL_INTERRUPTED = 6, /**< SIGINT or SIGTERM: stopped cleanly */
-    NATSL_ERR_INTERNAL = 7 /**< a promise inside natsl is broken; please report it */
+    NATSL_ERR_USAGE = 2,    /**< wrong use: an option or an argument out of its range */
+    NATSL_ERR_INPUT = 3,    /**< a file from outside is missing, damaged or does not fit */
+    NATSL_ERR_NOMEM = 4,    /**< memory could not be had */
+    NATSL_ERR_IO = 5,       /**< reading or writing failed: disk full, no permission */
+    NATSL_INTERRUPTED = 6,  /**< SIGINT or SIGTERM: stopped cleanly */
+    NATSL_ERR_INTERNAL = 7, /**< a promise inside natsl is broken; please report it */
+    NATSL_STALLED = 8       /**< the program's --watchdog: no rank made progress */
 } natsl_status;
 
 /** Short fixed text of a status ("bad input file"). Never NULL. Not collective. */

@@ -4,8 +4,11 @@
 #include "app.h"
 #include "blas_core.h"
 #include "core.h"
+#include "crash.h"
 #include "journal.h"
+#include "place.h"
 #include "signals.h"
+#include "watchdog.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,6 +76,7 @@ static natsl_status run(natsl_app *app)
     if (app->threads_warning && app->rank == 0 && !app->args.quiet)
         fprintf(stderr, "warning: %s\n", app->threads_warning);
     if ((st = natsl_journal_open(app)) != NATSL_OK) return st;
+    if ((st = natsl_watchdog_start(app)) != NATSL_OK) return st;
     return app->command->run(app);
 }
 
@@ -104,11 +108,13 @@ static void prepare_alone(void)
 
 int main(int argc, char **argv)
 {
-    int provided = MPI_THREAD_SINGLE;
+    const int level = natsl_watchdog_wanted(argc, argv) ? MPI_THREAD_MULTIPLE : MPI_THREAD_FUNNELED;
+    int provided = MPI_THREAD_SINGLE, length = 0;
+    char host[MPI_MAX_PROCESSOR_NAME + 1] = "";
     natsl_app app = {.argc = argc, .argv = argv, .size = 1};
     app.warning = natsl_blas_core_fit(argv);
     prepare_alone();
-    if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
+    if (MPI_Init_thread(&argc, &argv, level, &provided) != MPI_SUCCESS) {
         fprintf(stderr, "natsl: MPI could not be started\n");
         return NATSL_ERR_INTERNAL;
     }
@@ -116,7 +122,10 @@ int main(int argc, char **argv)
     NATSL_MPI(MPI_Comm_set_errhandler(app.comm, MPI_ERRORS_RETURN));
     NATSL_MPI(MPI_Comm_rank(app.comm, &app.rank));
     NATSL_MPI(MPI_Comm_size(app.comm, &app.size));
+    NATSL_MPI(MPI_Get_processor_name(host, &length));
+    natsl_self_set(app.rank, app.size, host);
     natsl_signals_install(app.rank == 0);
+    natsl_crash_install();
     app.start_s = natsl_now_s();
     if (app.rank == 0) app.summary = json_object();
     app.args = (natsl_args){.max_new = 0, .top_p = 1.0, .checkpoint_every = -1.0};
@@ -125,6 +134,7 @@ int main(int argc, char **argv)
         provided >= MPI_THREAD_FUNNELED
             ? run(&app)
             : natsl_fail(NATSL_ERR_INTERNAL, "MPI offers no threads (MPI_THREAD_FUNNELED), expected it to");
+    natsl_watchdog_stop(&app);
     /* An interrupted reader of stdout has no text: whoever closed the pipe knows. */
     if (st != NATSL_OK && app.rank == 0 && (natsl_error_text()[0] || st != NATSL_INTERRUPTED))
         fprintf(stderr, "natsl: %s\n", natsl_error_text()[0] ? natsl_error_text() : natsl_status_name(st));

@@ -88,6 +88,12 @@ const natsl_option natsl_common_options[] = {
      .value = "FILE",
      .offset = AT(log_json),
      .help = "write start, progress and statistics as JSON lines"},
+    {.kind = NATSL_OPT_REAL,
+     .name = "watchdog",
+     .value = "S",
+     .offset = AT(watchdog_s),
+     .high = 1e6,
+     .help = "end the job when no rank makes progress for S seconds, and say where each is; 0 (default): never"},
     {.kind = NATSL_OPT_FLAG, .name = "help", .offset = AT(help), .help = "print this and do nothing"},
     {.kind = NATSL_OPT_END},
 };

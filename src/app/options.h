@@ -21,6 +21,7 @@ typedef struct natsl_args {
     int balance;
     int dry_run, quiet, help;
     const char *log_json;
+    double watchdog_s;
     /* of single commands */
     const char *model, *config, *out, *context, *prompt;
     const char *write;

@@ -2,6 +2,7 @@
 #include "signals.h"
 
 #include "core.h"
+#include "place.h"
 
 #include <natsl/status.h>
 #include <signal.h>
@@ -10,12 +11,26 @@
 
 static volatile sig_atomic_t loud, log_fd = -1, done_status = -1, catching, caught;
 
+void natsl_signals_abandon(int status, const char *error)
+{
+    char line[256];
+    size_t at = 0;
+    natsl_temporary_remove();
+    if (log_fd < 0) return;
+    natsl_append(line, sizeof line - 4, &at, "{\"event\": \"end\", \"status\": ");
+    natsl_append_number(line, sizeof line - 4, &at, (uint64_t)status, 10);
+    natsl_append(line, sizeof line - 4, &at, ", \"error\": \"");
+    natsl_append(line, sizeof line - 4, &at, error);
+    natsl_append(line, sizeof line, &at, "\"}\n");
+    const ssize_t ignored = write((int)log_fd, line, at);
+    (void)ignored;
+    log_fd = -1;
+}
+
 /** Async-signal-safe: unlink, write and _exit only. */
 static void end_now(int number)
 {
     static const char line[] = "natsl: interrupted, nothing was saved\n";
-    static const char log_line[] =
-        "{\"event\": \"end\", \"status\": 6, \"error\": \"interrupted, nothing was saved\"}\n";
     ssize_t ignored = 0;
     (void)number;
     if (done_status >= 0) _exit(done_status);
@@ -23,10 +38,9 @@ static void end_now(int number)
         caught = 1;
         return;
     }
-    natsl_temporary_remove();
+    natsl_signals_abandon(NATSL_INTERRUPTED, "interrupted, nothing was saved");
     if (loud > 1) ignored = write(STDERR_FILENO, "\n", 1); /* a progress bar may stand there */
     if (loud) ignored = write(STDERR_FILENO, line, sizeof line - 1);
-    if (log_fd >= 0) ignored = write((int)log_fd, log_line, sizeof log_line - 1);
     (void)ignored;
     _exit(NATSL_INTERRUPTED);
 }

@@ -17,6 +17,10 @@ int natsl_signals_caught(void);
  * still on their way out when the first has ended with a status other than 0.) */
 void natsl_signals_done(int status);
 
+/** The process ends for another reason than a signal of these: removes the temporary file and writes the log's last line, with this
+ * status and (plain) error. Once; later calls do nothing. Async-signal-safe. */
+void natsl_signals_abandon(int status, const char *error);
+
 /** A file descriptor that gets the log's last line when a signal ends the program; -1: none. */
 void natsl_signals_log(int fd);
 

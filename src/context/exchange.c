@@ -5,6 +5,7 @@
  * on the same node are read in place (arena.h); then only the counts travel, once the units are filled. */
 #include "extend_impl.h"
 
+#include "place.h"
 #include <limits.h>
 #include <string.h>
 
@@ -36,8 +37,10 @@ static void counts_receive(natsl_run *r, int layer, int from)
     natsl_context *cx = r->cx;
     const size_t heads = (size_t)cx->config->num_nats_head;
     const double start = natsl_now_s();
+    natsl_wait_for("the counts of kept chunks", from);
     NATSL_MPI(MPI_Recv(r->heard_chunks, (int)r->heard_capacity, MPI_INT64_T, from, NATSL_TAG_KEPT_COUNT + layer,
                        cx->comm, MPI_STATUS_IGNORE));
+    natsl_wait_for(NULL, -1);
     cx->stage.seconds[NATSL_PHASE_WAIT] += natsl_now_s() - start;
     memcpy(r->heard + ((size_t)layer * (size_t)cx->size + (size_t)from) * heads, r->heard_chunks,
            heads * sizeof(int64_t));

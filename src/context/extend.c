@@ -9,6 +9,7 @@
  * for it are already under way. A pause (natsl_stream) is heard of in the same way, and the pass that has been prepared is read. */
 #include "extend_impl.h"
 
+#include "place.h"
 #include <limits.h>
 #include <math.h>
 #include <string.h>
@@ -47,7 +48,9 @@ static void halo_receive(natsl_run *r, int layer)
         return;
     }
     const double start = natsl_now_s();
+    natsl_wait_for("the halo", r->prev);
     NATSL_MPI(MPI_Recv(r->halo, (int)floats, MPI_FLOAT, r->prev, NATSL_TAG_HALO, cx->comm, MPI_STATUS_IGNORE));
+    natsl_wait_for(NULL, -1);
     cx->stage.seconds[NATSL_PHASE_WAIT] += natsl_now_s() - start;
 }
 
@@ -131,6 +134,12 @@ static void layer_pass(natsl_run *r, int l)
         if (r->drain) continue;
         if (end % s->grid.chunk) natsl_stage_rows_save(s, layer, cx->tails[l]);
         natsl_stage_finish(s, layer, x);
+        if (s->overflow && r->st == NATSL_OK) /* it would go on into states, kept chunks and the saved context */
+            r->st = natsl_fail(NATSL_ERR_INPUT,
+                               "the model's layer %d gives tokens %lld to %lld values that are not finite, expected "
+                               "weights that do not overflow",
+                               l, (long long)t, (long long)end - 1);
+        s->overflow = 0;
     }
     natsl_free(all);
     natsl_free(chunks);
@@ -192,6 +201,7 @@ static void pass_run(natsl_run *r)
     natsl_sends_wait(&r->counts_sent[r->pass & 1]); /* of the pass before last: their buffers are used again */
     if (first < last && !r->drain) embed_range(r);
     for (int l = 0; l < layers; l++) {
+        natsl_at_layer(l);
         if (natsl_layer_keeps(cx, l)) { /* the layer reads everything kept in earlier passes */
             if (!r->known[l]) {
                 natsl_run_directory_finish(r, l, r->first_before, 1);
@@ -210,6 +220,7 @@ static void pass_run(natsl_run *r)
                                 r->pass_begin - r->begin + (r->pass_end - r->pass_begin) * (l + 1) / layers,
                                 r->end - r->begin);
     }
+    natsl_at_layer(-1);
     if (first < last && !r->drain) score_range(r);
     r->tokens_read += last - first;
     memcpy(r->first_before, r->first, ((size_t)cx->size + 1) * sizeof *r->first);
@@ -339,6 +350,7 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
         return natsl_fail(NATSL_ERR_USAGE, "extend: %lld tokens, expected 0 or more and a source of tokens",
                           (long long)count);
     if (count == 0) return NATSL_OK;
+    natsl_task("reading");
     natsl_run r = {.cx = cx, .stream = stream, .begin = cx->position, .end = cx->position + count};
     natsl_status st = natsl_run_balance_begin(&r);
     if (st != NATSL_OK) return st;
@@ -367,7 +379,9 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
         prev_last = natsl_part_prev(r.first, cx->size);
         cx->owner = prev_last;
         const int heard = told[1] != MPI_REQUEST_NULL;
+        natsl_wait_for("all ranks to end the pass before", -1);
         NATSL_MPI(MPI_Waitall(2, told, MPI_STATUSES_IGNORE));
+        natsl_wait_for(NULL, -1);
         if (heard) natsl_run_balance_hear(&r);
         if (r.drain) break;
         /* known on all ranks now: one more pass to receive what was sent for it */
@@ -385,6 +399,7 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
     for (int l = 0; l < cx->config->num_hidden_layers; l++) {
         if (natsl_layer_keeps(cx, l) && !r.known[l]) natsl_run_directory_finish(&r, l, r.first, 1);
     }
+    natsl_wait_for("ranks to take what they were sent", -1);
     natsl_sends_wait(&r.sends);
     natsl_sends_wait(&r.counts_sent[0]);
     natsl_sends_wait(&r.counts_sent[1]);

@@ -4,6 +4,7 @@
 
 #include "agree.h"
 #include "init.h"
+#include "place.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -250,6 +251,7 @@ natsl_status natsl_machine_find(MPI_Comm comm, const natsl_config *config, const
     natsl_status st = NATSL_OK;
     int rank = 0, ranks = 1, cores = 0;
     double share;
+    natsl_task("measuring the machine");
     NATSL_MPI(MPI_Comm_rank(comm, &rank));
     look_around(comm, &ranks, &cores);
     /* rank 0's view decides for all: launchers need not hand an environment to other nodes */

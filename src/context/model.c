@@ -4,6 +4,7 @@
 #include "files.h"
 #include "init.h"
 #include "model_update.h"
+#include "place.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -115,6 +116,7 @@ static natsl_status make_model(MPI_Comm comm, const char *path, const natsl_conf
     int rank = 0, reader = 0;
     natsl_model *m = natsl_calloc(1, sizeof *m, "model");
     *out = NULL;
+    natsl_task("opening the model");
     memset(&info, 0, sizeof info);
     NATSL_MPI(MPI_Comm_rank(comm, &rank));
     if (!m) st = NATSL_ERR_NOMEM;

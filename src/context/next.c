@@ -12,6 +12,7 @@
  * bits on any number of ranks as long as one of them holds all of a layer's kept units, else equal up to rounding.
  * Source: oracle.py. Tests: tests/mpi/test_context.c, tests/unit/test_share.c */
 #include "context_impl.h"
+#include "place.h"
 #include "share.h"
 
 #include <limits.h>
@@ -530,9 +531,11 @@ natsl_status natsl_context_next(natsl_context *cx, int32_t token)
     token_rows t = rows_of(c, cx->next.rows);
     natsl_status st = NATSL_OK;
     cx->next.mark = natsl_now_s();
+    natsl_task("generating");
     k->embed(1, &cx->model->weights.embeddings, &token, t.x, d);
     for (int l = 0; l < c->num_hidden_layers; l++) {
         const natsl_layer *w = &cx->model->weights.layers[l];
+        natsl_at_layer(l);
         if (mine && row == 0 && !w->is_gdn) memset(cx->tails[l] + cx->stage.tail.pool, 0, d * sizeof(float));
         k->rms_norm(1, 1, d, t.x, d, w->attn_norm, c->norm_eps, t.xn, d);
         lap(cx, NATSL_PHASE_NORM);

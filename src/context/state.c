@@ -4,6 +4,7 @@
  * between passes S goes from the last reader to the first one of the next pass as in a relay. A pass whose ranges cannot
  * be summarised (natsl_state_scan_possible) is relayed; all ranks know all ranges, so they agree without a message. */
 #include "extend_impl.h"
+#include "place.h"
 
 #include <math.h>
 
@@ -134,12 +135,16 @@ static void carry(natsl_run *r, int layer, int from, int to)
     for (size_t h = 0; h < heads; h += group) {
         const size_t end = h + group < heads ? h + group : heads;
         MPI_Request *sent = &r->state_sent[(size_t)layer * heads];
+        natsl_wait_for("the state before this one to be taken", -1);
         for (size_t i = h; i < end; i++) NATSL_MPI(MPI_Wait(&sent[i], MPI_STATUS_IGNORE));
+        natsl_wait_for(NULL, -1);
         if (from >= 0) {
             const double start = natsl_now_s();
+            natsl_wait_for("the state", from);
             for (size_t i = h; i < end; i++)
                 NATSL_MPI(
                     MPI_Recv(state + i * one, (int)one, MPI_FLOAT, from, NATSL_TAG_STATE, cx->comm, MPI_STATUS_IGNORE));
+            natsl_wait_for(NULL, -1);
             cx->stage.seconds[NATSL_PHASE_WAIT] += natsl_now_s() - start;
         }
         if (!r->drain) natsl_stage_state(&cx->stage, &cx->model->weights.layers[layer], h, end, state, current);

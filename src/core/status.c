@@ -17,6 +17,7 @@ const char *natsl_status_name(natsl_status status)
     case NATSL_ERR_IO: return "reading or writing failed";
     case NATSL_INTERRUPTED: return "interrupted";
     case NATSL_ERR_INTERNAL: return "internal error";
+    case NATSL_STALLED: return "no progress";
     }
     return "unknown status";
 }

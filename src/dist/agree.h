@@ -18,8 +18,16 @@ void natsl_mpi_die(int code, const char *call, const char *file, int line);
  * failed allocation), removes the file under way (natsl_temporary_path) and ends the job with NATSL_ERR_NOMEM. */
 void natsl_die_nomem(void);
 
+/** The same for any error: this rank's ends the job from inside where the others cannot be asked. Not collective. */
+void natsl_die(natsl_status status);
+
 /** Every rank gives its own status; all return the worst one and its owner's error text. Collective on comm. */
 natsl_status natsl_agree(MPI_Comm comm, natsl_status mine);
+
+/** The same after a step in which libraries below have a conversation of their own (MPI-IO, HDF5): a rank whose part has failed may
+ * have left the others waiting in it for ever. When they do not come, it says so itself, removes the file under way and ends
+ * the job with its status. */
+natsl_status natsl_agree_or_die(MPI_Comm comm, natsl_status mine);
 
 /** All tags of point-to-point messages, so that no two meanings share one. */
 enum natsl_tag {

@@ -2,6 +2,7 @@
 #include "kept.h"
 
 #include "agree.h"
+#include "place.h"
 #include <limits.h>
 #include <string.h>
 
@@ -328,7 +329,9 @@ void natsl_kept_stream(MPI_Comm comm, const natsl_kept *kept, const natsl_kept_i
         } else {
             const size_t slot = taken_remote % NATSL_KEPT_INFLIGHT;
             const double start = natsl_now_s();
+            natsl_wait_for("kept keys and values", runs[i].rank);
             NATSL_MPI(MPI_Wait(&inflight[slot], MPI_STATUS_IGNORE));
+            natsl_wait_for(NULL, -1);
             *wait_s += natsl_now_s() - start;
             sink(user, &runs[i], inbox->buffers + slot * inbox->slab_floats);
             taken_remote++;

@@ -2,6 +2,7 @@
 #include "scan.h"
 
 #include "agree.h"
+#include "place.h"
 
 #include <limits.h>
 #include <string.h>
@@ -156,7 +157,9 @@ static void wait_receive(natsl_scan *s, int k, int is_state)
 {
     const double start = natsl_now_s();
     const size_t floats = is_state ? s->state_floats : s->pair_floats;
+    natsl_wait_for("a map of the state from an earlier range", -1);
     NATSL_MPI(MPI_Waitall((int)pieces_of(s, floats), s->coming[k > 0], MPI_STATUSES_IGNORE));
+    natsl_wait_for(NULL, -1);
     s->wait_s += natsl_now_s() - start;
 }
 

@@ -1,6 +1,7 @@
 /* h5.c - reading HDF5 files that may be hostile, and rows of any dataset. See h5.h; writing files is h5_out.c. */
 #include "h5.h"
 
+#include "place.h"
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -204,9 +205,13 @@ static int rows(hid_t dataset, hid_t type, int64_t first, int64_t count, size_t 
         bad = memory < 0 || H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, dims, NULL) < 0;
         if (!bad && to)
             bad = H5Dread(dataset, type, memory, space, H5P_DEFAULT, (char *)to + (size_t)at * row_bytes) < 0;
-        if (!bad && from)
+        if (!bad && from) {
+            natsl_h5_independent(1);
             bad = H5Dwrite(dataset, type, memory, space, H5P_DEFAULT, (const char *)from + (size_t)at * row_bytes) < 0;
+            natsl_h5_independent(0);
+        }
         if (memory >= 0) (void)H5Sclose(memory);
+        natsl_worked();
     }
     if (space >= 0) (void)H5Sclose(space);
     return bad;

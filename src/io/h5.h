@@ -45,6 +45,14 @@ natsl_status natsl_h5_read_rows(hid_t dataset, const char *path, const char *nam
 natsl_status natsl_h5_write_rows(hid_t dataset, const char *path, const char *name, hid_t type, int64_t first,
                                  int64_t count, size_t row_bytes, const void *from);
 
+/** While `on`, a failure of MPI-IO comes back as a status of the call that met it: around writes that other ranks take no part in.
+ * Otherwise it ends the job (h5_out.c says why). */
+void natsl_h5_independent(int on);
+
+/** MPI-IO has failed on this rank, with this code (or MPI_SUCCESS and less than all): ends the job unless it may come back as a status,
+ * or no file is being written. errno says why. */
+void natsl_h5_io_failed(int code);
+
 /** Attributes of an object being written. Collective in a parallel file. */
 natsl_status natsl_h5_put_text(hid_t object, const char *path, const char *name, const char *text);
 natsl_status natsl_h5_put_int(hid_t object, const char *path, const char *name, int64_t value);

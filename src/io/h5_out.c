@@ -5,6 +5,7 @@
 
 #include "agree.h"
 #include "files.h"
+#include "place.h"
 #include "seal.h"
 #include <dirent.h>
 #include <errno.h>
@@ -55,6 +56,38 @@ natsl_status natsl_h5_put_real(hid_t object, const char *path, const char *name,
     return put(object, path, name, H5T_NATIVE_DOUBLE, &value);
 }
 
+/* The file that a failure of MPI-IO is about; whether it may be told by a status. */
+static char guarded_path[3072];
+static int independent;
+
+/** MPI-IO has failed on this rank. In an independent write HDF5 returns the error and all is in order. In the collective ones, by
+ * which HDF5 writes its own data, this rank would now leave its part of the conversation, and all ranks would wait for one
+ * another in different places for ever (seen with 1.10.8: H5Fflush in MPI_File_sync on one, in MPI_Barrier on the others): so
+ * the job ends here. Ranks that fail together take turns, so that one tells. The program's io_guard.c calls this; in a library's user MPI
+ * and HDF5 do as they do. */
+void natsl_h5_io_failed(int code)
+{
+    const int why = errno;
+    char text[MPI_MAX_ERROR_STRING] = "writing failed";
+    int length = 0, rank = 0;
+    if (independent || !guarded_path[0]) return;
+    NATSL_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &rank));
+    if (why) (void)snprintf(text, sizeof text, "%s", strerror(why));
+    else (void)MPI_Error_string(code, text, &length);
+    (void)usleep((useconds_t)(rank < 10 ? rank : 10) * 300000);
+    natsl_die(natsl_fail(NATSL_ERR_IO, "%s: writing HDF5's own data failed: %s", guarded_path, text));
+}
+
+/** From here on a failure is about this file. Alone there is nobody to be left waiting. */
+static void guard(const natsl_h5_out *out)
+{
+    int size = 1;
+    if (out->comm != MPI_COMM_NULL) NATSL_MPI(MPI_Comm_size(out->comm, &size));
+    if (size > 1) (void)snprintf(guarded_path, sizeof guarded_path, "%s", out->path);
+}
+
+void natsl_h5_independent(int on) { independent = on; }
+
 static int is_root(const natsl_h5_out *out)
 {
     int rank = 0;
@@ -64,7 +97,7 @@ static int is_root(const natsl_h5_out *out)
 
 static natsl_status agreed(const natsl_h5_out *out, natsl_status st)
 {
-    return out->comm == MPI_COMM_NULL ? st : natsl_agree(out->comm, st);
+    return out->comm == MPI_COMM_NULL ? st : natsl_agree_or_die(out->comm, st);
 }
 
 /** On rank 0: looks at the place and makes the temporary file, so that HDF5's later attempt by all ranks at once will
@@ -150,6 +183,7 @@ natsl_status natsl_h5_create(MPI_Comm comm, const char *path, natsl_h5_out *out)
 {
     natsl_status st = NATSL_OK;
     natsl_h5_quiet();
+    natsl_task("creating a file");
     *out = (natsl_h5_out){.comm = comm, .file = -1};
     if (!*path) return natsl_fail(NATSL_ERR_USAGE, "the file to write has an empty name");
     if (strlen(path) >= sizeof out->path) return natsl_fail(NATSL_ERR_USAGE, "%.60s...: the path is too long", path);
@@ -172,7 +206,8 @@ natsl_status natsl_h5_create(MPI_Comm comm, const char *path, natsl_h5_out *out)
     out->file = H5Fcreate(out->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access);
     (void)H5Pclose(access);
     if (out->file < 0) st = natsl_fail(NATSL_ERR_IO, "%s: cannot be created", path);
-    else if (is_root(out)) st = reserve(out, 0);
+    else guard(out);
+    if (st == NATSL_OK && is_root(out)) st = reserve(out, 0);
     st = agreed(out, st);
     return st == NATSL_OK ? st : natsl_h5_finish(out, st);
 }
@@ -246,6 +281,7 @@ static natsl_status settle(const natsl_h5_out *out)
 natsl_status natsl_h5_finish(natsl_h5_out *out, natsl_status st)
 {
     struct rlimit limit;
+    natsl_task("completing a file");
     st = agreed(out, st);
     if (out->file >= 0) {
         const int limited = getrlimit(RLIMIT_FSIZE, &limit) == 0;
@@ -254,15 +290,20 @@ natsl_status natsl_h5_finish(natsl_h5_out *out, natsl_status st)
             st = agreed(out, st);
         }
         if (st == NATSL_OK) {
+            errno = 0;
             if (H5Fflush(out->file, H5F_SCOPE_GLOBAL) < 0)
-                st = natsl_fail(NATSL_ERR_IO, "%s: flushing failed: disk full?", out->path);
+                st = natsl_fail(NATSL_ERR_IO, "%s: flushing failed: %s", out->path,
+                                errno ? strerror(errno) : "disk full?");
             st = agreed(out, st);
         }
+        if (st != NATSL_OK) natsl_h5_independent(1); /* whatever still fails is for nobody */
         if (st != NATSL_OK && limited) divert(out, &limit);
         if (H5Fclose(out->file) < 0 && st == NATSL_OK)
             st = natsl_fail(NATSL_ERR_IO, "%s: closing failed: disk full?", out->path);
         if (limited) (void)setrlimit(RLIMIT_FSIZE, &limit);
         out->file = -1;
+        natsl_h5_independent(0);
+        guarded_path[0] = '\0';
     }
     st = agreed(out, st); /* out here: after a failed creation some ranks may have had no file to close */
     if (st == NATSL_OK && out->sealed && out->comm != MPI_COMM_NULL)

@@ -2,6 +2,7 @@
  * an item never changes its bits. Source: oracle.py mixer, forward. */
 #include "stage.h"
 
+#include "place.h"
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -45,6 +46,7 @@ static void clock_lap(natsl_stage *s, natsl_phase phase)
     const double now = clock_now(s);
     c->s[phase] += now - c->mark;
     c->mark = now;
+    natsl_worked();
 }
 
 /** All of x W^T for a tile. */
@@ -70,6 +72,7 @@ void natsl_stage_project(natsl_stage *s, const natsl_layer *layer, const float *
 {
     const double start = natsl_now_s();
     const size_t d = (size_t)s->config->hidden_size;
+    natsl_at(natsl_phase_names[NATSL_PHASE_PROJECT]);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
     for (size_t i = 0; i < s->n_tiles; i++) {
         const natsl_tile *t = &s->tiles[i];
@@ -102,6 +105,7 @@ void natsl_stage_gate(natsl_stage *s, const natsl_layer *layer, const float *x, 
     const size_t d = (size_t)c->hidden_size, heads = (size_t)c->num_nats_head;
     const int64_t chunk = s->grid.chunk;
     if (layer->is_gdn) return;
+    natsl_at(natsl_phase_names[NATSL_PHASE_GATE]);
 #pragma omp parallel for schedule(static) num_threads(s->threads)
     for (int64_t j = 0; j < s->n_chunks; j++) {
         const parts p = parts_of(s);
@@ -276,6 +280,7 @@ void natsl_stage_local(natsl_stage *s, const natsl_layer *layer, const float *ha
     collect_tails(s, halo);
     s->seconds[NATSL_PHASE_CONV] += natsl_now_s() - start;
     const double region = natsl_now_s();
+    natsl_at(natsl_phase_names[NATSL_PHASE_LOCAL]);
 #pragma omp parallel num_threads(s->threads)
     {
 #pragma omp for schedule(dynamic, 1)
@@ -353,6 +358,7 @@ void natsl_stage_state(natsl_stage *s, const natsl_layer *layer, size_t h0, size
     const double start = natsl_now_s();
     const size_t dk = (size_t)s->config->head_dim, dv = (size_t)s->config->head_v_dim;
     const size_t blocks = (dv + NATSL_STATE_COLUMNS - 1) / NATSL_STATE_COLUMNS;
+    natsl_at(natsl_phase_names[NATSL_PHASE_STATE]);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
     for (size_t i = h0 * blocks; i < h1 * blocks; i++) {
         const size_t h = i / blocks, c0 = i % blocks * NATSL_STATE_COLUMNS,
@@ -394,6 +400,7 @@ void natsl_stage_attend(natsl_stage *s, size_t n, const float *units, int64_t co
 {
     const double start = natsl_now_s();
     const size_t group = (size_t)s->config->num_attn_heads / (size_t)s->config->num_nats_head;
+    natsl_at(natsl_phase_names[NATSL_PHASE_ATTEND]);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
     for (size_t i = 0; i < s->n_tiles * group; i++) {
         clock_start(s);
@@ -410,6 +417,18 @@ static void add_rows(const natsl_stage *s, const natsl_tile *t, const float *out
     const float *from = out + (size_t)(t->first - t->begin) * d;
     float *to = x + (size_t)(t->first - s->first) * d;
     for (size_t i = 0; i < n; i++) to[i] += from[i];
+}
+
+/** Whether all are finite: no exponent is all ones. */
+static int all_finite(const float *x, size_t n)
+{
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        bad |= (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    return !bad;
 }
 
 static void finish_tile(natsl_stage *s, const natsl_layer *layer, const natsl_tile *t, float *x)
@@ -454,12 +473,17 @@ static void finish_tile(natsl_stage *s, const natsl_layer *layer, const natsl_ti
     k->swiglu(rows, wide, p.wide, 2 * wide, p.wide, 2 * wide);
     product(s, &p, rows, &layer->w_down, p.wide, 2 * wide, p.out, d);
     add_rows(s, t, p.out, x);
+    if (!all_finite(x + (size_t)(t->first - s->first) * d, m * d)) {
+#pragma omp atomic write
+        s->overflow = 1;
+    }
     clock_lap(s, NATSL_PHASE_FEED_FORWARD);
 }
 
 void natsl_stage_finish(natsl_stage *s, const natsl_layer *layer, float *x)
 {
     const double start = natsl_now_s();
+    natsl_at(natsl_phase_names[NATSL_PHASE_FEED_FORWARD]);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
     for (size_t i = 0; i < s->n_tiles; i++) finish_tile(s, layer, &s->tiles[i], x);
     s->regions_s += natsl_now_s() - start;
@@ -496,6 +520,7 @@ static void logits_tile(natsl_stage *s, const natsl_tile *t, const float *x, con
 void natsl_stage_logits(natsl_stage *s, const float *x, const int32_t *targets, float *logprobs, float *hidden)
 {
     const double start = natsl_now_s();
+    natsl_at(natsl_phase_names[NATSL_PHASE_LOGITS]);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
     for (size_t i = 0; i < s->n_tiles; i++) logits_tile(s, &s->tiles[i], x, targets, logprobs, hidden);
     s->regions_s += natsl_now_s() - start;

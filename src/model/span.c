@@ -4,6 +4,8 @@
  * gated_delta_rule, which is linear in state and values together. Tests: tests/mpi/test_scan.c */
 #include "stage.h"
 
+#include "place.h"
+
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -72,6 +74,7 @@ void natsl_stage_summarise(natsl_stage *s, const natsl_layer *layer, size_t h0, 
     /* No wider than a value head: the scratch of the delta rule is made for that. */
     const size_t wide = dv < NATSL_STATE_COLUMNS ? dv : NATSL_STATE_COLUMNS;
     const size_t a_blocks = (dk + wide - 1) / wide, blocks = a_blocks + (dv + wide - 1) / wide;
+    natsl_at(natsl_phase_names[NATSL_PHASE_SUMMARY]);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
     for (size_t i = h0 * blocks; i < h1 * blocks; i++) {
         const double begin = natsl_now_s();
@@ -86,6 +89,7 @@ void natsl_stage_summarise(natsl_stage *s, const natsl_layer *layer, size_t h0, 
         }
         span_columns(s, layer, h, n, of_a ? NULL : s->qkv + 2 * kd + h * dv + c0, state, ld);
         s->clocks[omp_get_thread_num()].s[NATSL_PHASE_SUMMARY] += natsl_now_s() - begin;
+        natsl_worked();
     }
     s->regions_s += natsl_now_s() - start;
 }

@@ -115,6 +115,7 @@ typedef struct natsl_stage {
     size_t scratch_own;           /* floats of it for kernels */
     natsl_storage kept;           /* how units hold keys and values */
     natsl_gate_noise noise;       /* training; temperature 0 (as created): none */
+    int overflow;                 /* natsl_stage_finish has met a value that is not finite; the caller clears it */
     natsl_clock *clocks;          /* [threads] */
     int thread_time;              /* clocks count processor time: to measure on a machine that does other things, too */
     double regions_s;             /* spent in parallel regions */
@@ -187,7 +188,7 @@ float *natsl_stage_scratch(const natsl_stage *stage, int thread);
  * indices, or NULL: all lie before the window. */
 void natsl_stage_attend(natsl_stage *stage, size_t n, const float *units, int64_t count, const int64_t *chunks);
 
-/** Adds the mixer's and the feed-forward's output to x [last-first, D]. */
+/** Adds the mixer's and the feed-forward's output to x [last-first, D]. A sum that is not finite sets stage->overflow. */
 void natsl_stage_finish(natsl_stage *stage, const natsl_layer *layer, float *x);
 
 /** Open chunk: what the run leaves behind into / takes from a tail buffer (rows only; state, halo, pool are the caller's).

@@ -1,6 +1,7 @@
 /* shards.c - sums and updates, each rank for its part. See shards.h. */
 #include "shards.h"
 
+#include "place.h"
 #include <limits.h>
 #include <string.h>
 
@@ -43,6 +44,7 @@ void natsl_shards_sum(const natsl_shards *s, float *flat)
     MPI_Datatype strided; /* the same piece of every shard, one after the other */
     for (size_t at = 0, n; at < s->each; at += n) {
         n = s->each - at < most ? s->each - at : most;
+        natsl_worked();
         MPI_Datatype piece;
         NATSL_MPI(MPI_Type_contiguous((int)n, MPI_FLOAT, &piece));
         NATSL_MPI(MPI_Type_create_resized(piece, 0, (MPI_Aint)(s->each * sizeof(float)), &strided));

@@ -1,6 +1,7 @@
 /* train.c - a window's loss and gradient: what it needs, forward, backward, sums over ranks. See train.h. */
 #include "train_impl.h"
 
+#include "place.h"
 #include <cblas.h>
 #include <limits.h>
 #include <math.h>
@@ -294,6 +295,7 @@ static natsl_status begin(natsl_trainer *t, const natsl_window *w)
 static void forward(natsl_trainer *t)
 {
     const size_t d = (size_t)t->config->hidden_size, rows = (size_t)(t->first[t->rank + 1] - t->first[t->rank]);
+    natsl_task("reading a window");
 #pragma omp parallel for schedule(static) num_threads(t->options.threads)
     for (size_t i = 0; i < rows; i += NATSL_TILE)
         t->stage.kernels->embed(rows - i < NATSL_TILE ? rows - i : NATSL_TILE, &t->model->weights.embeddings,
@@ -332,6 +334,7 @@ static void backward(natsl_trainer *t, const natsl_window *w)
 {
     const int layers = t->config->num_hidden_layers;
     const int64_t choices = gates_of(t) * (t->tokens / t->config->chunk); /* of all ranks of the group */
+    natsl_task("gradients of a window");
     natsl_train_announce(t);
     t->back.kept_weight = choices > 0 ? w->kept_scale / (double)choices : 0.0;
     t->back.expected = 0.0;
@@ -400,6 +403,7 @@ natsl_status natsl_trainer_evaluate(natsl_trainer *t, const natsl_window *w, uin
 const natsl_train_sums *natsl_trainer_sum(natsl_trainer *t)
 {
     const double start = natsl_now_s();
+    natsl_task("summing gradients over ranks");
     natsl_shards_sum(&t->shards, t->flat);
     t->sums.loss = natsl_shards_sum_real(&t->shards, t->sums.loss);
     t->sums.expected = natsl_shards_sum_real(&t->shards, t->sums.expected);

@@ -1,6 +1,7 @@
 /* train_layer.c - one layer of a window, forward and backward, and what its ranks tell each other. */
 #include "train_impl.h"
 
+#include "place.h"
 #include <string.h>
 
 /* Floats per message: an int counts them, and the receiver can put a message away while the next one travels. */
@@ -26,7 +27,9 @@ static void receive(natsl_trainer *t, float *to, size_t count, int from, int tag
 {
     for (size_t i = 0; i < count; i += MESSAGE_FLOATS) {
         const int n = (int)(count - i < MESSAGE_FLOATS ? count - i : MESSAGE_FLOATS);
+        natsl_wait_for("its part of the layer", from);
         NATSL_MPI(MPI_Recv(to + i, n, MPI_FLOAT, from, tag, t->comm, MPI_STATUS_IGNORE));
+        natsl_wait_for(NULL, -1);
     }
 }
 
@@ -253,6 +256,7 @@ static void mixer(natsl_trainer *t, int l, int again)
 
 void natsl_train_forward(natsl_trainer *t, int l)
 {
+    natsl_at_layer(l);
     mixer(t, l, 0);
     if (saved_of(t, l)) {
         natsl_backward_finish(&t->back, &t->model->weights.layers[l], t->x[l], t->x[l + 1]);
@@ -268,13 +272,17 @@ void natsl_train_backward(natsl_trainer *t, int l)
     const natsl_layer *layer = &t->model->weights.layers[l];
     natsl_layer_grad *grad = &t->gradients.layers[l];
     natsl_backward *b = &t->back;
+    natsl_at_layer(l);
     mixer(t, l, 1);
+    natsl_at("gradients");
     natsl_backward_outer(b, layer, grad, t->x[l], t->dx);
     if (!layer->is_gdn) {
         natsl_backward_own(b);
         natsl_backward_attend(b, t->lists, (size_t)(t->rank + 1) * (size_t)t->config->num_nats_head);
+        natsl_at("gradients of attention");
         return_unit_grads(t);
     }
+    natsl_at("gradients of states");
     state_backward(t, l);
     natsl_backward_gate(b, layer, grad, t->x[l], (natsl_route_kind)t->route);
     if (t->next >= 0) receive(t, t->dhalo, halo_floats(t), t->next, NATSL_TAG_HALO_GRAD);
