@@ -274,7 +274,7 @@ job_split_arguments()
 job_checkpoint_options()
 {
     CHECKPOINT=${CHECKPOINT:-$OUT.checkpoint}
-    CHECKPOINT_EVERY=${CHECKPOINT_EVERY:-600}
+    CHECKPOINT_EVERY=${CHECKPOINT_EVERY:-300}
     [[ $CHECKPOINT_EVERY =~ ^[0-9]{1,9}([.][0-9]{1,3})?$ ]] || job_fail 2 "CHECKPOINT_EVERY: '$CHECKPOINT_EVERY', expected seconds"
     job_checkpoint=(--checkpoint "$CHECKPOINT" --checkpoint-every "$CHECKPOINT_EVERY" --resume)
 }

@@ -2,6 +2,7 @@
 # tests/slurm/jobs.sh - the job scripts under a real Slurm that is started here and ended again (cluster.sh): they finish with
 # srun --mpi=pmix, arrays and their last jobs make one result, and jobs that are stopped by their time limit, by scontrol requeue or by
 # scancel go on and end with the same bits. Exit code 77: skipped, with the reason.
+# shellcheck disable=SC2034,SC2317
 # shellcheck source-path=SCRIPTDIR source=../cli/common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../cli/common.sh"
 # shellcheck source-path=SCRIPTDIR source=cluster.sh
@@ -27,9 +28,9 @@ cat >.natsl <<'TEXT'
 exec "$REAL" "$@"
 TEXT
 chmod +x .natsl
-export PIDS=$SCRATCH/.pids REAL=$NATSL NATSL_HOME=$SOURCE BIND=none LAUNCHER=srun
+export PIDS=$SCRATCH/.pids REAL=$NATSL NATSL_HOME=$SOURCE BIND=none LAUNCHER=srun OMP_WAIT_POLICY=passive
 unset RANKS THREADS SETUP REQUEUE MAX_REQUEUES SRUN_OPTIONS CHECKPOINT CHECKPOINT_EVERY
-jobs=$SOURCE/jobs needle=$SOURCE/jobs/models/needle.h5
+scripts=$SOURCE/jobs needle=$SOURCE/jobs/models/needle.h5
 program=$NATSL
 
 # submit NAME SBATCH_WORDS...: its number in $job; output in NAME.log
@@ -90,7 +91,7 @@ cat >train.json <<'TEXT'
  "seed": 5, "optimizer": {"learning_rate": 0.004, "warmup_steps": 2}, "data": [{"kind": "needle", "keys": 2}],
  "phases": [{"steps": 30, "windows": 2, "tokens": 512}], "checkpoint": {"every_minutes": 0}}
 TEXT
-CONFIG=train.json OUT=run submit train --ntasks=2 --time=1 --signal=B:TERM@25 "$jobs/train.sbatch" --log-every 1
+CONFIG=train.json OUT=run submit train --ntasks=2 --time=1 --signal=B:TERM@25 "$scripts/train.sbatch" --log-every 1
 train=$job
 until_true 20 has_line '"step": 3,\|"step":3,' run/log.jsonl
 signal_ranks STOP "$train" 2
@@ -99,8 +100,8 @@ watch=$!
 
 # --- scores, uninterrupted and not -----------------------------------------------------------------------------------------
 cat "$SOURCE/README.md" "$SOURCE/README.md" >book.txt
-export MODEL=$needle DOC=book.txt CHECKPOINT_EVERY=0.2
-OUT=whole.h5 submit whole --ntasks=4 "$jobs/score.sbatch" --pass-tokens 2K
+export MODEL=$needle DOC=book.txt CHECKPOINT_EVERY=0.4
+OUT=whole.h5 submit whole --ntasks=4 "$scripts/score.sbatch" --pass-tokens 2K
 whole=$job
 ends whole "$whole" COMPLETED 0:0 0
 said whole '^== launcher srun --mpi=pmix .*--ntasks=4'
@@ -112,7 +113,7 @@ interrupted()
 {
     local name=$1
     shift
-    OUT=$name.h5 submit "$name" --ntasks=4 "$jobs/score.sbatch" --pass-tokens 2K
+    OUT=$name.h5 submit "$name" --ntasks=4 "$scripts/score.sbatch" --pass-tokens 2K
     until_true 30 has_file "$name.h5.checkpoint/*.h5"
     signal_ranks STOP "$job" 4
     cases=$((cases + 1)) case_name="$name"
@@ -134,7 +135,7 @@ submitted()
 {
     local name=$1
     shift
-    NATSL=$SCRATCH/.natsl bash "$jobs/$1" submit --output="$SCRATCH/$name.log" "${@:2}" >.out 2>.err || complain "$name: submit failed"
+    NATSL=$SCRATCH/.natsl bash "$scripts/$1" submit --output="$SCRATCH/$name.log" "${@:2}" >.out 2>.err || complain "$name: submit failed"
     array=$(sed -n 's/^job \([0-9]*\): array.*/\1/p' .out)
     job=$(sed -n 's/^job \([0-9]*\): merge.*/\1/p' .out)
 }
@@ -142,7 +143,7 @@ samples=(--samples 4 --max-new 6)
 export SUITE=ruler LENGTHS=1K,2K TASKS=niah_single_1,niah_multikey_3
 OUT=results submitted eval eval.sbatch --ntasks=4 -- "${samples[@]}"
 eval=$job
-OUT=book.ctx.h5 DOC=train.json submit read --ntasks=2 "$jobs/read.sbatch"
+OUT=book.ctx.h5 DOC=train.json submit read --ntasks=2 "$scripts/read.sbatch"
 ends read "$job" COMPLETED 0:0 0
 printf 'What is the seed?\n\nsay "\\%%s"\nAnd what are the phases?\n' >questions.txt
 export CONTEXT=book.ctx.h5 QUESTIONS=questions.txt MAX_NEW=8
@@ -153,7 +154,7 @@ printf 'no model\n' >bad.h5
 MODEL=bad.h5 OUT=none.jsonl ELEMENTS=1 submitted bad ask.sbatch --ntasks=1
 bad=$job
 OUT=scaling CONFIG='' MODEL=$GOLDEN/hybrid-model.h5 TOKENS=1K WEAK_TOKENS=512 REPEAT=1 submit scaling --ntasks-per-node=2 \
-    "$jobs/scaling.sbatch" --seconds 0.01
+    "$scripts/scaling.sbatch" --seconds 0.01
 scaling=$job
 
 # what they must come to, computed without Slurm meanwhile
@@ -162,6 +163,7 @@ accepted 2 train --config train.json --out run.want --quiet --log-every 1
 
 for name in requeued cancelled signalled; do
     ends "$name" "${!name}" COMPLETED 0:0 1
+    said "$name" '^going on from .*checkpoint-'
     expect "$name: the same bits" "$PYTHON" "$SOURCE/tests/cli/compare.py" whole.h5 "$name.h5" --exact
 done
 said cancelled 'the job queues itself again'
@@ -171,7 +173,14 @@ ends eval "$eval" COMPLETED 0:0 0
 for file in niah_single_1/1024 niah_single_1/2048 niah_multikey_3/1024 niah_multikey_3/2048; do
     expect "$file of the array" cmp "results.want/$file.jsonl" "results/$file.jsonl"
 done
-expect "results of both lengths" "$PYTHON" -c 'import json; a, b = (json.load(open(d + "/results.json"))["scores"] for d in ("results", "results.want")); assert a == b'
+expect "results of both lengths" "$PYTHON" -c '
+import json
+read = lambda d: json.load(open(d + "/results.json"))
+got, want = read("results"), read("results.want")
+assert len(got["tasks"]) == 4 and len(got["lengths"]) == 2, got
+assert got["lengths"] == want["lengths"] and got["average"] == want["average"] and got["settings"] == want["settings"]
+pick = lambda r: [(t["task"], t["length"], t["samples"], t["score"], t["by_depth"]) for t in r["tasks"]]
+assert pick(got) == pick(want)'
 expect "one report of both" grep -q '2K' results/report.html
 ends ask "$ask" COMPLETED 0:0 0
 expect "an answer to each question, in their order" "$PYTHON" -c '
@@ -179,6 +188,7 @@ import json
 answers = [json.loads(line) for line in open("answers.jsonl")]
 assert [a["index"] for a in answers] == list(range(4)), answers
 assert all(a["count"] == 8 and a["text"] for a in answers), answers'
+# shellcheck disable=SC2016
 expect "the same answer as alone" bash -c '"$0" generate --model "$1" --context "$2" --prompt "And what are the phases?
 " --max-new 8 --json --quiet | sed "s/^{/{\"index\":3,/" | cmp - <(tail -n 1 answers.jsonl)' "$program" "$needle" "$CONTEXT"
 expect "no parts are left" test ! -e answers.jsonl.parts
