@@ -73,13 +73,15 @@ job_use()
     local words=() per_node nodes
     job_launcher=()
     if [ "$1" = srun ]; then
-        # As few nodes as hold that many ranks, for jobs that use a part of theirs.
-        per_node=$(((RANKS + ${SLURM_JOB_NUM_NODES:-1} - 1) / ${SLURM_JOB_NUM_NODES:-1}))
-        nodes=$((($2 + per_node - 1) / per_node))
         read -ra words <<<"${SRUN_OPTIONS:-}"
         # srun does not take --cpus-per-task over from the job (since Slurm 22.05). Without --kill-on-bad-exit the ranks that
         # are left wait for one that has died until the time limit.
-        job_launcher=(srun --mpi=pmix --kill-on-bad-exit=1 --nodes="$nodes" --ntasks="$2" --cpus-per-task="$THREADS")
+        job_launcher=(srun --mpi=pmix --kill-on-bad-exit=1 --ntasks="$2" --cpus-per-task="$THREADS")
+        if [ "$2" -lt "$RANKS" ]; then # as few nodes as hold them
+            per_node=$(((RANKS + ${SLURM_JOB_NUM_NODES:-1} - 1) / ${SLURM_JOB_NUM_NODES:-1}))
+            nodes=$((($2 + per_node - 1) / per_node))
+            job_launcher+=(--nodes="$nodes")
+        fi
         if [ "$BIND" = cores ]; then job_launcher+=(--cpu-bind=cores); else job_launcher+=(--cpu-bind=none); fi
     else
         read -ra words <<<"${MPIRUN_OPTIONS:-}"
@@ -143,12 +145,13 @@ job_bind_threads()
     fi
 }
 
-# job_start: called once, first.
+# A signal that comes while the job starts must not end it without a word.
+trap job_on_signal TERM USR1
+job_start_s=$SECONDS
+
+# job_start: called once, after a script's variables were looked at and before natsl.
 job_start()
 {
-    # First of all: a signal that comes while the job starts must not end it without a word.
-    trap job_on_signal TERM USR1
-    job_start_s=$SECONDS
     if [ -n "${SETUP:-}" ]; then
         [ -r "$SETUP" ] || job_fail 2 "SETUP: cannot read $SETUP"
         set +eu # module systems do not stand either
@@ -247,6 +250,7 @@ job_submit()
     local script=$1 count=$2 array merge option
     shift 2
     command -v sbatch >/dev/null || job_fail 2 "there is no sbatch here"
+    [[ $count =~ ^[1-9][0-9]{0,5}$ ]] || job_fail 2 "an array of '$count' elements, expected a whole number"
     for option in "$@"; do
         case $option in -a* | --array* | --parsable | -d* | --dependency*) job_fail 2 "$option: is set by submit itself" ;; esac
     done

@@ -129,6 +129,9 @@ interrupted signalled scancel --signal=TERM --batch
 signalled=$job
 until_true 60 has_line '^== signal at' signalled.log
 signal_ranks CONT "$signalled" 2
+# Ended for good: it must not queue itself again.
+interrupted dropped scancel
+dropped=$job
 
 # --- an array over lengths and its last job; questions to a context -----------------------------------------------------------
 # submitted NAME SCRIPT OPTIONS...: its array in $array, the last job in $job
@@ -170,6 +173,9 @@ for name in requeued cancelled signalled; do
     said "$name" '^going on from .*checkpoint-'
     expect "$name: the same bits" "$PYTHON" "$SOURCE/tests/cli/compare.py" whole.h5 "$name.h5" --exact
 done
+ends dropped "$dropped" CANCELLED "*" 0
+said dropped 'Slurm is ending the job'
+expect "nothing that looks whole is left of it" test ! -e dropped.h5
 said cancelled 'the job queues itself again'
 said signalled 'natsl is asked to save and stop'
 
