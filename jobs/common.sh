@@ -145,9 +145,20 @@ job_bind_threads()
     fi
 }
 
-# A signal that comes while the job starts must not end it without a word.
-trap job_on_signal TERM USR1
-job_start_s=$SECONDS
+# job_settings: defaults of the variables above, and what is wrong with the others.
+job_settings()
+{
+    RANKS=${RANKS:-${SLURM_NTASKS:-${SLURM_JOB_NUM_NODES:-1}}}
+    THREADS=${THREADS:-${SLURM_CPUS_PER_TASK:-1}}
+    BIND=${BIND:-cores} LAUNCHER=${LAUNCHER:-auto} REQUEUE=${REQUEUE:-yes} MAX_REQUEUES=${MAX_REQUEUES:-100}
+    local name
+    for name in RANKS THREADS MAX_REQUEUES; do
+        [[ ${!name} =~ ^[0-9]{1,6}$ ]] || job_fail 2 "$name: '${!name}', expected a whole number"
+    done
+    [ "$RANKS" -gt 0 ] && [ "$THREADS" -gt 0 ] || job_fail 2 "RANKS, THREADS: $RANKS and $THREADS, expected 1 or more"
+    case $BIND in cores | none) ;; *) job_fail 2 "BIND: '$BIND', expected cores or none" ;; esac
+    case $REQUEUE in yes | no) ;; *) job_fail 2 "REQUEUE: '$REQUEUE', expected yes or no" ;; esac
+}
 
 # job_start: called once, after a script's variables were looked at and before natsl.
 job_start()
@@ -165,16 +176,6 @@ job_start()
             job_fail 2 "no build/release/bin/natsl in $NATSL_HOME and no natsl in PATH: build it, or set NATSL"
     fi
     [ -x "$NATSL" ] || job_fail 2 "NATSL: $NATSL is not a program"
-    RANKS=${RANKS:-${SLURM_NTASKS:-${SLURM_JOB_NUM_NODES:-1}}}
-    THREADS=${THREADS:-${SLURM_CPUS_PER_TASK:-1}}
-    BIND=${BIND:-cores} LAUNCHER=${LAUNCHER:-auto} REQUEUE=${REQUEUE:-yes} MAX_REQUEUES=${MAX_REQUEUES:-100}
-    local name
-    for name in RANKS THREADS MAX_REQUEUES; do
-        [[ ${!name} =~ ^[0-9]{1,6}$ ]] || job_fail 2 "$name: '${!name}', expected a whole number"
-    done
-    [ "$RANKS" -gt 0 ] && [ "$THREADS" -gt 0 ] || job_fail 2 "RANKS, THREADS: $RANKS and $THREADS, expected 1 or more"
-    case $BIND in cores | none) ;; *) job_fail 2 "BIND: '$BIND', expected cores or none" ;; esac
-    case $REQUEUE in yes | no) ;; *) job_fail 2 "REQUEUE: '$REQUEUE', expected yes or no" ;; esac
     export OMP_NUM_THREADS=$THREADS
 
     job_say "job $(job_name) (${SLURM_JOB_NAME:-not under Slurm}), start $((${SLURM_RESTART_COUNT:-0} + 1)), $(date -u +%FT%TZ)"
@@ -282,3 +283,8 @@ job_checkpoint_options()
     [[ $CHECKPOINT_EVERY =~ ^[0-9]{1,9}([.][0-9]{1,3})?$ ]] || job_fail 2 "CHECKPOINT_EVERY: '$CHECKPOINT_EVERY', expected seconds"
     job_checkpoint=(--checkpoint "$CHECKPOINT" --checkpoint-every "$CHECKPOINT_EVERY" --resume)
 }
+
+# A signal that comes while the job starts must not end it without a word.
+trap job_on_signal TERM USR1
+job_start_s=$SECONDS
+job_settings
