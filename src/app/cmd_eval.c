@@ -374,6 +374,8 @@ static natsl_status write_results(natsl_eval_job *j)
     if (st == NATSL_OK) st = natsl_eval_write_tables(&j->store);
     if (st == NATSL_OK) st = natsl_eval_write_h5(a->out, results);
     if (st == NATSL_OK) st = natsl_eval_write_report(&(natsl_eval_result){a->out, results}, 1, a->out, "report.html");
+    if (st == NATSL_OK) st = natsl_eval_write_heatmap(&(natsl_eval_result){a->out, results}, 1, a->out, "heatmap.svg");
+    if (st == NATSL_ERR_INPUT) st = NATSL_OK; /* tasks without depths have none */
     if (st == NATSL_OK) {
         if (j->text) printf("haystack %s, sha256 %.16s...\n", a->haystack, j->hay_digest);
         natsl_eval_results_print(stdout, &j->store, a->suite);

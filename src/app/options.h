@@ -38,6 +38,7 @@ typedef struct natsl_args {
     int64_t group, log_every; /* train */
     int changed;
     const char *suite, *tasks, *haystack, *word_lists, *squad, *hotpot, *eval_seed; /* eval */
+    const char *heatmap;                                                            /* report */
     int mode, keep_inputs, data_only, count_tokens, metric, keep_going;
     int64_t samples, ranks_per_sample;
     const char *stops[NATSL_MAX_STOPS];

@@ -25,17 +25,30 @@ natsl_status natsl_eval_write_text(const char *path, const char *text, size_t le
     return st == NATSL_OK ? natsl_text_out_close(&out, fwrite(text, 1, length, out.file) != length) : st;
 }
 
-natsl_status natsl_eval_write_report(const natsl_eval_result *runs, size_t count, const char *directory,
-                                     const char *name)
+/** What `make` puts into a buffer, as a file. */
+static natsl_status write_made(natsl_status (*make)(const natsl_eval_result *, size_t, natsl_buffer *),
+                               const natsl_eval_result *runs, size_t count, const char *directory, const char *name)
 {
     char path[PATH_BYTES];
     natsl_buffer page;
     const int n = snprintf(path, sizeof path, "%s%s%s", directory ? directory : "", directory ? "/" : "", name);
     if (n < 0 || (size_t)n >= sizeof path) return natsl_fail(NATSL_ERR_USAGE, "--out: the path is too long");
-    natsl_status st = natsl_eval_report(runs, count, &page);
+    natsl_status st = make(runs, count, &page);
     if (st == NATSL_OK) st = natsl_eval_write_text(path, page.text, page.length);
     natsl_buffer_free(&page);
     return st;
+}
+
+natsl_status natsl_eval_write_report(const natsl_eval_result *runs, size_t count, const char *directory,
+                                     const char *name)
+{
+    return write_made(natsl_eval_report, runs, count, directory, name);
+}
+
+natsl_status natsl_eval_write_heatmap(const natsl_eval_result *runs, size_t count, const char *directory,
+                                      const char *name)
+{
+    return write_made(natsl_eval_heatmap, runs, count, directory, name);
 }
 
 /* ---- RULER's tables -------------------------------------------------------------------------------------------------- */

@@ -2,17 +2,15 @@
 #include "eval_report.h"
 
 #include "eval_chart.h"
+#include "eval_page.h"
 #include "eval_results.h"
 #include "eval_task.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define MOST_LENGTHS 64
-#define MOST_TASKS   64
-#define MOST_LAYERS  512
+#define MOST_LAYERS 512
 
 static const char style[] =
     ":root{--bg:#fff;--fg:#1b1f24;--mute:#5b6570;--grid:#dfe3e8;--card:#f5f6f8;--c0:#2463a6;--c1:#c2500c;--c2:#0d7a6b;-"
@@ -52,34 +50,13 @@ static const char style[] =
 
 /* ---- what the page is about ------------------------------------------------------------------------------------------ */
 
-/** Lengths and tasks of all runs together. */
-typedef struct page {
-    const natsl_eval_result *runs;
-    size_t n_runs, n_lengths, n_tasks;
-    int64_t lengths[MOST_LENGTHS]; /* ascending */
-    const char *tasks[MOST_TASKS];
-    natsl_buffer *out;
-} page;
-
-static double real_of(const json_t *object, const char *name)
-{
-    const json_t *value = json_object_get(object, name);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
-static const char *text_of(const json_t *object, const char *name)
-{
-    return json_string_value(json_object_get(object, name));
-}
-
-/** The cell of a run; NULL: it has none. */
-static const json_t *cell_of(const page *p, size_t run, const char *task, int64_t length)
+const json_t *natsl_page_cell(const natsl_page *p, size_t run, const char *task, int64_t length)
 {
     size_t i;
     const json_t *cell;
     json_array_foreach(json_object_get(p->runs[run].results, "tasks"), i, cell)
     {
-        const char *name = text_of(cell, "task");
+        const char *name = natsl_json_word(cell, "task");
         if (name && strcmp(name, task) == 0 && json_integer_value(json_object_get(cell, "length")) == length)
             return cell;
     }
@@ -92,14 +69,14 @@ static int ascending(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void survey(page *p)
+void natsl_page_survey(natsl_page *p)
 {
     for (size_t r = 0; r < p->n_runs; r++) {
         size_t i, k;
         const json_t *cell;
         json_array_foreach(json_object_get(p->runs[r].results, "tasks"), i, cell)
         {
-            const char *task = text_of(cell, "task");
+            const char *task = natsl_json_word(cell, "task");
             const int64_t length = json_integer_value(json_object_get(cell, "length"));
             for (k = 0; k < p->n_lengths && p->lengths[k] != length;) k++;
             if (k == p->n_lengths && k < MOST_LENGTHS) p->lengths[p->n_lengths++] = length;
@@ -124,13 +101,13 @@ natsl_status natsl_eval_result_read(const char *path, json_t **out)
     json_t *results = json_load_file(file, JSON_REJECT_DUPLICATES, &error);
     if (!results) return natsl_fail(NATSL_ERR_INPUT, "%s, line %d: %s", file, error.line, error.text);
     const json_t *cells = json_object_get(results, "tasks");
-    int good = text_of(results, "format") && strcmp(text_of(results, "format"), "natsl-eval") == 0 &&
+    int good = natsl_json_word(results, "format") && strcmp(natsl_json_word(results, "format"), "natsl-eval") == 0 &&
                json_integer_value(json_object_get(results, "format_version")) == 1 && json_is_array(cells) &&
                json_is_object(json_object_get(results, "settings"));
     json_array_foreach(cells, i, cell)
     {
         const json_t *length = json_object_get(cell, "length");
-        good &= text_of(cell, "task") != NULL && json_is_integer(length) && json_integer_value(length) > 0;
+        good &= natsl_json_word(cell, "task") != NULL && json_is_integer(length) && json_integer_value(length) > 0;
     }
     if (!good || json_array_size(cells) == 0) {
         json_decref(results);
@@ -150,7 +127,7 @@ static void put_card(natsl_buffer *b, const char *what, double value)
     natsl_printf(b, "</b><span>%s</span></div>\n", what);
 }
 
-static void put_legend(page *p)
+static void put_legend(natsl_page *p)
 {
     natsl_buffer *b = p->out;
     if (p->n_runs < 2) return;
@@ -164,7 +141,7 @@ static void put_legend(page *p)
 }
 
 /** What was evaluated, and how. */
-static void put_run(page *p, size_t r)
+static void put_run(natsl_page *p, size_t r)
 {
     natsl_buffer *b = p->out;
     char text[24];
@@ -176,32 +153,32 @@ static void put_run(page *p, size_t r)
         natsl_puts(b, "</h3>\n");
     }
     natsl_puts(b, "<p>");
-    natsl_put_html(b, text_of(results, "model"));
+    natsl_put_html(b, natsl_json_word(results, "model"));
     natsl_puts(b, ", weights <code>");
-    natsl_put_html(b, text_of(settings, "model_digest"));
+    natsl_put_html(b, natsl_json_word(settings, "model_digest"));
     natsl_puts(b, "</code>, mode ");
-    natsl_put_html(b, text_of(settings, "mode"));
+    natsl_put_html(b, natsl_json_word(settings, "mode"));
     natsl_puts(b, ", route ");
-    natsl_put_html(b, text_of(settings, "route"));
+    natsl_put_html(b, natsl_json_word(settings, "route"));
     natsl_printf(b, ", seed %lld, %lld samples of each task and length",
                  (long long)json_integer_value(json_object_get(settings, "seed")),
                  (long long)json_integer_value(json_object_get(results, "samples")));
-    if (text_of(results, "haystack") && text_of(settings, "haystack_sha256")) {
+    if (natsl_json_word(results, "haystack") && natsl_json_word(settings, "haystack_sha256")) {
         natsl_puts(b, "; haystack ");
-        natsl_put_html(b, text_of(results, "haystack"));
-        natsl_printf(b, " (SHA-256 <code>%.16s</code>)", text_of(settings, "haystack_sha256"));
+        natsl_put_html(b, natsl_json_word(results, "haystack"));
+        natsl_printf(b, " (SHA-256 <code>%.16s</code>)", natsl_json_word(settings, "haystack_sha256"));
     }
     natsl_puts(b, ".</p>\n<div class=\"row\">");
-    put_card(b, "average score", real_of(results, "average"));
-    put_card(b, "weighted to long lengths", real_of(results, "weighted_average_increasing"));
-    put_card(b, "weighted to short lengths", real_of(results, "weighted_average_decreasing"));
+    put_card(b, "average score", natsl_json_real(results, "average"));
+    put_card(b, "weighted to long lengths", natsl_json_real(results, "weighted_average_increasing"));
+    put_card(b, "weighted to short lengths", natsl_json_real(results, "weighted_average_decreasing"));
     natsl_printf(b, "<div class=\"card\"><b>%s</b><span>effective length (score of %.1f or more)</span></div></div>\n",
                  effective > 0 ? natsl_short_tokens(effective, text) : "none", NATSL_EFFECTIVE_SCORE);
 }
 
 /* ---- scores ---------------------------------------------------------------------------------------------------------- */
 
-static void put_table(page *p, size_t r)
+static void put_table(natsl_page *p, size_t r)
 {
     natsl_buffer *b = p->out;
     char text[24];
@@ -213,12 +190,13 @@ static void put_table(page *p, size_t r)
         natsl_puts(b, "<tr><td>");
         natsl_put_html(b, p->tasks[t]);
         for (size_t l = 0; l < p->n_lengths; l++) {
-            const json_t *cell = cell_of(p, r, p->tasks[t], p->lengths[l]);
-            const double score = real_of(cell, "score");
+            const json_t *cell = natsl_page_cell(p, r, p->tasks[t], p->lengths[l]);
+            const double score = natsl_json_real(cell, "score");
             if (!isfinite(score)) natsl_puts(b, "<td>&ndash;");
             else
-                natsl_printf(b, "<td>%.1f <small>%.0f&ndash;%.0f, n=%lld</small>", score, real_of(cell, "low"),
-                             real_of(cell, "high"), (long long)json_integer_value(json_object_get(cell, "samples")));
+                natsl_printf(b, "<td>%.1f <small>%.0f&ndash;%.0f, n=%lld</small>", score, natsl_json_real(cell, "low"),
+                             natsl_json_real(cell, "high"),
+                             (long long)json_integer_value(json_object_get(cell, "samples")));
         }
         natsl_puts(b, "</tr>\n");
     }
@@ -226,7 +204,7 @@ static void put_table(page *p, size_t r)
 }
 
 /** One value of every run and length: [run][length]. task NULL: the mean over tasks, weighted by nothing. */
-static void collect(const page *p, const char *task, const char *what, double *values)
+static void collect(const natsl_page *p, const char *task, const char *what, double *values)
 {
     for (size_t r = 0; r < p->n_runs; r++) {
         for (size_t l = 0; l < p->n_lengths; l++) {
@@ -234,7 +212,7 @@ static void collect(const page *p, const char *task, const char *what, double *v
             size_t n = 0;
             for (size_t t = 0; t < p->n_tasks; t++) {
                 if (task && strcmp(task, p->tasks[t]) != 0) continue;
-                const double v = real_of(cell_of(p, r, p->tasks[t], p->lengths[l]), what);
+                const double v = natsl_json_real(natsl_page_cell(p, r, p->tasks[t], p->lengths[l]), what);
                 if (isfinite(v)) sum += v, n++;
             }
             values[r * p->n_lengths + l] = n ? sum / (double)n : NAN;
@@ -243,8 +221,8 @@ static void collect(const page *p, const char *task, const char *what, double *v
 }
 
 /** A chart of all runs over lengths. intervals: those of the cells (task not NULL). */
-static natsl_status put_lines(page *p, int width, int height, const char *title, const char *task, const char *what,
-                              double factor, double top, const char *unit)
+static natsl_status put_lines(natsl_page *p, int width, int height, const char *title, const char *task,
+                              const char *what, double factor, double top, const char *unit)
 {
     const size_t n = p->n_lengths, all = p->n_runs * n;
     double *values = natsl_alloc(3 * all, sizeof *values, "a chart");
@@ -270,14 +248,14 @@ static natsl_status put_lines(page *p, int width, int height, const char *title,
 static const char *const depth_names[NATSL_EVAL_BANDS] = {"0", "10", "20", "30", "40", "50", "60", "70", "80", "90"};
 
 /** Share of expected outputs that were found, [band][length]. task NULL: of all tasks. Returns whether there is any. */
-static int depth_shares(const page *p, size_t run, const char *task, double *shares)
+static int depth_shares(const natsl_page *p, size_t run, const char *task, double *shares)
 {
     int any = 0;
     for (size_t l = 0; l < p->n_lengths; l++) {
         double outputs[NATSL_EVAL_BANDS] = {0}, found[NATSL_EVAL_BANDS] = {0};
         for (size_t t = 0; t < p->n_tasks; t++) {
             if (task && strcmp(task, p->tasks[t]) != 0) continue;
-            const json_t *bands = json_object_get(cell_of(p, run, p->tasks[t], p->lengths[l]), "by_depth");
+            const json_t *bands = json_object_get(natsl_page_cell(p, run, p->tasks[t], p->lengths[l]), "by_depth");
             for (size_t d = 0; d < NATSL_EVAL_BANDS; d++) {
                 outputs[d] += json_number_value(json_object_get(json_array_get(bands, d), "outputs"));
                 found[d] += json_number_value(json_object_get(json_array_get(bands, d), "found"));
@@ -291,7 +269,7 @@ static int depth_shares(const page *p, size_t run, const char *task, double *sha
     return any;
 }
 
-static void put_depths(page *p)
+static void put_depths(natsl_page *p)
 {
     double shares[NATSL_EVAL_BANDS * MOST_LENGTHS];
     natsl_buffer *b = p->out;
@@ -322,19 +300,19 @@ static void put_depths(page *p)
 /* ---- what the gate kept ---------------------------------------------------------------------------------------------- */
 
 /** Mean over tasks of a layer's kept share at a length; NaN: it has no gate. */
-static double layer_share(const page *p, size_t run, size_t layer, int64_t length)
+static double layer_share(const natsl_page *p, size_t run, size_t layer, int64_t length)
 {
     double sum = 0.0;
     size_t n = 0;
     for (size_t t = 0; t < p->n_tasks; t++) {
         const json_t *v =
-            json_array_get(json_object_get(cell_of(p, run, p->tasks[t], length), "kept_share_by_layer"), layer);
+            json_array_get(json_object_get(natsl_page_cell(p, run, p->tasks[t], length), "kept_share_by_layer"), layer);
         if (json_is_number(v) && json_number_value(v) >= 0.0) sum += json_number_value(v), n++;
     }
     return n ? sum / (double)n : NAN;
 }
 
-static void put_layers(page *p, size_t run)
+static void put_layers(natsl_page *p, size_t run)
 {
     static double values[MOST_LAYERS * MOST_LENGTHS];
     static char names[MOST_LAYERS][24];
@@ -360,7 +338,7 @@ static void put_layers(page *p, size_t run)
 }
 
 /** One sample: which chunks the gate kept along the prompt, and where needles were. */
-static void put_strip(page *p, const char *task, const json_t *strip)
+static void put_strip(natsl_page *p, const char *task, const json_t *strip)
 {
     natsl_buffer *b = p->out;
     const json_t *layers = json_object_get(strip, "layers"), *depth = json_object_get(strip, "depth"),
@@ -408,7 +386,7 @@ static void put_strip(page *p, const char *task, const json_t *strip)
     natsl_puts(b, "</svg></figure>\n");
 }
 
-static void put_strips(page *p)
+static void put_strips(natsl_page *p)
 {
     natsl_buffer *b = p->out;
     char text[24];
@@ -416,7 +394,7 @@ static void put_strips(page *p)
         int begun = 0;
         for (size_t t = 0; t < p->n_tasks; t++) {
             for (size_t l = p->n_lengths; l-- > 0;) {
-                const json_t *strip = json_object_get(cell_of(p, r, p->tasks[t], p->lengths[l]), "strip");
+                const json_t *strip = json_object_get(natsl_page_cell(p, r, p->tasks[t], p->lengths[l]), "strip");
                 char title[256];
                 if (!strip) continue;
                 if (!begun++) {
@@ -440,16 +418,16 @@ static void put_strips(page *p)
 
 natsl_status natsl_eval_report(const natsl_eval_result *runs, size_t count, natsl_buffer *out)
 {
-    page p = {.runs = runs, .n_runs = count, .out = out};
+    natsl_page p = {.runs = runs, .n_runs = count, .out = out};
     natsl_status st = NATSL_OK;
     memset(out, 0, sizeof *out);
-    survey(&p);
+    natsl_page_survey(&p);
     natsl_puts(out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
                     "content=\"width=device-width\">"
                     "<meta name=\"color-scheme\" content=\"light dark\"><title>natsl eval</title>\n<style>");
     natsl_puts(out, style);
     natsl_puts(out, "</style></head><body>\n<h1>Long-context evaluation: ");
-    natsl_put_html(out, text_of(json_object_get(runs[0].results, "settings"), "suite"));
+    natsl_put_html(out, natsl_json_word(json_object_get(runs[0].results, "settings"), "suite"));
     natsl_puts(out, "</h1>\n");
     for (size_t r = 0; r < count; r++) put_run(&p, r);
     natsl_puts(out,

@@ -128,9 +128,13 @@ accepted 3 "${exact[@]}" --data-only --tokenizer whitespace --tasks vt,fwe,niah_
 expect "the same data on 3 ranks" diff -r data data3
 accepted 3 report one grown --out both.html
 expect "two runs on a page" grep -q 'class="legend"' both.html
+accepted 0 report one grown --heatmap both.svg
+expect "a picture of its own" grep -q '^<svg xmlns' both.svg
+expect "and one beside every page" grep -q '>niah_multikey_2</text>' one/heatmap.svg
 refused 3 'no-such-directory' report no-such-directory --out r.html
 refused 3 'not a results.json of natsl eval' report one/settings.json --out r.html
 refused 2 'DIR is missing' report --out r.html
+refused 2 '--out is missing, expected --out PAGE.html, --heatmap' report one
 refused 2 'exact samples need the lists of the Python package wonderwords' "${exact[@]}" --model m.h5 --tasks niah_single_1 --lengths 4K --out r
 refused 3 'nounlist.txt: No such file' "${exact[@]}" --model m.h5 --tasks niah_single_1 --lengths 4K --out r --word-lists .
 refused 2 'expected --squad' eval --model m.h5 --suite ruler --tasks qa_1 --lengths 4K --out r
