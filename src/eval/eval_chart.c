@@ -134,7 +134,8 @@ void natsl_chart_lines(natsl_buffer *b, int width, int height, const char *title
         put_number(b, most * i / lines, unit);
         natsl_puts(b, "</text>\n");
     }
-    for (size_t i = 0; i < n; i++)
+    const size_t apart = n > 1 && step < 36.0 ? (size_t)ceil(36.0 / step) : 1; /* labels that have room */
+    for (size_t i = apart - 1; i < n; i += apart)
         natsl_printf(b, "<text class=\"m\" x=\"%.1f\" y=\"%.1f\">%s</text>", first + step * (double)i, base + 18,
                      natsl_short_tokens(lengths[i], text));
     natsl_puts(b, "\n");

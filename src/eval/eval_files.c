@@ -112,7 +112,7 @@ static void put_submission(natsl_buffer *b, const natsl_eval_cell *c)
         put_field(b, c->task, strlen(c->task));
         natsl_puts(b, ",");
         if (id) put_field(b, id, strlen(id));
-        else natsl_put_number(b, (long long)i);
+        else natsl_put_number(b, json_integer_value(json_object_get(record, "index")));
         natsl_puts(b, ",");
         put_field(b, text, natsl_score_clean(text, json_string_length(pred)));
         natsl_puts(b, "\n");
@@ -154,7 +154,7 @@ static natsl_status write_tables(const natsl_eval_store *store, int64_t length)
         tasks++;
         if (submission.length == 0) natsl_puts(&submission, "Task,ID,Prediction\n");
         put_submission(&submission, c);
-        if (st == NATSL_OK) st = link_predictions(directory, c);
+        if (st == NATSL_OK && !store->elsewhere) st = link_predictions(directory, c);
     }
     natsl_puts(&summary, "\n");
     put_row(&summary, store, length, "Tasks", 0);

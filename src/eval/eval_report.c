@@ -152,23 +152,32 @@ static void put_run(natsl_page *p, size_t r)
         natsl_put_html(b, p->runs[r].name);
         natsl_puts(b, "</h3>\n");
     }
+    const int documents = !isfinite(natsl_json_real(results, "average"));
     natsl_puts(b, "<p>");
-    natsl_put_html(b, natsl_json_word(results, "model"));
-    natsl_puts(b, ", weights <code>");
-    natsl_put_html(b, natsl_json_word(settings, "model_digest"));
-    natsl_puts(b, "</code>, mode ");
-    natsl_put_html(b, natsl_json_word(settings, "mode"));
-    natsl_puts(b, ", route ");
-    natsl_put_html(b, natsl_json_word(settings, "route"));
-    natsl_printf(b, ", seed %lld, %lld samples of each task and length",
-                 (long long)json_integer_value(json_object_get(settings, "seed")),
-                 (long long)json_integer_value(json_object_get(results, "samples")));
+    if (natsl_json_word(results, "model")) {
+        natsl_put_html(b, natsl_json_word(results, "model"));
+        natsl_puts(b, ", weights <code>");
+        natsl_put_html(b, natsl_json_word(settings, "model_digest"));
+        natsl_puts(b, "</code>, route ");
+        natsl_put_html(b, natsl_json_word(settings, "route"));
+        if (!documents) {
+            natsl_puts(b, ", mode ");
+            natsl_put_html(b, natsl_json_word(settings, "mode"));
+            natsl_printf(b, ", seed %lld, %lld samples of each task and length",
+                         (long long)json_integer_value(json_object_get(settings, "seed")),
+                         (long long)json_integer_value(json_object_get(results, "samples")));
+        }
+    } else {
+        natsl_puts(b, "Predictions of some model, scored");
+    }
     if (natsl_json_word(results, "haystack") && natsl_json_word(settings, "haystack_sha256")) {
         natsl_puts(b, "; haystack ");
         natsl_put_html(b, natsl_json_word(results, "haystack"));
         natsl_printf(b, " (SHA-256 <code>%.16s</code>)", natsl_json_word(settings, "haystack_sha256"));
     }
-    natsl_puts(b, ".</p>\n<div class=\"row\">");
+    natsl_puts(b, ".</p>\n");
+    if (documents) return;
+    natsl_puts(b, "<div class=\"row\">");
     put_card(b, "average score", natsl_json_real(results, "average"));
     put_card(b, "weighted to long lengths", natsl_json_real(results, "weighted_average_increasing"));
     put_card(b, "weighted to short lengths", natsl_json_real(results, "weighted_average_decreasing"));
@@ -414,7 +423,137 @@ static void put_strips(natsl_page *p)
     }
 }
 
+/* ---- documents ------------------------------------------------------------------------------------------------------- */
+
+#define MOST_BINS 4096
+
+/** The cell of a task's longest length that has loss by position; NULL: none. */
+static const json_t *longest_document(const natsl_page *p, size_t run, const char *task)
+{
+    for (size_t l = p->n_lengths; l-- > 0;) {
+        const json_t *cell = natsl_page_cell(p, run, task, p->lengths[l]);
+        if (json_array_size(json_object_get(cell, "by_position")) > 0) return cell;
+    }
+    return NULL;
+}
+
+static int has_documents(const natsl_page *p)
+{
+    for (size_t r = 0; r < p->n_runs; r++) {
+        for (size_t t = 0; t < p->n_tasks; t++) {
+            if (longest_document(p, r, p->tasks[t])) return 1;
+        }
+    }
+    return 0;
+}
+
+/** Loss against position of one document, all runs. */
+static natsl_status put_document(natsl_page *p, const char *task, int width, int height)
+{
+    size_t n = 0, s = 0;
+    for (size_t r = 0; r < p->n_runs; r++) {
+        const size_t bins = json_array_size(json_object_get(longest_document(p, r, task), "by_position"));
+        if (bins > n) n = bins < MOST_BINS ? bins : MOST_BINS;
+    }
+    if (n == 0) return NATSL_OK;
+    int64_t *ends = natsl_calloc(n, sizeof *ends, "a chart");
+    double *values = natsl_alloc(p->n_runs * n, sizeof *values, "a chart");
+    natsl_series *series = natsl_calloc(p->n_runs, sizeof *series, "a chart");
+    const int ok = ends && values && series;
+    for (size_t r = 0; ok && r < p->n_runs; r++) {
+        const json_t *bins = json_object_get(longest_document(p, r, task), "by_position");
+        for (size_t i = 0; i < n; i++) {
+            const json_t *bin = json_array_get(bins, i);
+            values[r * n + i] = natsl_json_real(bin, "loss");
+            if (bin) ends[i] = json_integer_value(json_object_get(bin, "to"));
+        }
+        series[s++] = (natsl_series){p->runs[r].name, (int)r, values + r * n, NULL, NULL};
+    }
+    if (ok) natsl_chart_lines(p->out, width, height, task, ends, n, series, s, 0.0, "");
+    natsl_free(ends);
+    natsl_free(values);
+    natsl_free(series);
+    return ok ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+static void put_loss_table(natsl_page *p, size_t r)
+{
+    natsl_buffer *b = p->out;
+    char text[24];
+    natsl_puts(b, "<div class=\"wide\"><table><tr><th>");
+    natsl_put_html(b, p->n_runs > 1 ? p->runs[r].name : "document");
+    for (size_t l = 0; l < p->n_lengths; l++) natsl_printf(b, "<th>%s", natsl_short_tokens(p->lengths[l], text));
+    natsl_puts(b, "</tr>\n");
+    for (size_t t = 0; t < p->n_tasks; t++) {
+        natsl_puts(b, "<tr><td>");
+        natsl_put_html(b, p->tasks[t]);
+        for (size_t l = 0; l < p->n_lengths; l++) {
+            const json_t *cell = natsl_page_cell(p, r, p->tasks[t], p->lengths[l]);
+            const double loss = natsl_json_real(cell, "loss");
+            if (!isfinite(loss)) natsl_puts(b, "<td>&ndash;");
+            else
+                natsl_printf(b, "<td>%.4f <small>perplexity %.4g, %.0f tokens</small>", loss,
+                             natsl_json_real(cell, "perplexity"), natsl_json_real(cell, "loss_tokens"));
+        }
+        natsl_puts(b, "</tr>\n");
+    }
+    natsl_puts(b, "</table></div>\n");
+}
+
+static natsl_status put_documents(natsl_page *p)
+{
+    natsl_status st = NATSL_OK;
+    natsl_puts(p->out,
+               "<h2>Loss by position</h2><p>Nats per token against where in the window the token is; a point stands "
+               "for the tokens up to its position from that of the point before. The longest windows of each "
+               "document.</p>\n");
+    put_legend(p);
+    natsl_puts(p->out, "<div class=\"row\">");
+    for (size_t t = 0; t < p->n_tasks && st == NATSL_OK; t++)
+        st = put_document(p, p->tasks[t], p->n_tasks > 1 ? 540 : 1110, p->n_tasks > 1 ? 230 : 260);
+    natsl_puts(p->out, "</div><h2>All losses</h2>\n");
+    for (size_t r = 0; r < p->n_runs; r++) put_loss_table(p, r);
+    return st;
+}
+
 /* ---- the page -------------------------------------------------------------------------------------------------------- */
+
+/** Whether natsl has read any of it: predictions made elsewhere have no speed. */
+static int has_speeds(const natsl_page *p)
+{
+    for (size_t r = 0; r < p->n_runs; r++) {
+        if (natsl_json_word(p->runs[r].results, "model")) return 1;
+    }
+    return 0;
+}
+
+static int has_scores(const natsl_page *p)
+{
+    for (size_t r = 0; r < p->n_runs; r++) {
+        if (isfinite(natsl_json_real(p->runs[r].results, "average"))) return 1;
+    }
+    return 0;
+}
+
+/** Scores by length, by depth, and all of them. */
+static natsl_status put_scores(natsl_page *p)
+{
+    natsl_buffer *out = p->out;
+    natsl_status st = NATSL_OK;
+    natsl_puts(out,
+               "<h2>Score by length</h2><p>Percent; bars are 95 % intervals (Wilson) of each task's samples.</p>\n");
+    put_legend(p);
+    natsl_puts(out, "<div class=\"row\">");
+    st = put_lines(p, 1110, 240, "mean over tasks", NULL, "score", 1.0, 100.0, "");
+    natsl_puts(out, "</div><div class=\"row\" style=\"margin-top:12px\">");
+    for (size_t t = 0; t < p->n_tasks && st == NATSL_OK; t++)
+        st = put_lines(p, 265, 150, p->tasks[t], p->tasks[t], "score", 1.0, 100.0, "");
+    natsl_puts(out, "</div>\n");
+    put_depths(p);
+    natsl_puts(out, "<h2>All scores</h2>\n");
+    for (size_t r = 0; r < p->n_runs; r++) put_table(p, r);
+    return st;
+}
 
 natsl_status natsl_eval_report(const natsl_eval_result *runs, size_t count, natsl_buffer *out)
 {
@@ -430,18 +569,14 @@ natsl_status natsl_eval_report(const natsl_eval_result *runs, size_t count, nats
     natsl_put_html(out, natsl_json_word(json_object_get(runs[0].results, "settings"), "suite"));
     natsl_puts(out, "</h1>\n");
     for (size_t r = 0; r < count; r++) put_run(&p, r);
-    natsl_puts(out,
-               "<h2>Score by length</h2><p>Percent; bars are 95 % intervals (Wilson) of each task's samples.</p>\n");
-    put_legend(&p);
-    natsl_puts(out, "<div class=\"row\">");
-    st = put_lines(&p, 1110, 240, "mean over tasks", NULL, "score", 1.0, 100.0, "");
-    natsl_puts(out, "</div><div class=\"row\" style=\"margin-top:12px\">");
-    for (size_t t = 0; t < p.n_tasks && st == NATSL_OK; t++)
-        st = put_lines(&p, 265, 150, p.tasks[t], p.tasks[t], "score", 1.0, 100.0, "");
-    natsl_puts(out, "</div>\n");
-    put_depths(&p);
-    natsl_puts(out, "<h2>All scores</h2>\n");
-    for (size_t r = 0; r < count; r++) put_table(&p, r);
+    if (has_scores(&p)) st = put_scores(&p);
+    if (st == NATSL_OK && has_documents(&p)) st = put_documents(&p);
+    if (!has_speeds(&p)) {
+        natsl_puts(out, "</body></html>\n");
+        if (out->failed) st = NATSL_ERR_NOMEM;
+        if (st != NATSL_OK) natsl_buffer_free(out);
+        return st;
+    }
     natsl_puts(out, "<h2>Speed, and what the gate kept</h2>\n");
     put_legend(&p);
     natsl_puts(out, "<div class=\"row\">");
