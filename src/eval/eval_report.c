@@ -31,7 +31,8 @@ static const char style[] =
     ".card span{color:var(--mute);font-size:13px}"
     "figure{margin:0;flex:1 1 "
     "250px}figcaption{font-weight:600;font-size:13.5px}svg{display:block;width:100%;height:auto}"
-    "svg text{font-size:11px;fill:var(--mute)}.e{text-anchor:end}.m,.k{text-anchor:middle}svg "
+    "svg text{font-size:11px;fill:var(--mute)}svg "
+    "text.o{fill:var(--bg);font-weight:600}.e{text-anchor:end}.m,.k{text-anchor:middle}svg "
     "text.k{fill:#111820;font-weight:600}"
     ".g{stroke:var(--grid);fill:none}.l{fill:none;stroke-width:2}.w{fill:none;stroke-width:1.2;opacity:.75}.n{fill:var("
     "--card)}"
@@ -282,6 +283,9 @@ static void put_depths(natsl_page *p)
 {
     double shares[NATSL_EVAL_BANDS * MOST_LENGTHS];
     natsl_buffer *b = p->out;
+    int any = 0;
+    for (size_t r = 0; r < p->n_runs; r++) any |= depth_shares(p, r, NULL, shares);
+    if (!any) return;
     natsl_puts(b, "<h2>Depth and length</h2><p>Share of hidden values that were found, by where in the context they "
                   "were hidden (0: at its "
                   "beginning) and how long it was. <span class=\"bar\"></span> 0 to 100 %</p>\n");
@@ -294,6 +298,7 @@ static void put_depths(natsl_page *p)
     }
     natsl_puts(b, "</div>\n");
     for (size_t r = 0; r < p->n_runs && p->n_tasks > 1; r++) {
+        if (!depth_shares(p, r, NULL, shares)) continue;
         natsl_puts(b, "<h3>By task");
         if (p->n_runs > 1) natsl_puts(b, ": "), natsl_put_html(b, p->runs[r].name);
         natsl_puts(b, "</h3><div class=\"row\">");
@@ -469,7 +474,7 @@ static natsl_status put_document(natsl_page *p, const char *task, int width, int
         }
         series[s++] = (natsl_series){p->runs[r].name, (int)r, values + r * n, NULL, NULL};
     }
-    if (ok) natsl_chart_lines(p->out, width, height, task, ends, n, series, s, 0.0, "");
+    if (ok) natsl_chart_lines(p->out, width, height, task, ends, n, series, s, -1.0, "");
     natsl_free(ends);
     natsl_free(values);
     natsl_free(series);

@@ -16,10 +16,10 @@ tasks=niah_single_1,niah_single_3,niah_multikey_2,niah_multiquery
 common=(eval --model m.h5 --suite ruler --haystack hay.txt --quiet)
 few=("${common[@]}" --max-new 12 --tasks "$tasks" --lengths 1200,2K --samples 3)
 
-# same A B: the same predictions in both directories
+# same A B: the same predictions, and tables of scores, in both directories
 same()
 {
-    (cd "$1" && find . -name '[0-9]*.jsonl' -not -name '*.runs.jsonl' | sort) >.files
+    (cd "$1" && find . -name '[0-9]*.jsonl' -not -name '*.runs.jsonl' -o -name '*.csv' | sort) >.files
     expect "there are predictions in $1" test -s .files
     while read -r file; do expect "$file of $1 and $2" cmp "$1/$file" "$2/$file"; done <.files
     expect "no parts are left in $2" test -z "$(find "$2" -name 'part-*')"

@@ -41,6 +41,18 @@ static void test_charts(void)
     CU_ASSERT(has(&b, "M274.0 76.0V54.0"));
     CU_ASSERT(!has(&b, "nan"));
     natsl_buffer_free(&b);
+    /* a scale that does not begin at 0 */
+    static const double loss[] = {2.1, NAN, 1.7};
+    const natsl_series of_loss = {"a", 0, loss, NULL, NULL};
+    natsl_chart_lines(&b, 300, 146, "loss", lengths, 3, &of_loss, 1, -1.0, "");
+    /* two steps of 0.25 from 1.5 end below 2.1: steps of 0.5, and 2.1 is 0.6 of the way up */
+    CU_ASSERT(has(&b, ">1.5</text>") && has(&b, ">2.5</text>") && !has(&b, ">0</text>"));
+    CU_ASSERT(has(&b, "d=\"M60.0 54.0M274.0 98.0\""));
+    natsl_buffer_free(&b);
+    static const double flat[] = {3.0, 3.0, 3.0};
+    natsl_chart_lines(&b, 300, 146, "flat", lengths, 3, &(natsl_series){"a", 0, flat, NULL, NULL}, 1, -1.0, "");
+    CU_ASSERT(has(&b, ">3</text>") && !has(&b, "nan") && !has(&b, "inf"));
+    natsl_buffer_free(&b);
     static const double cells[] = {0.0, 1.0, NAN, 0.5, 0.25, 0.75};
     static const char *const rows[] = {"0", "50"};
     natsl_chart_heat(&b, 400, 200, "heat", "Depth Percent", rows, 2, lengths, 3, cells, 1);
