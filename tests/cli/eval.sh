@@ -112,7 +112,7 @@ head -n 2 mine.jsonl >two.jsonl
 refused 2 'files of different names' eval --model m.h5 --suite jsonl two.jsonl ./two.jsonl --out r
 refused 2 'without a file' eval --model m.h5 --suite jsonl --out r
 refused 2 'are not for --suite jsonl' eval --model m.h5 --suite jsonl mine.jsonl --lengths 4K --out r
-refused 2 'with --suite jsonl|--suite jsonl with it' eval --model m.h5 --suite kv mine.jsonl --lengths 4K --out r
+refused 2 'expected --suite jsonl, babilong or perplexity with it' eval --model m.h5 --suite kv mine.jsonl --lengths 4K --out r
 refused 2 'exact is for --suite ruler' eval --model m.h5 --suite kv --mode exact --lengths 4K --out r
 unset NATSL_WORD_LISTS XDG_DATA_HOME
 export HOME=$SCRATCH # no word lists there
