@@ -234,11 +234,12 @@ static natsl_status put_numbers(natsl_h5_out *out, const numbers *what, const js
 }
 
 /** Tasks in the order of the file, lengths ascending. */
-static size_t axes_of(const json_t *results, const char **tasks, int64_t *lengths, size_t *n_lengths, size_t *layers)
+static size_t axes_of(const json_t *results, const char **tasks, int64_t *lengths, size_t *n_lengths, size_t *layers,
+                      size_t *bins)
 {
     size_t i, k, n = 0;
     const json_t *cell;
-    *n_lengths = *layers = 0;
+    *n_lengths = *layers = *bins = 0;
     json_array_foreach(json_object_get(results, "lengths"), i, cell) lengths[(*n_lengths)++] =
         json_integer_value(json_object_get(cell, "length"));
     json_array_foreach(json_object_get(results, "tasks"), i, cell)
@@ -247,7 +248,9 @@ static size_t axes_of(const json_t *results, const char **tasks, int64_t *length
         for (k = 0; k < n && strcmp(tasks[k], task) != 0;) k++;
         if (k == n) tasks[n++] = task;
         const size_t have = json_array_size(json_object_get(cell, "kept_share_by_layer"));
+        const size_t positions = json_array_size(json_object_get(cell, "by_position"));
         if (have > *layers) *layers = have;
+        if (positions > *bins) *bins = positions;
     }
     return n;
 }
@@ -258,14 +261,14 @@ natsl_status natsl_eval_write_h5(const char *directory, const json_t *results)
     char path[PATH_BYTES - 1024];
     natsl_h5_out out;
     natsl_buffer names = {0};
-    size_t n_lengths = 0, layers = 0;
+    size_t n_lengths = 0, layers = 0, bins = 0;
     const int n = snprintf(path, sizeof path, "%s/results.h5", directory);
     if (n < 0 || (size_t)n >= sizeof path) return natsl_fail(NATSL_ERR_USAGE, "--out: the path is too long");
     const char **tasks = natsl_calloc(cells + 1, sizeof *tasks, "results.h5");
     int64_t *lengths = natsl_calloc(cells + 1, sizeof *lengths, "results.h5");
     natsl_status st = tasks && lengths ? natsl_h5_create(MPI_COMM_NULL, path, &out) : NATSL_ERR_NOMEM;
     if (st == NATSL_OK) {
-        const size_t n_tasks = axes_of(results, tasks, lengths, &n_lengths, &layers);
+        const size_t n_tasks = axes_of(results, tasks, lengths, &n_lengths, &layers, &bins);
         const numbers all[] = {
             {"score", "percent", "task, length", "mean score of the samples", "score", NULL, 0},
             {"low", "percent", "task, length", "lower end of the score's 95 % interval (Wilson)", "low", NULL, 0},
@@ -283,9 +286,11 @@ natsl_status natsl_eval_write_h5(const char *directory, const json_t *results)
             {"peak_bytes", "bytes", "task, length", "largest resident memory of a rank", "peak_bytes", NULL, 0},
             {"kept_share_by_layer", "1", "task, length, layer",
              "share of the prompts' chunks that the gate kept; -1: no gate", "kept_share_by_layer", "", layers},
+            {"loss_by_position", "nats per token", "task, length, bin",
+             "of documents; results.json says where the bins of positions begin and end", "by_position", "loss", bins},
         };
         for (size_t i = 0; i < sizeof all / sizeof all[0] && st == NATSL_OK; i++) {
-            if (all[i].inside && all[i].third == 0) continue; /* no layers */
+            if (all[i].inside && all[i].third == 0) continue; /* no layers, no documents */
             st = put_numbers(&out, &all[i], results, tasks, n_tasks, lengths, n_lengths);
         }
         for (size_t i = 0; i < n_tasks; i++) natsl_printf(&names, "%s%s", i ? "," : "", tasks[i]);

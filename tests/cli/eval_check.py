@@ -151,6 +151,8 @@ def command_loss(root, scores, task):
         n += len(part)
     assert n == len(values) == cell["loss_tokens"], (n, len(values))
     assert abs(math.exp(-sum(values) / n) / cell["perplexity"] - 1.0) < 1e-3
+    with h5py.File(os.path.join(root, "results.h5")) as f:
+        assert [round(v, 9) for v in f["loss_by_position"][0, 0]] == [round(b["loss"], 9) for b in cell["by_position"]]
     print(len(cell["by_position"]), "bins")
 
 
