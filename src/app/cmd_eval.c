@@ -22,6 +22,7 @@
 static const char *const mode_words[] = {"spread", "exact", NULL};
 static const char *const token_words[] = {"model", "byte", "whitespace", NULL};
 static const char *const metric_words[] = {"all", "part", "integer", "word", NULL}; /* order of natsl_eval_metric */
+static const char *const fill_words[] = {"random", "zero", NULL};
 static const char *const keep_words[] = {"cut", "none", "all", NULL};
 
 #define AT(member) offsetof(natsl_args, member)
@@ -36,7 +37,7 @@ static const natsl_option options[] = {
      .value = "NAME",
      .offset = AT(suite),
      .need = NATSL_REQUIRED,
-     .help = "benchmark: ruler, niah, passkey, number, kv, or jsonl: samples of your files"},
+     .help = "benchmark: ruler, niah, passkey, number, kv, mqar; of your files: jsonl, babilong, perplexity"},
     {.kind = NATSL_OPT_TEXT,
      .name = "tasks",
      .value = "LIST",
@@ -52,7 +53,9 @@ static const natsl_option options[] = {
      .name = "lengths",
      .value = "LIST",
      .offset = AT(lengths),
-     .help = "tokens of prompt and answer together, with commas between them (4K,64K,1M); not for jsonl"},
+     .help =
+         "tokens of prompt and answer together, with commas between them (4K,64K,1M); not for jsonl; perplexity: of "
+         "windows (default: whole documents)"},
     {.kind = NATSL_OPT_COUNT,
      .name = "samples",
      .value = "N",
@@ -85,6 +88,40 @@ static const natsl_option options[] = {
      .value = "DIR",
      .offset = AT(word_lists),
      .help = "lists of wonderwords, for exact samples (default: where tools/setup --word-lists puts them)"},
+    {.kind = NATSL_OPT_COUNT,
+     .name = "questions",
+     .value = "N",
+     .offset = AT(questions),
+     .least = 1,
+     .most = 1 << 20,
+     .help = "of kv: samples that ask about one object, which is read once (default: 1)"},
+    {.kind = NATSL_OPT_COUNT,
+     .name = "pairs",
+     .value = "N",
+     .offset = AT(pairs),
+     .least = 1,
+     .most = 1 << 30,
+     .help = "of mqar: of key and value (default: a quarter of the length, or as many as the vocabulary has)"},
+    {.kind = NATSL_OPT_COUNT,
+     .name = "vocabulary",
+     .value = "N",
+     .offset = AT(vocabulary),
+     .least = 4,
+     .most = INT32_MAX,
+     .help = "of mqar: ids that samples have (default: all of the model's)"},
+    {.kind = NATSL_OPT_WORD,
+     .name = "fill",
+     .value = "WHAT",
+     .offset = AT(fill),
+     .words = fill_words,
+     .help = "of mqar: ids between questions: random (default) or zero"},
+    {.kind = NATSL_OPT_COUNT,
+     .name = "bins",
+     .value = "N",
+     .offset = AT(bins),
+     .least = 1,
+     .most = INT32_MAX,
+     .help = "of perplexity: tokens of a bin of positions (default: bins end at 64, 128, 256 ...)"},
     {.kind = NATSL_OPT_WORD,
      .name = "metric",
      .value = "HOW",
@@ -99,6 +136,10 @@ static const natsl_option options[] = {
      .name = "data-only",
      .offset = AT(data_only),
      .help = "write the samples in RULER's layout, run no model"},
+    {.kind = NATSL_OPT_FLAG,
+     .name = "score-only",
+     .offset = AT(score_only),
+     .help = "score the predictions in FILE.jsonl ..., run no model"},
     {.kind = NATSL_OPT_WORD,
      .name = "tokenizer",
      .value = "KIND",
@@ -158,8 +199,11 @@ static natsl_status parse_tasks(natsl_eval_job *j)
         if (!a->tasks && (st = add_task(j, t)) != NATSL_OK) return st;
     }
     if (!known[0])
-        return natsl_fail(NATSL_ERR_USAGE,
-                          "--suite: '%s' is unknown, expected ruler, niah, passkey, number, kv or jsonl", a->suite);
+        return natsl_fail(
+            NATSL_ERR_USAGE,
+            "--suite: '%s' is unknown, expected ruler, niah, passkey, number, kv, mqar, jsonl, babilong or "
+            "perplexity",
+            a->suite);
     for (const char *p = a->tasks; p; p = *p ? p + 1 : NULL) {
         const size_t length = strcspn(p, ",");
         (void)snprintf(name, sizeof name, "%.*s", (int)(length < 100 ? length : 100), p);
@@ -199,60 +243,134 @@ static natsl_status parse_lengths(natsl_eval_job *j)
     return NATSL_OK;
 }
 
-static int64_t samples_of(const natsl_eval_job *j, size_t task)
+/** The same of --score-only. */
+static natsl_status check_score_only(const natsl_args *a)
 {
-    const natsl_eval_lines *lines = j->tasks[task]->lines;
-    return lines && lines->count < j->samples ? lines->count : j->samples;
+    if (a->n_operands == 0) return natsl_fail(NATSL_ERR_USAGE, "--score-only: scores what files, expected FILE.jsonl");
+    if (a->data_only || a->model || a->tasks)
+        return natsl_fail(NATSL_ERR_USAGE,
+                          "--score-only: runs no model and makes no samples, expected no --model, --tasks "
+                          "or --data-only with it");
+    if (strcmp(a->suite, "perplexity") == 0)
+        return natsl_fail(NATSL_ERR_USAGE, "--score-only: --suite perplexity has no predictions");
+    return NATSL_OK;
+}
+
+/** Whether the command line's options and operands go together. */
+static natsl_status check_words(const natsl_args *a)
+{
+    if (a->score_only) return check_score_only(a);
+    const natsl_eval_files files = natsl_eval_files_of(a->suite);
+    const int exact = a->mode == NATSL_EVAL_EXACT;
+    static const char *const need[] = {"", "FILE.jsonl", "a file of bAbI's", "a text"};
+    if (files != NATSL_FILES_NONE && a->n_operands == 0)
+        return natsl_fail(NATSL_ERR_USAGE, "eval: --suite %s without a file, expected %s", a->suite, need[files]);
+    if (files == NATSL_FILES_NONE && a->n_operands > 0)
+        return natsl_fail(NATSL_ERR_USAGE,
+                          "eval: extra argument '%s', expected --suite jsonl, babilong or perplexity with it",
+                          a->operands[0]);
+    if (files == NATSL_FILES_LINES ? a->lengths || a->tasks : !a->lengths && files != NATSL_FILES_DOCUMENTS)
+        return natsl_fail(NATSL_ERR_USAGE,
+                          files == NATSL_FILES_LINES
+                              ? "eval: --lengths and --tasks are not for --suite jsonl: its files say what there is"
+                              : "eval: --lengths is missing, expected --lengths LIST; see natsl help eval");
+    if (files != NATSL_FILES_NONE && a->tasks)
+        return natsl_fail(NATSL_ERR_USAGE, "--tasks: is not for --suite %s: its tasks are its files", a->suite);
+    if (exact && strcmp(a->suite, "ruler") != 0)
+        return natsl_fail(NATSL_ERR_USAGE, "--mode: exact is for --suite ruler, expected spread");
+    if (a->questions > 0 && strcmp(a->suite, "kv") != 0)
+        return natsl_fail(NATSL_ERR_USAGE, "--questions: is for --suite kv");
+    if ((a->pairs > 0 || a->vocabulary > 0 || a->fill) && strcmp(a->suite, "mqar") != 0)
+        return natsl_fail(NATSL_ERR_USAGE, "--pairs, --vocabulary and --fill are for --suite mqar");
+    if (a->bins > 0 && files != NATSL_FILES_DOCUMENTS)
+        return natsl_fail(NATSL_ERR_USAGE, "--bins: is for --suite perplexity");
+    if (a->data_only && files == NATSL_FILES_DOCUMENTS)
+        return natsl_fail(NATSL_ERR_USAGE,
+                          "--data-only: is not for --suite perplexity, whose samples are parts of its files");
+    if (!a->model && !(a->data_only && (a->count_tokens || a->vocabulary > 0)))
+        return natsl_fail(NATSL_ERR_USAGE, "eval: --model is missing, expected --model M.h5; see natsl help eval");
+    if (a->count_tokens && !a->data_only)
+        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: is for --data-only, a model has its own");
+    if (a->count_tokens == 2 && !exact)
+        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: whitespace is for --mode exact, expected byte");
+    return NATSL_OK;
+}
+
+/** Ids that recall's samples have: the user's number, or all of the model's. Collective. */
+static natsl_status choose_vocabulary(natsl_eval_job *j)
+{
+    natsl_app *app = j->app;
+    natsl_status st = NATSL_OK;
+    int32_t vocabulary = 0;
+    if (app->args.model && app->rank == 0) {
+        st = natsl_model_file_info(app->args.model, &j->info);
+        vocabulary = j->info.config.vocab_size;
+    }
+    if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
+    NATSL_MPI(MPI_Bcast(&vocabulary, 1, MPI_INT32_T, 0, app->comm));
+    if (app->args.model && app->args.vocabulary > vocabulary)
+        return natsl_fail(NATSL_ERR_USAGE, "--vocabulary: %lld, the model has %d ids", (long long)app->args.vocabulary,
+                          vocabulary);
+    j->settings.vocabulary = app->args.vocabulary > 0 ? (int32_t)app->args.vocabulary : vocabulary;
+    return NATSL_OK;
+}
+
+static natsl_status set_settings(natsl_eval_job *j)
+{
+    const natsl_args *a = &j->app->args;
+    const int exact = a->mode == NATSL_EVAL_EXACT;
+    int64_t seed = exact ? 42 : 0;
+    if (a->eval_seed && (!natsl_parse_count(a->eval_seed, &seed) || (exact && seed > UINT32_MAX)))
+        return natsl_fail(NATSL_ERR_USAGE, "--seed: '%s', expected a whole number (exact: below 2^32)", a->eval_seed);
+    j->settings = (natsl_eval_settings){.seed = (uint64_t)seed,
+                                        .max_new = a->max_new,
+                                        .exact = exact,
+                                        .questions = a->questions,
+                                        .pairs = a->pairs,
+                                        .zeros = a->fill};
+    j->ids_only = strcmp(a->suite, "mqar") == 0;
+    j->bin = a->bins;
+    j->shares |= a->questions > 1;
+    return j->ids_only ? choose_vocabulary(j) : NATSL_OK;
+}
+
+/** The cells of the store: all tasks at all lengths. */
+static natsl_status start_store(natsl_eval_job *j)
+{
+    const size_t n = j->n_lengths * j->n_tasks;
+    natsl_eval_cell *cells = natsl_calloc(n, sizeof *cells, "results");
+    if (!cells) return NATSL_ERR_NOMEM;
+    for (size_t i = 0; i < n; i++)
+        cells[i] = (natsl_eval_cell){.task = j->tasks[i % j->n_tasks]->name,
+                                     .length = j->lengths[i / j->n_tasks],
+                                     .samples = natsl_eval_samples_of(j, i % j->n_tasks, j->lengths[i / j->n_tasks]),
+                                     .metric = (int)j->tasks[i % j->n_tasks]->metric};
+    const natsl_status st = natsl_eval_store_start(&j->store, j->app->args.out, cells, n);
+    natsl_free(cells);
+    return st;
 }
 
 /** Everything that needs no model. */
 static natsl_status prepare(natsl_eval_job *j)
 {
     const natsl_args *a = &j->app->args;
-    const int from_files = strcmp(a->suite, "jsonl") == 0;
-    natsl_status st = NATSL_OK;
-    if (from_files && a->n_operands == 0)
-        return natsl_fail(NATSL_ERR_USAGE, "eval: --suite jsonl without a file, expected FILE.jsonl");
-    if (!from_files && a->n_operands > 0)
-        return natsl_fail(NATSL_ERR_USAGE, "eval: extra argument '%s', expected --suite jsonl with it", a->operands[0]);
-    if (from_files ? a->lengths || a->tasks : !a->lengths)
-        return natsl_fail(NATSL_ERR_USAGE,
-                          from_files
-                              ? "eval: --lengths and --tasks are not for --suite jsonl: its files say what there is"
-                              : "eval: --lengths is missing, expected --lengths LIST; see natsl help eval");
-    if (a->mode == NATSL_EVAL_EXACT && strcmp(a->suite, "ruler") != 0)
-        return natsl_fail(NATSL_ERR_USAGE, "--mode: exact is for --suite ruler, expected spread");
-    if (!from_files && (st = parse_tasks(j)) == NATSL_OK) st = parse_lengths(j);
+    const natsl_eval_files files = natsl_eval_files_of(a->suite);
+    natsl_status st = check_words(a);
+    if (st == NATSL_OK && files == NATSL_FILES_NONE) st = parse_tasks(j);
+    if (st == NATSL_OK) st = parse_lengths(j);
+    if (st == NATSL_OK && a->score_only) return natsl_eval_digest_files(j);
     j->samples = a->samples > 0 ? a->samples : 100;
-    if (from_files) st = natsl_eval_open_files(j);
-    if (st != NATSL_OK) return st;
-    if (!a->model && !(a->data_only && a->count_tokens))
-        return natsl_fail(NATSL_ERR_USAGE, "eval: --model is missing, expected --model M.h5; see natsl help eval");
-    if (a->count_tokens && !a->data_only)
-        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: is for --data-only, a model has its own");
-    if (a->count_tokens == 2 && a->mode != NATSL_EVAL_EXACT)
-        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: whitespace is for --mode exact, expected byte");
-    int64_t seed = a->mode == NATSL_EVAL_EXACT ? 42 : 0;
-    if (a->eval_seed && (!natsl_parse_count(a->eval_seed, &seed) || (a->mode == NATSL_EVAL_EXACT && seed > UINT32_MAX)))
-        return natsl_fail(NATSL_ERR_USAGE, "--seed: '%s', expected a whole number (exact: below 2^32)", a->eval_seed);
-    j->settings =
-        (natsl_eval_settings){.seed = (uint64_t)seed, .max_new = a->max_new, .exact = a->mode == NATSL_EVAL_EXACT};
-    if ((st = natsl_eval_open_sources(j)) != NATSL_OK) return st;
-    for (size_t l = 0; l < j->n_lengths; l++) {
-        for (size_t t = 0; t < j->n_tasks; t++) {
-            if ((st = natsl_eval_check(&j->settings, j->tasks[t], j->lengths[l])) != NATSL_OK) return st;
-        }
+    if (st == NATSL_OK && files != NATSL_FILES_NONE) st = natsl_eval_open_files(j);
+    if (st == NATSL_OK) st = set_settings(j);
+    if (st == NATSL_OK) st = natsl_eval_open_sources(j);
+    for (size_t l = 0; l < j->n_lengths && st == NATSL_OK; l++) {
+        if (j->bin > 0 && (j->lengths[l] - 1) / j->bin >= NATSL_EVAL_BINS)
+            return natsl_fail(NATSL_ERR_USAGE, "--bins: %lld tokens have %lld of them, expected at most %d",
+                              (long long)j->lengths[l], (long long)((j->lengths[l] - 1) / j->bin + 1), NATSL_EVAL_BINS);
+        for (size_t t = 0; t < j->n_tasks && st == NATSL_OK; t++)
+            st = natsl_eval_check(&j->settings, j->tasks[t], j->lengths[l]);
     }
-    natsl_eval_cell *cells = natsl_calloc(j->n_lengths * j->n_tasks, sizeof *cells, "results");
-    if (!cells) return NATSL_ERR_NOMEM;
-    for (size_t i = 0; i < j->n_lengths * j->n_tasks; i++)
-        cells[i] = (natsl_eval_cell){.task = j->tasks[i % j->n_tasks]->name,
-                                     .length = j->lengths[i / j->n_tasks],
-                                     .samples = samples_of(j, i % j->n_tasks),
-                                     .metric = (int)j->tasks[i % j->n_tasks]->metric};
-    st = natsl_eval_store_start(&j->store, a->out, cells, j->n_lengths * j->n_tasks);
-    natsl_free(cells);
-    return st;
+    return st == NATSL_OK ? start_store(j) : st;
 }
 
 /* ---- the directory --------------------------------------------------------------------------------------------------- */
@@ -262,23 +380,34 @@ static json_t *settings_json(const natsl_eval_job *j)
 {
     static const char *const routes[] = {"learned", "softmax", "linear"}, *const types[] = {"f32", "bf16"};
     const natsl_args *a = &j->app->args;
-    char digest[32];
+    char digest[32] = "";
     json_t *stops = json_array(), *files = json_array();
     for (size_t i = 0; files && i < j->n_files; i++)
-        (void)json_array_append_new(files,
-                                    json_pack("{s:s, s:s}", "task", j->files[i].name, "sha256", j->file_digests[i]));
+        (void)json_array_append_new(files, json_pack("{s:s, s:s}", "task", a->score_only ? a->operands[i] : j->names[i],
+                                                     "sha256", j->file_digests[i]));
     for (size_t i = 0; stops && i < a->n_stops; i++)
         (void)json_array_append_new(stops, natsl_json_text(a->stops[i], strlen(a->stops[i])));
-    (void)snprintf(digest, sizeof digest, "%016llx", (unsigned long long)natsl_model_digest(j->model));
-    return json_pack(
-        "{s:s, s:s, s:I, s:s, s:s?, s:s?, s:s?, s:s?, s:I, s:o?, s:f, s:I, s:f, s:s, s:s, s:s, s:s, s:s}", "suite",
-        a->suite, "mode", mode_words[a->mode], "seed", (json_int_t)j->settings.seed, "model_digest", digest,
-        "haystack_sha256", j->text ? j->hay_digest : NULL, "squad_sha256", a->squad ? j->documents_digest[0] : NULL,
-        "hotpot_sha256", a->hotpot ? j->documents_digest[1] : NULL, "word_lists_sha256",
-        j->lists.n_keys ? j->lists.digest : NULL, "max_new", (json_int_t)a->max_new, "stops", stops, "temperature",
-        a->temperature, "top_k", (json_int_t)a->top_k, "top_p", a->top_p, "route", routes[a->route], "weights",
-        types[a->weights], "kept", types[a->kept], "kernels", a->kernels == NATSL_KERNELS_REF ? "ref" : "fast",
-        "keep_inputs", keep_words[a->keep_inputs], "files", files, "metric", metric_words[a->metric]);
+    if (j->model) (void)snprintf(digest, sizeof digest, "%016llx", (unsigned long long)natsl_model_digest(j->model));
+    json_t *settings =
+        json_pack("{s:s, s:s, s:I, s:s?, s:s?, s:s?, s:s?, s:s?, s:I, s:o?, s:f, s:I, s:f, s:s, s:s, s:s, s:s, s:s}",
+                  "suite", a->suite, "mode", mode_words[a->mode], "seed", (json_int_t)j->settings.seed, "model_digest",
+                  digest[0] ? digest : NULL, "haystack_sha256", j->text ? j->hay_digest : NULL, "squad_sha256",
+                  a->squad ? j->documents_digest[0] : NULL, "hotpot_sha256", a->hotpot ? j->documents_digest[1] : NULL,
+                  "word_lists_sha256", j->lists.n_keys ? j->lists.digest : NULL, "max_new", (json_int_t)a->max_new,
+                  "stops", stops, "temperature", a->temperature, "top_k", (json_int_t)a->top_k, "top_p", a->top_p,
+                  "route", routes[a->route], "weights", types[a->weights], "kept", types[a->kept], "kernels",
+                  a->kernels == NATSL_KERNELS_REF ? "ref" : "fast", "keep_inputs", keep_words[a->keep_inputs], "files",
+                  files, "metric", metric_words[a->metric]);
+    /* only where a suite has them */
+    if (settings && a->questions > 1)
+        (void)json_object_set_new(settings, "questions", json_integer((json_int_t)a->questions));
+    if (settings && j->ids_only) {
+        (void)json_object_set_new(settings, "pairs", json_integer((json_int_t)a->pairs));
+        (void)json_object_set_new(settings, "vocabulary", json_integer(j->settings.vocabulary));
+        (void)json_object_set_new(settings, "fill", json_string(fill_words[a->fill]));
+    }
+    if (settings && a->bins > 0) (void)json_object_set_new(settings, "bins", json_integer((json_int_t)a->bins));
+    return settings;
 }
 
 static natsl_status compare_settings(const json_t *now, const char *path)
@@ -362,9 +491,9 @@ static natsl_status write_results(natsl_eval_job *j)
     char path[4096];
     json_t *settings = settings_json(j), *scores = natsl_eval_results_json(&j->store);
     json_t *results =
-        json_pack("{s:s, s:i, s:s, s:s, s:I, s:s?, s:I, s:i, s:i, s:O?}", "format", "natsl-eval", "format_version", 1,
+        json_pack("{s:s, s:i, s:s, s:s?, s:I, s:s?, s:I, s:i, s:i, s:O?}", "format", "natsl-eval", "format_version", 1,
                   "natsl", NATSL_VERSION_TEXT, "model", a->model, "parameters",
-                  (json_int_t)natsl_model_parameters(j->model), "haystack", a->haystack, "samples",
+                  j->model ? (json_int_t)natsl_model_parameters(j->model) : 0, "haystack", a->haystack, "samples",
                   (json_int_t)j->samples, "ranks", j->app->size, "threads", (int)a->threads, "settings", settings);
     natsl_status st = NATSL_OK;
     if (!results || !scores || json_object_update(results, scores) != 0)
@@ -374,6 +503,8 @@ static natsl_status write_results(natsl_eval_job *j)
     if (st == NATSL_OK) st = natsl_eval_write_tables(&j->store);
     if (st == NATSL_OK) st = natsl_eval_write_h5(a->out, results);
     if (st == NATSL_OK) st = natsl_eval_write_report(&(natsl_eval_result){a->out, results}, 1, a->out, "report.html");
+    if (st == NATSL_OK) st = natsl_eval_write_heatmap(&(natsl_eval_result){a->out, results}, 1, a->out, "heatmap.svg");
+    if (st == NATSL_ERR_INPUT) st = NATSL_OK; /* tasks without depths have none */
     if (st == NATSL_OK) {
         if (j->text) printf("haystack %s, sha256 %.16s...\n", a->haystack, j->hay_digest);
         natsl_eval_results_print(stdout, &j->store, a->suite);
@@ -407,8 +538,9 @@ static natsl_status evaluate(natsl_eval_job *j)
     if (st != NATSL_OK) return st;
     j->info.config = *natsl_model_config(j->model);
     natsl_tokenizer tokenizer;
-    st = natsl_app_agree(
-        app, natsl_tokenizer_create(natsl_model_tokenizer(j->model), j->info.config.vocab_size, &tokenizer));
+    if (!j->ids_only)
+        st = natsl_app_agree(
+            app, natsl_tokenizer_create(natsl_model_tokenizer(j->model), j->info.config.vocab_size, &tokenizer));
     if (st == NATSL_OK) st = natsl_app_agree(app, app->rank == 0 ? open_directory(j, &lock) : NATSL_OK);
     if (st == NATSL_OK) st = find_done(j, &before);
     if (st == NATSL_OK) {
@@ -434,6 +566,20 @@ static natsl_status evaluate(natsl_eval_job *j)
     return st;
 }
 
+static natsl_status score_only(natsl_eval_job *j)
+{
+    natsl_app *app = j->app;
+    int lock = -1;
+    j->samples = 0;
+    natsl_status st = natsl_eval_score_files(j), mine = NATSL_OK;
+    if (st != NATSL_OK || app->args.dry_run) return st;
+    if (app->rank == 0) mine = open_directory(j, &lock);
+    if (mine == NATSL_OK && app->rank == 0) mine = write_results(j);
+    st = natsl_app_agree(app, mine);
+    if (lock >= 0) (void)close(lock);
+    return st;
+}
+
 static natsl_status run(natsl_app *app)
 {
     natsl_eval_job j = {.app = app};
@@ -441,7 +587,9 @@ static natsl_status run(natsl_app *app)
     natsl_job_begin(&look, app);
     j.options = look.options;
     natsl_status st = natsl_app_agree(app, prepare(&j));
-    if (st == NATSL_OK && app->args.data_only) {
+    if (st == NATSL_OK && app->args.score_only) {
+        st = score_only(&j);
+    } else if (st == NATSL_OK && app->args.data_only) {
         st = natsl_eval_write_data(&j);
     } else if (st == NATSL_OK && app->args.dry_run) {
         st = natsl_job_look(&look, app);
@@ -471,11 +619,14 @@ const natsl_command natsl_command_eval = {
         "ends with\n"
         "the same predictions. A table of scores with 95 % intervals goes to standard output (README.md, "
         "\"Evaluate\").\n"
+        "--score-only scores predictions that are there: files of RULER's program "
+        "(DIR/synthetic/<length>/pred/*.jsonl) or of "
+        "natsl.\n"
         "Tasks of ruler: niah_single_1, niah_multikey_2, niah_multikey_3, vt, cwe, fwe; with --haystack "
         "niah_single_2,\n"
         "niah_single_3, niah_multikey_1, niah_multivalue, niah_multiquery; with --squad qa_1, with --hotpot qa_2.\n",
     .options = options,
-    .operand = "FILE.jsonl",
+    .operand = "FILE",
     .least = 0,
     .most = NATSL_MAX_OPERANDS,
     .run = run,

@@ -6,7 +6,9 @@
 
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
-    NATSL_OPTION_OUT("PAGE.html", "page to write"),
+    NATSL_OPTION_TEXT("out", "PAGE.html", out, NATSL_OPTIONAL, "page to write"),
+    NATSL_OPTION_TEXT("heatmap", "PICTURE.svg", heatmap, NATSL_OPTIONAL,
+                      "depth by length as a picture of its own, to write"),
     {.kind = NATSL_OPT_END},
 };
 
@@ -20,25 +22,36 @@ static natsl_status report(const natsl_args *a)
         st = natsl_eval_result_read(a->operands[i], &results[i]);
         runs[i] = (natsl_eval_result){a->operands[i], results[i]};
     }
-    if (st == NATSL_OK && !a->dry_run) st = natsl_eval_write_report(runs, (size_t)a->n_operands, NULL, a->out);
+    if (st == NATSL_OK && a->out && !a->dry_run)
+        st = natsl_eval_write_report(runs, (size_t)a->n_operands, NULL, a->out);
+    if (st == NATSL_OK && a->heatmap && !a->dry_run)
+        st = natsl_eval_write_heatmap(runs, (size_t)a->n_operands, NULL, a->heatmap);
     for (int i = 0; i < a->n_operands; i++) json_decref(results[i]);
     return st;
 }
 
 static natsl_status run(natsl_app *app)
 {
+    const natsl_args *a = &app->args;
     natsl_status st = NATSL_OK;
-    if (app->args.out) st = natsl_app_check_out(app, app->args.out, app->args.operands, app->args.n_operands);
+    if (!a->out && !a->heatmap)
+        return natsl_fail(NATSL_ERR_USAGE, "report: --out is missing, expected --out PAGE.html, --heatmap PICTURE.svg "
+                                           "or both; see natsl help report");
+    if (a->out) st = natsl_app_check_out(app, a->out, a->operands, a->n_operands);
+    if (st == NATSL_OK && a->heatmap) st = natsl_app_check_out(app, a->heatmap, a->operands, a->n_operands);
     return st == NATSL_OK ? natsl_app_agree(app, app->rank == 0 ? report(&app->args) : NATSL_OK) : st;
 }
 
 const natsl_command natsl_command_report = {
     .name = "report",
-    .usage = "report DIR... --out PAGE.html",
+    .usage = "report DIR... --out PAGE.html [--heatmap PICTURE.svg]",
     .summary = "results of natsl eval, of one run or several side by side, on one page",
-    .details = "DIR is what natsl eval has written (its results.json counts). The page is one file of HTML with inline "
-               "SVG: it needs no\n"
-               "network and no scripts, in light and dark.\n",
+    .details =
+        "DIR is what natsl eval has written (its results.json counts). The page is one file of HTML with inline "
+        "SVG: it needs no\n"
+        "network and no scripts, in light and dark. The picture has a panel for every task; runs of one model share "
+        "it, so that\n"
+        "lengths may come from several directories.\n",
     .options = options,
     .operand = "DIR",
     .least = 1,

@@ -110,72 +110,166 @@ natsl_status natsl_eval_open_sources(natsl_eval_job *j)
 static natsl_status share_lines(natsl_app *app, natsl_eval_lines *lines)
 {
     natsl_status st = NATSL_OK;
-    int64_t *begin = lines->begin, *bytes = lines->bytes;
+    int64_t *begin = lines->begin, *bytes = lines->bytes, *first = lines->first;
     const char *path = lines->path;
     NATSL_MPI(MPI_Bcast(lines, sizeof *lines, MPI_BYTE, 0, app->comm));
     lines->path = path; /* each rank's own */
     lines->begin = begin;
     lines->bytes = bytes;
+    lines->first = first;
     if (app->rank != 0) {
         lines->begin = natsl_alloc((size_t)lines->count, sizeof *begin, "samples");
         lines->bytes = natsl_alloc((size_t)lines->count, sizeof *bytes, "samples");
-        if (!lines->begin || !lines->bytes) st = NATSL_ERR_NOMEM;
+        lines->first = natsl_alloc((size_t)lines->count, sizeof *first, "samples");
+        if (!lines->begin || !lines->bytes || !lines->first) st = NATSL_ERR_NOMEM;
     }
     if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
     for (int64_t at = 0; at < lines->count; at += 1 << 24) {
         const int n = (int)(lines->count - at < 1 << 24 ? lines->count - at : 1 << 24);
         NATSL_MPI(MPI_Bcast(lines->begin + at, n, MPI_INT64_T, 0, app->comm));
         NATSL_MPI(MPI_Bcast(lines->bytes + at, n, MPI_INT64_T, 0, app->comm));
+        NATSL_MPI(MPI_Bcast(lines->first + at, n, MPI_INT64_T, 0, app->comm));
+    }
+    return NATSL_OK;
+}
+
+natsl_eval_files natsl_eval_files_of(const char *suite)
+{
+    static const char *const suites[] = {"", "jsonl", "babilong", "perplexity"};
+    for (int i = NATSL_FILES_LINES; i <= NATSL_FILES_DOCUMENTS; i++) {
+        if (strcmp(suite, suites[i]) == 0) return (natsl_eval_files)i;
+    }
+    return NATSL_FILES_NONE;
+}
+
+/** A file of samples. Collective. */
+static natsl_status open_lines(natsl_eval_job *j, int i)
+{
+    natsl_app *app = j->app;
+    const char *path = app->args.operands[i];
+    natsl_eval_lines *lines = &j->files[i];
+    natsl_status st = NATSL_OK;
+    if (app->rank == 0) {
+        st = natsl_eval_lines_scan(path, app->args.keep_going, lines);
+        if (st == NATSL_OK && lines->bad > 0)
+            fprintf(stderr, "warning: %lld lines of %s hold no sample and are left out; %s\n", (long long)lines->bad,
+                    path, lines->complaint);
+    }
+    lines->path = path;
+    if ((st = natsl_app_agree(app, st)) == NATSL_OK) st = share_lines(app, lines);
+    j->own[i].kind = NATSL_EVAL_FILE;
+    j->own[i].metric = (natsl_eval_metric)app->args.metric;
+    j->own[i].lines = lines;
+    j->shares |= lines->shares;
+    return st;
+}
+
+/** A file of bAbI's, as every rank reads it. */
+static natsl_status open_stories(natsl_eval_job *j, int i)
+{
+    const natsl_status st = natsl_babi_open(j->app->args.operands[i], &j->stories[i]);
+    j->own[i].kind = NATSL_EVAL_BABI;
+    j->own[i].metric = NATSL_EVAL_LABEL;
+    j->own[i].stories = j->stories[i];
+    return natsl_app_agree(j->app, st);
+}
+
+static natsl_status open_document(natsl_eval_job *j, int i)
+{
+    const natsl_status st = open_text(j->app->args.operands[i], &j->texts[i]);
+    if (st == NATSL_OK)
+        j->documents[i] =
+            (natsl_hay){.length = natsl_corpus_length(j->texts[i]), .read = read_hay, .user = j->texts[i]};
+    j->own[i].kind = NATSL_EVAL_DOCUMENT;
+    j->own[i].metric = NATSL_EVAL_LIKELIHOOD;
+    j->own[i].document = &j->documents[i];
+    return natsl_app_agree(j->app, st);
+}
+
+/** Digest of file `i`, on rank 0. Collective. */
+static natsl_status digest_file(natsl_eval_job *j, int i)
+{
+    natsl_corpus *text = NULL;
+    natsl_status st = NATSL_OK;
+    if (j->app->rank == 0) {
+        st = open_text(j->app->args.operands[i], &text);
+        if (st == NATSL_OK) digest_of(text, j->file_digests[i]);
+        natsl_corpus_close(&text);
+    }
+    return natsl_app_agree(j->app, st);
+}
+
+natsl_status natsl_eval_digest_files(natsl_eval_job *j)
+{
+    natsl_status st = NATSL_OK;
+    for (int i = 0; i < j->app->args.n_operands && st == NATSL_OK; i++) {
+        st = digest_file(j, i);
+        j->n_files = (size_t)i + 1;
+    }
+    return st;
+}
+
+/** The task's name: the file's, of bAbI's files what comes before the first "_". */
+static natsl_status name_task(natsl_eval_job *j, int i, natsl_eval_files kind)
+{
+    char *name = j->names[i];
+    natsl_task_name(j->app->args.operands[i], name, sizeof j->names[i]);
+    if (kind == NATSL_FILES_STORIES && name[0] != '_') name[strcspn(name, "_")] = '\0';
+    for (int k = 0; k < i; k++) {
+        if (strcmp(j->names[k], name) == 0)
+            return natsl_fail(NATSL_ERR_USAGE, "%s and %s: both are named %s, expected files of different names",
+                              j->app->args.operands[k], j->app->args.operands[i], name);
     }
     return NATSL_OK;
 }
 
 natsl_status natsl_eval_open_files(natsl_eval_job *j)
 {
-    natsl_app *app = j->app;
-    const natsl_args *a = &app->args;
-    const int64_t max_new = a->max_new > 0 ? a->max_new : 128;
+    const natsl_args *a = &j->app->args;
+    const natsl_eval_files kind = natsl_eval_files_of(a->suite);
+    const int max_new = kind == NATSL_FILES_STORIES ? 20 : 128;
     int64_t most = 0, longest = 0;
     for (int i = 0; i < a->n_operands; i++) {
-        natsl_eval_lines *lines = &j->files[i];
-        natsl_corpus *text = NULL;
-        natsl_status st = NATSL_OK;
-        if (app->rank == 0) {
-            st = open_text(a->operands[i], &text);
-            if (st == NATSL_OK) digest_of(text, j->file_digests[i]);
-            natsl_corpus_close(&text);
-            if (st == NATSL_OK) st = natsl_eval_lines_scan(a->operands[i], a->keep_going, lines);
-            if (st == NATSL_OK && lines->bad > 0)
-                fprintf(stderr, "warning: %lld lines of %s hold no sample and are left out; %s\n",
-                        (long long)lines->bad, a->operands[i], lines->complaint);
-        }
-        lines->path = a->operands[i];
-        if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
+        natsl_status st = name_task(j, i, kind);
+        if (st == NATSL_OK) st = digest_file(j, i);
+        if (st != NATSL_OK) return st;
+        j->own[i] = (natsl_eval_task){.suite = a->suite, .name = j->names[i], .max_new = max_new};
         j->n_files = (size_t)i + 1;
-        if ((st = share_lines(app, lines)) != NATSL_OK) return st;
-        j->own[i] = (natsl_eval_task){.suite = "jsonl",
-                                      .name = lines->name,
-                                      .kind = NATSL_EVAL_FILE,
-                                      .max_new = (int)max_new,
-                                      .metric = (natsl_eval_metric)a->metric,
-                                      .lines = lines};
-        for (int k = 0; k < i; k++) {
-            if (strcmp(j->own[k].name, lines->name) == 0)
-                return natsl_fail(NATSL_ERR_USAGE, "%s and %s: both are named %s, expected files of different names",
-                                  a->operands[k], a->operands[i], lines->name);
-        }
+        st = kind == NATSL_FILES_LINES     ? open_lines(j, i)
+             : kind == NATSL_FILES_STORIES ? open_stories(j, i)
+                                           : open_document(j, i);
+        if (st != NATSL_OK) return st;
         j->tasks[j->n_tasks++] = &j->own[i];
-        if (lines->count > most) most = lines->count;
-        if (lines->longest > longest) longest = lines->longest;
+        if (j->files[i].count > most) most = j->files[i].count;
+        if (j->files[i].longest > longest) longest = j->files[i].longest;
+        if (j->documents[i].length > longest) longest = j->documents[i].length;
     }
-    j->lengths[j->n_lengths++] = longest + max_new;
-    j->samples = a->samples > 0 && a->samples < most ? a->samples : most;
+    if (kind == NATSL_FILES_LINES) {
+        j->lengths[j->n_lengths++] = longest + (a->max_new > 0 ? a->max_new : max_new);
+        j->samples = a->samples > 0 && a->samples < most ? a->samples : most;
+    } else if (kind == NATSL_FILES_DOCUMENTS && j->n_lengths == 0) {
+        j->lengths[j->n_lengths++] = longest;
+    }
     return NATSL_OK;
+}
+
+int64_t natsl_eval_samples_of(const natsl_eval_job *j, size_t task, int64_t length)
+{
+    const natsl_eval_task *t = j->tasks[task];
+    int64_t most = j->samples;
+    if (t->lines) most = t->lines->count;
+    if (t->stories) most = t->stories->n_questions;
+    if (t->document) most = natsl_document_windows(t->document, length);
+    return most < j->samples ? most : j->samples;
 }
 
 void natsl_eval_close_sources(natsl_eval_job *j)
 {
-    for (size_t i = 0; i < j->n_files; i++) natsl_eval_lines_free(&j->files[i]);
+    for (size_t i = 0; i < j->n_files; i++) {
+        natsl_eval_lines_free(&j->files[i]);
+        natsl_babi_close(&j->stories[i]);
+        natsl_corpus_close(&j->texts[i]);
+    }
     natsl_essay *essay = (natsl_essay *)(uintptr_t)j->sources.essay;
     natsl_essay_destroy(&essay);
     for (int i = 0; i < 2; i++) {
@@ -225,6 +319,20 @@ static int64_t characters(const char *text, int64_t at)
     return n;
 }
 
+/** A sample in token ids, as zoology has them: inputs, and labels that are -100 where nothing is asked. NULL: no memory. */
+static json_t *ids_line(int64_t index, const natsl_eval_sample *s)
+{
+    json_t *inputs = json_array(), *labels = json_array();
+    size_t next = 0;
+    for (int64_t i = 0; i < s->length; i++) {
+        const int asked = next < s->n_outputs && s->asked[next] == i;
+        (void)json_array_append_new(inputs, json_integer(s->ids[i]));
+        (void)json_array_append_new(labels, json_integer(asked ? atoll(s->outputs[next].text) : -100));
+        next += (size_t)asked;
+    }
+    return json_pack("{s:I, s:o?, s:o?}", "index", (json_int_t)index, "inputs", inputs, "labels", labels);
+}
+
 /** One line, with upstream's fields in upstream's order. NULL: no memory. */
 static json_t *line_of(const natsl_eval_job *j, const natsl_eval_task *task, int64_t index, const natsl_eval_sample *s)
 {
@@ -270,11 +378,13 @@ static natsl_status write_samples(natsl_eval_job *j, const natsl_eval_task *task
 {
     natsl_eval_maker maker = {0};
     natsl_status st = NATSL_OK;
-    const int64_t samples = task->lines && task->lines->count < j->samples ? task->lines->count : j->samples;
+    size_t number = 0;
+    while (j->tasks[number] != task) number++;
+    const int64_t samples = natsl_eval_samples_of(j, number, length);
     for (int64_t i = 0; st == NATSL_OK && i < samples; i++) {
         natsl_eval_sample s;
         if ((st = natsl_eval_maker_make(&maker, &j->settings, task, length, i, &s)) != NATSL_OK) break;
-        json_t *line = line_of(j, task, i, &s);
+        json_t *line = s.ids ? ids_line(i, &s) : line_of(j, task, i, &s);
         errno = 0;
         if (!line) st = natsl_fail(NATSL_ERR_NOMEM, "%s: no memory for a sample", path);
         else if (json_dumpf(line, file, JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6)) != 0 || fputc('\n', file) == EOF)
@@ -311,7 +421,7 @@ natsl_status natsl_eval_write_data(natsl_eval_job *j)
 {
     natsl_app *app = j->app;
     natsl_status st = NATSL_OK;
-    if (!app->args.count_tokens) { /* the model's tokenizer: there is one kind, if it has any */
+    if (!app->args.count_tokens && !j->ids_only) { /* the model's tokenizer: there is one kind, if it has any */
         natsl_tokenizer tokenizer;
         st = app->rank == 0 ? natsl_model_file_info(app->args.model, &j->info) : NATSL_OK;
         if (st == NATSL_OK && app->rank == 0)

@@ -4,6 +4,7 @@
 #define NATSL_APP_EVAL_JOB_H
 
 #include "app.h"
+#include "babi.h"
 #include "corpus.h"
 #include "eval_results.h"
 #include "eval_run.h"
@@ -12,20 +13,27 @@
 #include "ruler.h"
 
 #define NATSL_EVAL_LENGTHS 32
-#define NATSL_EVAL_TASKS   64
+#define NATSL_EVAL_TASKS   NATSL_MAX_OPERANDS /* at least; more than a suite has */
 
 typedef struct natsl_eval_job {
     natsl_app *app;
     const natsl_eval_task *tasks[NATSL_EVAL_TASKS];
     size_t n_tasks;
-    natsl_eval_task own[NATSL_MAX_OPERANDS]; /* tasks of files of samples */
+    natsl_eval_task own[NATSL_MAX_OPERANDS]; /* tasks of files */
+    char names[NATSL_MAX_OPERANDS][128];     /* their names */
     natsl_eval_lines files[NATSL_MAX_OPERANDS];
+    natsl_babi *stories[NATSL_MAX_OPERANDS];
+    natsl_corpus *texts[NATSL_MAX_OPERANDS]; /* documents */
+    natsl_hay documents[NATSL_MAX_OPERANDS];
     char file_digests[NATSL_MAX_OPERANDS][65];
     size_t n_files;
     int64_t lengths[NATSL_EVAL_LENGTHS]; /* longest first */
     int per_sample[NATSL_EVAL_LENGTHS];  /* ranks that read a sample together, by length */
     size_t n_lengths;
     int64_t samples;
+    int64_t bin;  /* tokens of a bin of positions; 0: bins end at 64, 128, 256 ... */
+    int ids_only; /* 1: samples are in token ids, the model need not have a tokenizer */
+    int shares;   /* 1: several samples may ask about one haystack */
     natsl_eval_settings settings;
     natsl_ruler_sources sources;
     natsl_word_lists lists;       /* n_keys 0: none */
@@ -63,8 +71,23 @@ void natsl_eval_maker_free(natsl_eval_maker *maker);
 /** Opens word lists, haystack and files of questions on every rank, as the command line names them. */
 natsl_status natsl_eval_open_sources(natsl_eval_job *j);
 void natsl_eval_close_sources(natsl_eval_job *j);
-/** Looks through the files of samples that the command line names: tasks, one length for all, most samples of a file. */
+/** What a suite takes from files that the command line names. */
+typedef enum natsl_eval_files {
+    NATSL_FILES_NONE = 0,
+    NATSL_FILES_LINES,    /* jsonl */
+    NATSL_FILES_STORIES,  /* babilong */
+    NATSL_FILES_DOCUMENTS /* perplexity */
+} natsl_eval_files;
+natsl_eval_files natsl_eval_files_of(const char *suite);
+/** Opens these files: a task of each; of files of samples, and of documents without --lengths, one length for all. */
 natsl_status natsl_eval_open_files(natsl_eval_job *j);
+/** SHA-256 of these files, on rank 0. */
+natsl_status natsl_eval_digest_files(natsl_eval_job *j);
+/** Samples of a task at a length. */
+int64_t natsl_eval_samples_of(const natsl_eval_job *j, size_t task, int64_t length);
+
+/** --score-only: reads the predictions that the command line names, with RULER's fields, into the store of rank 0. */
+natsl_status natsl_eval_score_files(natsl_eval_job *j);
 
 /** --data-only: writes all samples in upstream's layout, out/synthetic/<length>/data/<task>/validation.jsonl. */
 natsl_status natsl_eval_write_data(natsl_eval_job *j);

@@ -49,7 +49,8 @@ static double rank_bytes(const natsl_eval_job *j, int ranks, int64_t tokens, siz
         return -1.0;
     *weights = plan.weight_bytes;
     return natsl_plan_rank_bytes(&plan, 1) - (double)plan.weight_bytes +
-           ((double)plan.kept_bytes_all - (double)plan.kept_bytes);
+           ((double)plan.kept_bytes_all - (double)plan.kept_bytes) +
+           (j->shares ? (double)plan.kept_bytes_all : 0.0); /* a context that is branched is there twice */
 }
 
 natsl_status natsl_eval_choose_ranks(natsl_eval_job *j, int weights_loaded)
@@ -96,7 +97,13 @@ natsl_status natsl_eval_print_plan(natsl_eval_job *j)
         natsl_plan plan;
         natsl_prediction prediction;
         size_t weights = 0;
-        const int64_t samples = j->samples * (int64_t)j->n_tasks, groups = natsl_eval_groups(j, i);
+        int64_t samples = 0, most = 0;
+        const int64_t groups = natsl_eval_groups(j, i);
+        for (size_t t = 0; t < j->n_tasks; t++) {
+            const int64_t n = natsl_eval_samples_of(j, t, j->lengths[i]);
+            samples += n;
+            if (n > most) most = n;
+        }
         st = natsl_plan_make(&j->info.config, (natsl_storage)app->args.weights, j->per_sample[i], &j->options,
                              j->lengths[i], &plan);
         if (st == NATSL_OK)
@@ -106,8 +113,8 @@ natsl_status natsl_eval_print_plan(natsl_eval_job *j)
         const double seconds = prediction.seconds * (double)((samples + groups - 1) / groups);
         all_s += seconds;
         printf("length      %lld: %zu task%s of %lld samples, %d rank%s per sample, %lld group%s side by side\n",
-               (long long)j->lengths[i], j->n_tasks, j->n_tasks == 1 ? "" : "s", (long long)j->samples,
-               j->per_sample[i], j->per_sample[i] == 1 ? "" : "s", (long long)groups, groups == 1 ? "" : "s");
+               (long long)j->lengths[i], j->n_tasks, j->n_tasks == 1 ? "" : "s", (long long)most, j->per_sample[i],
+               j->per_sample[i] == 1 ? "" : "s", (long long)groups, groups == 1 ? "" : "s");
         printf("            reading a sample %.3g s, all of them %s; at most %s per rank beside the weights (%s per "
                "node)\n",
                prediction.seconds, natsl_format_seconds(seconds, a),

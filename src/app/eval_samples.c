@@ -54,13 +54,44 @@ static json_t *input_json(const natsl_eval_sample *s, int keep)
     return natsl_json_text(text, n + tail);
 }
 
-/** Whether the cleaned prediction has an expected output. */
-static int is_hit(natsl_eval_metric metric, const char *text, size_t length, const char *want)
+/** Loss by position: [from, to, tokens, nats] of every bin. */
+static json_t *bins_json(const natsl_eval_answer *answer, double *loss)
 {
-    switch (metric) {
-    case NATSL_EVAL_INTEGER: return natsl_score_integer(text, length, want);
-    case NATSL_EVAL_WORD: return natsl_score_word(text, length, want);
-    default: return natsl_score_contains(text, length, want);
+    json_t *bins = json_array();
+    double nats = 0.0, tokens = 0.0;
+    for (size_t i = 0; i < answer->n_bins; i++) {
+        const natsl_eval_bin *bin = &answer->bins[i];
+        nats += bin->nats;
+        tokens += (double)bin->tokens;
+        (void)json_array_append_new(bins, json_pack("[I, I, I, f]", (json_int_t)bin->from, (json_int_t)bin->to,
+                                                    (json_int_t)bin->tokens, bin->nats));
+    }
+    *loss = tokens > 0.0 ? nats / tokens : 0.0;
+    return bins;
+}
+
+/** What only some tasks have. */
+static void add_details(json_t *record, const natsl_eval_task *task, int64_t index, const natsl_eval_sample *s,
+                        const natsl_eval_answer *answer, int layers)
+{
+    if (index == 0 && answer->strip_bins > 0) { /* one sample's choices along the prompt, layer by layer */
+        json_t *strip = json_array();
+        for (int l = 0; l < layers; l++)
+            (void)json_array_append_new(
+                strip, json_stringn(answer->strip + l * answer->strip_bins, (size_t)answer->strip_bins));
+        (void)json_object_set_new(record, "strip", strip);
+    }
+    if (task->metric == NATSL_EVAL_LABEL) {
+        json_t *others = json_object_get(record, "others"), *labels = json_array();
+        for (size_t i = 0; i < s->n_labels; i++)
+            (void)json_array_append_new(labels, natsl_json_text(s->labels[i], strlen(s->labels[i])));
+        (void)json_object_set_new(others, "question", natsl_json_text(s->question, strlen(s->question)));
+        (void)json_object_set_new(others, "labels", labels);
+    }
+    if (task->metric == NATSL_EVAL_LIKELIHOOD) {
+        double loss = 0.0;
+        (void)json_object_set_new(record, "bins", bins_json(answer, &loss));
+        (void)json_object_set_new(record, "loss", json_real(loss));
     }
 }
 
@@ -77,7 +108,7 @@ static json_t *record_json(const natsl_eval_job *j, const natsl_eval_cell *cell,
         memcpy(text, answer->text, answer->length);
         const size_t length = natsl_score_clean(text, answer->length);
         for (size_t i = 0; i < s->n_outputs; i++) {
-            const int hit = is_hit(task->metric, text, length, s->outputs[i].text);
+            const int hit = natsl_eval_hit(task->metric, s, i, text, length);
             found += (size_t)hit;
             (void)json_array_append_new(outputs, natsl_json_text(s->outputs[i].text, strlen(s->outputs[i].text)));
             (void)json_array_append_new(depth, json_real(s->outputs[i].depth));
@@ -92,18 +123,13 @@ static json_t *record_json(const natsl_eval_job *j, const natsl_eval_cell *cell,
             (json_int_t)index, "pred", natsl_json_text(answer->text, answer->length), "outputs", outputs, "others",
             "id", id, "truncation", -1, "length", (json_int_t)(s->length + natsl_eval_max_new(&j->settings, task)),
             "prompt", (json_int_t)s->length, "depth", depth, "hits", hits, "ok",
-            task->metric != NATSL_EVAL_ALL ? found > 0 : found == s->n_outputs, "generated",
+            natsl_eval_share_counts(task->metric) ? found == s->n_outputs : found > 0, "generated",
             (json_int_t)answer->generated, "end", answer->stopped ? "stop" : "max-new", "kept_chunks",
             (json_int_t)answer->kept_chunks, "chunks", (json_int_t)answer->chunks, "kept_layers", layers);
     }
-    if (record && index == 0) { /* one sample's choices along the prompt, layer by layer */
-        json_t *strip = json_array();
-        for (int l = 0; l < j->info.config.num_hidden_layers; l++)
-            (void)json_array_append_new(
-                strip, json_stringn(answer->strip + l * answer->strip_bins, (size_t)answer->strip_bins));
-        (void)json_object_set_new(record, "strip", strip);
-    }
-    json_t *input = record ? input_json(s, j->app->args.keep_inputs) : NULL;
+    if (record) add_details(record, task, index, s, answer, j->info.config.num_hidden_layers);
+    json_t *input =
+        record && s->text && task->kind != NATSL_EVAL_DOCUMENT ? input_json(s, j->app->args.keep_inputs) : NULL;
     if (input) {
         (void)json_object_set_new(record, "input", input);
         (void)json_object_set_new(record, "answer_prefix",
@@ -115,6 +141,13 @@ static json_t *record_json(const natsl_eval_job *j, const natsl_eval_cell *cell,
     json_decref(hits);
     json_decref(layers);
     return record;
+}
+
+/** Whether the next sample that is wanted asks about the same haystack. */
+static int is_shared(const natsl_eval_job *j, const natsl_eval_cell *cell, const natsl_eval_task *task, int64_t index)
+{
+    return index + 1 < cell->samples &&
+           natsl_eval_first(&j->settings, task, index + 1) == natsl_eval_first(&j->settings, task, index);
 }
 
 /** Makes, answers, scores and stores one sample. Collective on the group. */
@@ -130,12 +163,17 @@ static natsl_status answer_one(group *g, size_t cell_number, int64_t index)
     const natsl_rng rng = natsl_rng_at(j->settings.seed ^ 0x6368f6f3a5u,
                                        (uint64_t)cell->length * 64 + cell_number % j->n_tasks, (uint64_t)index);
     if (st == NATSL_OK) {
-        st = natsl_eval_run(&g->runner, &sample, natsl_eval_max_new(&j->settings, task), rng, &answer);
+        if (task->kind == NATSL_EVAL_MQAR) st = natsl_eval_run_ids(&g->runner, &sample, &answer);
+        else if (task->kind == NATSL_EVAL_DOCUMENT) st = natsl_eval_run_document(&g->runner, &sample, j->bin, &answer);
+        else
+            st = natsl_eval_run(&g->runner, &sample, natsl_eval_max_new(&j->settings, task),
+                                is_shared(j, cell, task, index), rng, &answer);
         if (st == NATSL_OK && g->leads)
             st = natsl_eval_part_add(g->part, cell, record_json(j, cell, task, index, &sample, &answer),
-                                     json_pack("{s:I, s:i, s:f, s:f, s:I}", "index", (json_int_t)index, "ranks",
-                                               g->runner.size, "read_seconds", answer.read_s, "generate_seconds",
-                                               answer.generate_s, "peak_bytes", (json_int_t)answer.peak_bytes));
+                                     json_pack("{s:I, s:i, s:I, s:f, s:f, s:I}", "index", (json_int_t)index, "ranks",
+                                               g->runner.size, "read_tokens", (json_int_t)answer.read, "read_seconds",
+                                               answer.read_s, "generate_seconds", answer.generate_s, "peak_bytes",
+                                               (json_int_t)answer.peak_bytes));
         st = natsl_agree(g->runner.comm, st);
         g->done += sample.length;
         natsl_eval_answer_free(&answer);
@@ -179,11 +217,16 @@ static void drain(group *g)
 static natsl_status walk(group *g, size_t from, size_t to, natsl_status (*each)(group *, size_t, int64_t))
 {
     natsl_eval_job *j = g->job;
-    int64_t turn = 0;
+    int64_t turn = -1;
     natsl_status st = NATSL_OK;
     for (size_t cell = from * j->n_tasks; cell < to * j->n_tasks; cell++) {
+        int64_t haystack = -1; /* of the sample before: one group answers all questions about it */
         for (int64_t i = 0; i < j->store.cells[cell].samples; i++) {
-            if (j->done[cell * (size_t)j->samples + (size_t)i] || turn++ % g->groups != g->number) continue;
+            const int64_t first = natsl_eval_first(&j->settings, j->tasks[cell % j->n_tasks], i);
+            if (j->done[cell * (size_t)j->samples + (size_t)i]) continue;
+            if (first != haystack) turn++;
+            haystack = first;
+            if (turn % g->groups != g->number) continue;
             if (!each) g->total += j->store.cells[cell].length;
             else if (asked_to_stop(g)) return NATSL_INTERRUPTED;
             else if ((st = each(g, cell, i)) != NATSL_OK) return st;
@@ -208,6 +251,7 @@ static natsl_status run_lengths(natsl_eval_job *j, size_t from, size_t to)
     g.runner = (natsl_eval_runner){.comm = comm,
                                    .model = j->model,
                                    .options = j->options,
+                                   .ids_only = j->ids_only,
                                    .how = {.temperature = a->temperature, .top_k = a->top_k, .top_p = a->top_p},
                                    .stops = a->stops,
                                    .n_stops = a->n_stops,

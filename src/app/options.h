@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 #define NATSL_MAX_STOPS    64
-#define NATSL_MAX_OPERANDS 16
+#define NATSL_MAX_OPERANDS 128
 
 /** Values of all options of all commands; text is borrowed from argv. */
 typedef struct natsl_args {
@@ -42,8 +42,9 @@ typedef struct natsl_args {
     int64_t group, log_every; /* train */
     int changed;
     const char *suite, *tasks, *haystack, *word_lists, *squad, *hotpot, *eval_seed; /* eval */
-    int mode, keep_inputs, data_only, count_tokens, metric, keep_going;
-    int64_t samples, ranks_per_sample;
+    const char *heatmap;                                                            /* report */
+    int mode, keep_inputs, data_only, count_tokens, metric, keep_going, fill, score_only;
+    int64_t samples, ranks_per_sample, questions, pairs, vocabulary, bins;
     const char *stops[NATSL_MAX_STOPS];
     size_t n_stops;
     const char *operands[NATSL_MAX_OPERANDS];

@@ -84,6 +84,18 @@ static double most_of(const natsl_series *series, size_t n_series, size_t n)
     return most;
 }
 
+/** The smallest value that is drawn. */
+static double least_of(const natsl_series *series, size_t n_series, size_t n)
+{
+    double least = INFINITY;
+    for (size_t s = 0; s < n_series; s++) {
+        for (size_t i = 0; i < n; i++) {
+            if (isfinite(series[s].y[i]) && series[s].y[i] < least) least = series[s].y[i];
+        }
+    }
+    return isfinite(least) ? least : 0.0;
+}
+
 static void put_number(natsl_buffer *b, double value, const char *unit)
 {
     if (value >= 10000.0) natsl_printf(b, "%gk%s", value / 1000.0, unit);
@@ -121,25 +133,35 @@ void natsl_chart_lines(natsl_buffer *b, int width, int height, const char *title
 {
     const double left = 48.0, right = 14.0, above = 10.0, below = 26.0;
     const double base = height - below, room = base - above, across = width - left - right;
-    const double most = top > 0.0 ? top : round_up(most_of(series, n_series, n)), scale = room / most;
+    const int lines = height < 200 ? 2 : 4;
+    const double least = top < 0.0 ? least_of(series, n_series, n) : 0.0,
+                 high = top > 0.0 ? top : most_of(series, n_series, n);
+    double step_y = top > 0.0 ? top / lines : round_up(high) / lines, bottom = 0.0;
+    if (top < 0.0) { /* a scale that need not begin at 0 */
+        for (step_y = round_up((high - least) / lines);; step_y = round_up(1.01 * step_y)) {
+            bottom = floor(least / step_y) * step_y;
+            if (bottom + lines * step_y >= high) break;
+        }
+    }
+    const double scale = room / (lines * step_y);
     const double step = n > 1 ? (across - 24.0) / (double)(n - 1) : 0.0,
                  first = n > 1 ? left + 12.0 : left + across / 2.0;
     char text[24];
     begin(b, width, height, title);
-    const int lines = height < 200 ? 2 : 4;
     for (int i = 0; i <= lines; i++) {
         const double y = base - room * i / lines;
         natsl_printf(b, "<path class=\"g\" d=\"M%.1f %.1fH%.1f\"/><text class=\"e\" x=\"%.1f\" y=\"%.1f\">", left, y,
                      width - right, left - 6, y + 4);
-        put_number(b, most * i / lines, unit);
+        put_number(b, bottom + step_y * i, unit);
         natsl_puts(b, "</text>\n");
     }
-    for (size_t i = 0; i < n; i++)
+    const size_t apart = n > 1 && step < 36.0 ? (size_t)ceil(36.0 / step) : 1; /* labels that have room */
+    for (size_t i = apart - 1; i < n; i += apart)
         natsl_printf(b, "<text class=\"m\" x=\"%.1f\" y=\"%.1f\">%s</text>", first + step * (double)i, base + 18,
                      natsl_short_tokens(lengths[i], text));
     natsl_puts(b, "\n");
     for (size_t s = 0; s < n_series; s++)
-        put_series(b, &series[s], n, first, step, base, scale,
+        put_series(b, &series[s], n, first, step, base + scale * bottom, scale,
                    n_series > 1 ? ((double)s - (double)(n_series - 1) / 2.0) * 3.0 : 0.0);
     end(b);
 }
@@ -167,7 +189,10 @@ void natsl_chart_heat(natsl_buffer *b, int width, int height, const char *title,
                 natsl_printf(b, "class=\"f0\" fill-opacity=\"%.3f\"><title>%.1f</title></rect>", 0.06 + 0.94 * v,
                              100.0 * v);
             if (isfinite(v) && w >= 30.0 && h >= 13.0)
-                natsl_printf(b, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">%.0f</text>", classic ? "k" : "m",
+                natsl_printf(b, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">%.0f</text>",
+                             classic   ? "k"
+                             : v > 0.4 ? "m o"
+                                       : "m",
                              left + w * ((double)c + 0.5) - 0.5, y + h / 2 + 3.5, 100.0 * v);
         }
     }

@@ -26,7 +26,7 @@ typedef struct natsl_series {
     const double *low, *high; /* [n] or NULL: whiskers */
 } natsl_series;
 
-/** Lines over lengths. top: of the scale, 0: chosen from the values. unit: after numbers of the scale. */
+/** Lines over lengths. top: of the scale, 0: chosen from the values; -1: the bottom, too, else it is 0. unit: after numbers of the scale. */
 void natsl_chart_lines(natsl_buffer *b, int width, int height, const char *title, const int64_t *lengths, size_t n,
                        const natsl_series *series, size_t n_series, double top, const char *unit);
 

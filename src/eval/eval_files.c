@@ -25,17 +25,30 @@ natsl_status natsl_eval_write_text(const char *path, const char *text, size_t le
     return st == NATSL_OK ? natsl_text_out_close(&out, fwrite(text, 1, length, out.file) != length) : st;
 }
 
-natsl_status natsl_eval_write_report(const natsl_eval_result *runs, size_t count, const char *directory,
-                                     const char *name)
+/** What `make` puts into a buffer, as a file. */
+static natsl_status write_made(natsl_status (*make)(const natsl_eval_result *, size_t, natsl_buffer *),
+                               const natsl_eval_result *runs, size_t count, const char *directory, const char *name)
 {
     char path[PATH_BYTES];
     natsl_buffer page;
     const int n = snprintf(path, sizeof path, "%s%s%s", directory ? directory : "", directory ? "/" : "", name);
     if (n < 0 || (size_t)n >= sizeof path) return natsl_fail(NATSL_ERR_USAGE, "--out: the path is too long");
-    natsl_status st = natsl_eval_report(runs, count, &page);
+    natsl_status st = make(runs, count, &page);
     if (st == NATSL_OK) st = natsl_eval_write_text(path, page.text, page.length);
     natsl_buffer_free(&page);
     return st;
+}
+
+natsl_status natsl_eval_write_report(const natsl_eval_result *runs, size_t count, const char *directory,
+                                     const char *name)
+{
+    return write_made(natsl_eval_report, runs, count, directory, name);
+}
+
+natsl_status natsl_eval_write_heatmap(const natsl_eval_result *runs, size_t count, const char *directory,
+                                      const char *name)
+{
+    return write_made(natsl_eval_heatmap, runs, count, directory, name);
 }
 
 /* ---- RULER's tables -------------------------------------------------------------------------------------------------- */
@@ -99,7 +112,7 @@ static void put_submission(natsl_buffer *b, const natsl_eval_cell *c)
         put_field(b, c->task, strlen(c->task));
         natsl_puts(b, ",");
         if (id) put_field(b, id, strlen(id));
-        else natsl_put_number(b, (long long)i);
+        else natsl_put_number(b, json_integer_value(json_object_get(record, "index")));
         natsl_puts(b, ",");
         put_field(b, text, natsl_score_clean(text, json_string_length(pred)));
         natsl_puts(b, "\n");
@@ -141,7 +154,7 @@ static natsl_status write_tables(const natsl_eval_store *store, int64_t length)
         tasks++;
         if (submission.length == 0) natsl_puts(&submission, "Task,ID,Prediction\n");
         put_submission(&submission, c);
-        if (st == NATSL_OK) st = link_predictions(directory, c);
+        if (st == NATSL_OK && !store->elsewhere) st = link_predictions(directory, c);
     }
     natsl_puts(&summary, "\n");
     put_row(&summary, store, length, "Tasks", 0);
@@ -221,11 +234,12 @@ static natsl_status put_numbers(natsl_h5_out *out, const numbers *what, const js
 }
 
 /** Tasks in the order of the file, lengths ascending. */
-static size_t axes_of(const json_t *results, const char **tasks, int64_t *lengths, size_t *n_lengths, size_t *layers)
+static size_t axes_of(const json_t *results, const char **tasks, int64_t *lengths, size_t *n_lengths, size_t *layers,
+                      size_t *bins)
 {
     size_t i, k, n = 0;
     const json_t *cell;
-    *n_lengths = *layers = 0;
+    *n_lengths = *layers = *bins = 0;
     json_array_foreach(json_object_get(results, "lengths"), i, cell) lengths[(*n_lengths)++] =
         json_integer_value(json_object_get(cell, "length"));
     json_array_foreach(json_object_get(results, "tasks"), i, cell)
@@ -234,7 +248,9 @@ static size_t axes_of(const json_t *results, const char **tasks, int64_t *length
         for (k = 0; k < n && strcmp(tasks[k], task) != 0;) k++;
         if (k == n) tasks[n++] = task;
         const size_t have = json_array_size(json_object_get(cell, "kept_share_by_layer"));
+        const size_t positions = json_array_size(json_object_get(cell, "by_position"));
         if (have > *layers) *layers = have;
+        if (positions > *bins) *bins = positions;
     }
     return n;
 }
@@ -245,14 +261,14 @@ natsl_status natsl_eval_write_h5(const char *directory, const json_t *results)
     char path[PATH_BYTES - 1024];
     natsl_h5_out out;
     natsl_buffer names = {0};
-    size_t n_lengths = 0, layers = 0;
+    size_t n_lengths = 0, layers = 0, bins = 0;
     const int n = snprintf(path, sizeof path, "%s/results.h5", directory);
     if (n < 0 || (size_t)n >= sizeof path) return natsl_fail(NATSL_ERR_USAGE, "--out: the path is too long");
     const char **tasks = natsl_calloc(cells + 1, sizeof *tasks, "results.h5");
     int64_t *lengths = natsl_calloc(cells + 1, sizeof *lengths, "results.h5");
     natsl_status st = tasks && lengths ? natsl_h5_create(MPI_COMM_NULL, path, &out) : NATSL_ERR_NOMEM;
     if (st == NATSL_OK) {
-        const size_t n_tasks = axes_of(results, tasks, lengths, &n_lengths, &layers);
+        const size_t n_tasks = axes_of(results, tasks, lengths, &n_lengths, &layers, &bins);
         const numbers all[] = {
             {"score", "percent", "task, length", "mean score of the samples", "score", NULL, 0},
             {"low", "percent", "task, length", "lower end of the score's 95 % interval (Wilson)", "low", NULL, 0},
@@ -270,9 +286,11 @@ natsl_status natsl_eval_write_h5(const char *directory, const json_t *results)
             {"peak_bytes", "bytes", "task, length", "largest resident memory of a rank", "peak_bytes", NULL, 0},
             {"kept_share_by_layer", "1", "task, length, layer",
              "share of the prompts' chunks that the gate kept; -1: no gate", "kept_share_by_layer", "", layers},
+            {"loss_by_position", "nats per token", "task, length, bin",
+             "of documents; results.json says where the bins of positions begin and end", "by_position", "loss", bins},
         };
         for (size_t i = 0; i < sizeof all / sizeof all[0] && st == NATSL_OK; i++) {
-            if (all[i].inside && all[i].third == 0) continue; /* no layers */
+            if (all[i].inside && all[i].third == 0) continue; /* no layers, no documents */
             st = put_numbers(&out, &all[i], results, tasks, n_tasks, lengths, n_lengths);
         }
         for (size_t i = 0; i < n_tasks; i++) natsl_printf(&names, "%s%s", i ? "," : "", tasks[i]);

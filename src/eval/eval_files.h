@@ -21,5 +21,8 @@ natsl_status natsl_eval_write_h5(const char *directory, const json_t *results);
 /** The page about `count` runs; directory NULL: `name` is a path. NATSL_ERR_IO, NATSL_ERR_NOMEM. */
 natsl_status natsl_eval_write_report(const natsl_eval_result *runs, size_t count, const char *directory,
                                      const char *name);
+/** The heat map of `count` runs, likewise. NATSL_ERR_INPUT: nothing has a depth. */
+natsl_status natsl_eval_write_heatmap(const natsl_eval_result *runs, size_t count, const char *directory,
+                                      const char *name);
 
 #endif

@@ -2,17 +2,15 @@
 #include "eval_report.h"
 
 #include "eval_chart.h"
+#include "eval_page.h"
 #include "eval_results.h"
 #include "eval_task.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define MOST_LENGTHS 64
-#define MOST_TASKS   64
-#define MOST_LAYERS  512
+#define MOST_LAYERS 512
 
 static const char style[] =
     ":root{--bg:#fff;--fg:#1b1f24;--mute:#5b6570;--grid:#dfe3e8;--card:#f5f6f8;--c0:#2463a6;--c1:#c2500c;--c2:#0d7a6b;-"
@@ -33,7 +31,8 @@ static const char style[] =
     ".card span{color:var(--mute);font-size:13px}"
     "figure{margin:0;flex:1 1 "
     "250px}figcaption{font-weight:600;font-size:13.5px}svg{display:block;width:100%;height:auto}"
-    "svg text{font-size:11px;fill:var(--mute)}.e{text-anchor:end}.m,.k{text-anchor:middle}svg "
+    "svg text{font-size:11px;fill:var(--mute)}svg "
+    "text.o{fill:var(--bg);font-weight:600}.e{text-anchor:end}.m,.k{text-anchor:middle}svg "
     "text.k{fill:#111820;font-weight:600}"
     ".g{stroke:var(--grid);fill:none}.l{fill:none;stroke-width:2}.w{fill:none;stroke-width:1.2;opacity:.75}.n{fill:var("
     "--card)}"
@@ -52,34 +51,13 @@ static const char style[] =
 
 /* ---- what the page is about ------------------------------------------------------------------------------------------ */
 
-/** Lengths and tasks of all runs together. */
-typedef struct page {
-    const natsl_eval_result *runs;
-    size_t n_runs, n_lengths, n_tasks;
-    int64_t lengths[MOST_LENGTHS]; /* ascending */
-    const char *tasks[MOST_TASKS];
-    natsl_buffer *out;
-} page;
-
-static double real_of(const json_t *object, const char *name)
-{
-    const json_t *value = json_object_get(object, name);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
-static const char *text_of(const json_t *object, const char *name)
-{
-    return json_string_value(json_object_get(object, name));
-}
-
-/** The cell of a run; NULL: it has none. */
-static const json_t *cell_of(const page *p, size_t run, const char *task, int64_t length)
+const json_t *natsl_page_cell(const natsl_page *p, size_t run, const char *task, int64_t length)
 {
     size_t i;
     const json_t *cell;
     json_array_foreach(json_object_get(p->runs[run].results, "tasks"), i, cell)
     {
-        const char *name = text_of(cell, "task");
+        const char *name = natsl_json_word(cell, "task");
         if (name && strcmp(name, task) == 0 && json_integer_value(json_object_get(cell, "length")) == length)
             return cell;
     }
@@ -92,14 +70,14 @@ static int ascending(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void survey(page *p)
+void natsl_page_survey(natsl_page *p)
 {
     for (size_t r = 0; r < p->n_runs; r++) {
         size_t i, k;
         const json_t *cell;
         json_array_foreach(json_object_get(p->runs[r].results, "tasks"), i, cell)
         {
-            const char *task = text_of(cell, "task");
+            const char *task = natsl_json_word(cell, "task");
             const int64_t length = json_integer_value(json_object_get(cell, "length"));
             for (k = 0; k < p->n_lengths && p->lengths[k] != length;) k++;
             if (k == p->n_lengths && k < MOST_LENGTHS) p->lengths[p->n_lengths++] = length;
@@ -124,13 +102,13 @@ natsl_status natsl_eval_result_read(const char *path, json_t **out)
     json_t *results = json_load_file(file, JSON_REJECT_DUPLICATES, &error);
     if (!results) return natsl_fail(NATSL_ERR_INPUT, "%s, line %d: %s", file, error.line, error.text);
     const json_t *cells = json_object_get(results, "tasks");
-    int good = text_of(results, "format") && strcmp(text_of(results, "format"), "natsl-eval") == 0 &&
+    int good = natsl_json_word(results, "format") && strcmp(natsl_json_word(results, "format"), "natsl-eval") == 0 &&
                json_integer_value(json_object_get(results, "format_version")) == 1 && json_is_array(cells) &&
                json_is_object(json_object_get(results, "settings"));
     json_array_foreach(cells, i, cell)
     {
         const json_t *length = json_object_get(cell, "length");
-        good &= text_of(cell, "task") != NULL && json_is_integer(length) && json_integer_value(length) > 0;
+        good &= natsl_json_word(cell, "task") != NULL && json_is_integer(length) && json_integer_value(length) > 0;
     }
     if (!good || json_array_size(cells) == 0) {
         json_decref(results);
@@ -150,7 +128,7 @@ static void put_card(natsl_buffer *b, const char *what, double value)
     natsl_printf(b, "</b><span>%s</span></div>\n", what);
 }
 
-static void put_legend(page *p)
+static void put_legend(natsl_page *p)
 {
     natsl_buffer *b = p->out;
     if (p->n_runs < 2) return;
@@ -164,7 +142,7 @@ static void put_legend(page *p)
 }
 
 /** What was evaluated, and how. */
-static void put_run(page *p, size_t r)
+static void put_run(natsl_page *p, size_t r)
 {
     natsl_buffer *b = p->out;
     char text[24];
@@ -175,33 +153,42 @@ static void put_run(page *p, size_t r)
         natsl_put_html(b, p->runs[r].name);
         natsl_puts(b, "</h3>\n");
     }
+    const int documents = !isfinite(natsl_json_real(results, "average"));
     natsl_puts(b, "<p>");
-    natsl_put_html(b, text_of(results, "model"));
-    natsl_puts(b, ", weights <code>");
-    natsl_put_html(b, text_of(settings, "model_digest"));
-    natsl_puts(b, "</code>, mode ");
-    natsl_put_html(b, text_of(settings, "mode"));
-    natsl_puts(b, ", route ");
-    natsl_put_html(b, text_of(settings, "route"));
-    natsl_printf(b, ", seed %lld, %lld samples of each task and length",
-                 (long long)json_integer_value(json_object_get(settings, "seed")),
-                 (long long)json_integer_value(json_object_get(results, "samples")));
-    if (text_of(results, "haystack") && text_of(settings, "haystack_sha256")) {
-        natsl_puts(b, "; haystack ");
-        natsl_put_html(b, text_of(results, "haystack"));
-        natsl_printf(b, " (SHA-256 <code>%.16s</code>)", text_of(settings, "haystack_sha256"));
+    if (natsl_json_word(results, "model")) {
+        natsl_put_html(b, natsl_json_word(results, "model"));
+        natsl_puts(b, ", weights <code>");
+        natsl_put_html(b, natsl_json_word(settings, "model_digest"));
+        natsl_puts(b, "</code>, route ");
+        natsl_put_html(b, natsl_json_word(settings, "route"));
+        if (!documents) {
+            natsl_puts(b, ", mode ");
+            natsl_put_html(b, natsl_json_word(settings, "mode"));
+            natsl_printf(b, ", seed %lld, %lld samples of each task and length",
+                         (long long)json_integer_value(json_object_get(settings, "seed")),
+                         (long long)json_integer_value(json_object_get(results, "samples")));
+        }
+    } else {
+        natsl_puts(b, "Predictions of some model, scored");
     }
-    natsl_puts(b, ".</p>\n<div class=\"row\">");
-    put_card(b, "average score", real_of(results, "average"));
-    put_card(b, "weighted to long lengths", real_of(results, "weighted_average_increasing"));
-    put_card(b, "weighted to short lengths", real_of(results, "weighted_average_decreasing"));
+    if (natsl_json_word(results, "haystack") && natsl_json_word(settings, "haystack_sha256")) {
+        natsl_puts(b, "; haystack ");
+        natsl_put_html(b, natsl_json_word(results, "haystack"));
+        natsl_printf(b, " (SHA-256 <code>%.16s</code>)", natsl_json_word(settings, "haystack_sha256"));
+    }
+    natsl_puts(b, ".</p>\n");
+    if (documents) return;
+    natsl_puts(b, "<div class=\"row\">");
+    put_card(b, "average score", natsl_json_real(results, "average"));
+    put_card(b, "weighted to long lengths", natsl_json_real(results, "weighted_average_increasing"));
+    put_card(b, "weighted to short lengths", natsl_json_real(results, "weighted_average_decreasing"));
     natsl_printf(b, "<div class=\"card\"><b>%s</b><span>effective length (score of %.1f or more)</span></div></div>\n",
                  effective > 0 ? natsl_short_tokens(effective, text) : "none", NATSL_EFFECTIVE_SCORE);
 }
 
 /* ---- scores ---------------------------------------------------------------------------------------------------------- */
 
-static void put_table(page *p, size_t r)
+static void put_table(natsl_page *p, size_t r)
 {
     natsl_buffer *b = p->out;
     char text[24];
@@ -213,12 +200,13 @@ static void put_table(page *p, size_t r)
         natsl_puts(b, "<tr><td>");
         natsl_put_html(b, p->tasks[t]);
         for (size_t l = 0; l < p->n_lengths; l++) {
-            const json_t *cell = cell_of(p, r, p->tasks[t], p->lengths[l]);
-            const double score = real_of(cell, "score");
+            const json_t *cell = natsl_page_cell(p, r, p->tasks[t], p->lengths[l]);
+            const double score = natsl_json_real(cell, "score");
             if (!isfinite(score)) natsl_puts(b, "<td>&ndash;");
             else
-                natsl_printf(b, "<td>%.1f <small>%.0f&ndash;%.0f, n=%lld</small>", score, real_of(cell, "low"),
-                             real_of(cell, "high"), (long long)json_integer_value(json_object_get(cell, "samples")));
+                natsl_printf(b, "<td>%.1f <small>%.0f&ndash;%.0f, n=%lld</small>", score, natsl_json_real(cell, "low"),
+                             natsl_json_real(cell, "high"),
+                             (long long)json_integer_value(json_object_get(cell, "samples")));
         }
         natsl_puts(b, "</tr>\n");
     }
@@ -226,7 +214,7 @@ static void put_table(page *p, size_t r)
 }
 
 /** One value of every run and length: [run][length]. task NULL: the mean over tasks, weighted by nothing. */
-static void collect(const page *p, const char *task, const char *what, double *values)
+static void collect(const natsl_page *p, const char *task, const char *what, double *values)
 {
     for (size_t r = 0; r < p->n_runs; r++) {
         for (size_t l = 0; l < p->n_lengths; l++) {
@@ -234,7 +222,7 @@ static void collect(const page *p, const char *task, const char *what, double *v
             size_t n = 0;
             for (size_t t = 0; t < p->n_tasks; t++) {
                 if (task && strcmp(task, p->tasks[t]) != 0) continue;
-                const double v = real_of(cell_of(p, r, p->tasks[t], p->lengths[l]), what);
+                const double v = natsl_json_real(natsl_page_cell(p, r, p->tasks[t], p->lengths[l]), what);
                 if (isfinite(v)) sum += v, n++;
             }
             values[r * p->n_lengths + l] = n ? sum / (double)n : NAN;
@@ -243,8 +231,8 @@ static void collect(const page *p, const char *task, const char *what, double *v
 }
 
 /** A chart of all runs over lengths. intervals: those of the cells (task not NULL). */
-static natsl_status put_lines(page *p, int width, int height, const char *title, const char *task, const char *what,
-                              double factor, double top, const char *unit)
+static natsl_status put_lines(natsl_page *p, int width, int height, const char *title, const char *task,
+                              const char *what, double factor, double top, const char *unit)
 {
     const size_t n = p->n_lengths, all = p->n_runs * n;
     double *values = natsl_alloc(3 * all, sizeof *values, "a chart");
@@ -270,14 +258,14 @@ static natsl_status put_lines(page *p, int width, int height, const char *title,
 static const char *const depth_names[NATSL_EVAL_BANDS] = {"0", "10", "20", "30", "40", "50", "60", "70", "80", "90"};
 
 /** Share of expected outputs that were found, [band][length]. task NULL: of all tasks. Returns whether there is any. */
-static int depth_shares(const page *p, size_t run, const char *task, double *shares)
+static int depth_shares(const natsl_page *p, size_t run, const char *task, double *shares)
 {
     int any = 0;
     for (size_t l = 0; l < p->n_lengths; l++) {
         double outputs[NATSL_EVAL_BANDS] = {0}, found[NATSL_EVAL_BANDS] = {0};
         for (size_t t = 0; t < p->n_tasks; t++) {
             if (task && strcmp(task, p->tasks[t]) != 0) continue;
-            const json_t *bands = json_object_get(cell_of(p, run, p->tasks[t], p->lengths[l]), "by_depth");
+            const json_t *bands = json_object_get(natsl_page_cell(p, run, p->tasks[t], p->lengths[l]), "by_depth");
             for (size_t d = 0; d < NATSL_EVAL_BANDS; d++) {
                 outputs[d] += json_number_value(json_object_get(json_array_get(bands, d), "outputs"));
                 found[d] += json_number_value(json_object_get(json_array_get(bands, d), "found"));
@@ -291,10 +279,13 @@ static int depth_shares(const page *p, size_t run, const char *task, double *sha
     return any;
 }
 
-static void put_depths(page *p)
+static void put_depths(natsl_page *p)
 {
     double shares[NATSL_EVAL_BANDS * MOST_LENGTHS];
     natsl_buffer *b = p->out;
+    int any = 0;
+    for (size_t r = 0; r < p->n_runs; r++) any |= depth_shares(p, r, NULL, shares);
+    if (!any) return;
     natsl_puts(b, "<h2>Depth and length</h2><p>Share of hidden values that were found, by where in the context they "
                   "were hidden (0: at its "
                   "beginning) and how long it was. <span class=\"bar\"></span> 0 to 100 %</p>\n");
@@ -307,6 +298,7 @@ static void put_depths(page *p)
     }
     natsl_puts(b, "</div>\n");
     for (size_t r = 0; r < p->n_runs && p->n_tasks > 1; r++) {
+        if (!depth_shares(p, r, NULL, shares)) continue;
         natsl_puts(b, "<h3>By task");
         if (p->n_runs > 1) natsl_puts(b, ": "), natsl_put_html(b, p->runs[r].name);
         natsl_puts(b, "</h3><div class=\"row\">");
@@ -322,19 +314,19 @@ static void put_depths(page *p)
 /* ---- what the gate kept ---------------------------------------------------------------------------------------------- */
 
 /** Mean over tasks of a layer's kept share at a length; NaN: it has no gate. */
-static double layer_share(const page *p, size_t run, size_t layer, int64_t length)
+static double layer_share(const natsl_page *p, size_t run, size_t layer, int64_t length)
 {
     double sum = 0.0;
     size_t n = 0;
     for (size_t t = 0; t < p->n_tasks; t++) {
         const json_t *v =
-            json_array_get(json_object_get(cell_of(p, run, p->tasks[t], length), "kept_share_by_layer"), layer);
+            json_array_get(json_object_get(natsl_page_cell(p, run, p->tasks[t], length), "kept_share_by_layer"), layer);
         if (json_is_number(v) && json_number_value(v) >= 0.0) sum += json_number_value(v), n++;
     }
     return n ? sum / (double)n : NAN;
 }
 
-static void put_layers(page *p, size_t run)
+static void put_layers(natsl_page *p, size_t run)
 {
     static double values[MOST_LAYERS * MOST_LENGTHS];
     static char names[MOST_LAYERS][24];
@@ -360,7 +352,7 @@ static void put_layers(page *p, size_t run)
 }
 
 /** One sample: which chunks the gate kept along the prompt, and where needles were. */
-static void put_strip(page *p, const char *task, const json_t *strip)
+static void put_strip(natsl_page *p, const char *task, const json_t *strip)
 {
     natsl_buffer *b = p->out;
     const json_t *layers = json_object_get(strip, "layers"), *depth = json_object_get(strip, "depth"),
@@ -408,7 +400,7 @@ static void put_strip(page *p, const char *task, const json_t *strip)
     natsl_puts(b, "</svg></figure>\n");
 }
 
-static void put_strips(page *p)
+static void put_strips(natsl_page *p)
 {
     natsl_buffer *b = p->out;
     char text[24];
@@ -416,7 +408,7 @@ static void put_strips(page *p)
         int begun = 0;
         for (size_t t = 0; t < p->n_tasks; t++) {
             for (size_t l = p->n_lengths; l-- > 0;) {
-                const json_t *strip = json_object_get(cell_of(p, r, p->tasks[t], p->lengths[l]), "strip");
+                const json_t *strip = json_object_get(natsl_page_cell(p, r, p->tasks[t], p->lengths[l]), "strip");
                 char title[256];
                 if (!strip) continue;
                 if (!begun++) {
@@ -436,34 +428,160 @@ static void put_strips(page *p)
     }
 }
 
+/* ---- documents ------------------------------------------------------------------------------------------------------- */
+
+#define MOST_BINS 4096
+
+/** The cell of a task's longest length that has loss by position; NULL: none. */
+static const json_t *longest_document(const natsl_page *p, size_t run, const char *task)
+{
+    for (size_t l = p->n_lengths; l-- > 0;) {
+        const json_t *cell = natsl_page_cell(p, run, task, p->lengths[l]);
+        if (json_array_size(json_object_get(cell, "by_position")) > 0) return cell;
+    }
+    return NULL;
+}
+
+static int has_documents(const natsl_page *p)
+{
+    for (size_t r = 0; r < p->n_runs; r++) {
+        for (size_t t = 0; t < p->n_tasks; t++) {
+            if (longest_document(p, r, p->tasks[t])) return 1;
+        }
+    }
+    return 0;
+}
+
+/** Loss against position of one document, all runs. */
+static natsl_status put_document(natsl_page *p, const char *task, int width, int height)
+{
+    size_t n = 0, s = 0;
+    for (size_t r = 0; r < p->n_runs; r++) {
+        const size_t bins = json_array_size(json_object_get(longest_document(p, r, task), "by_position"));
+        if (bins > n) n = bins < MOST_BINS ? bins : MOST_BINS;
+    }
+    if (n == 0) return NATSL_OK;
+    int64_t *ends = natsl_calloc(n, sizeof *ends, "a chart");
+    double *values = natsl_alloc(p->n_runs * n, sizeof *values, "a chart");
+    natsl_series *series = natsl_calloc(p->n_runs, sizeof *series, "a chart");
+    const int ok = ends && values && series;
+    for (size_t r = 0; ok && r < p->n_runs; r++) {
+        const json_t *bins = json_object_get(longest_document(p, r, task), "by_position");
+        for (size_t i = 0; i < n; i++) {
+            const json_t *bin = json_array_get(bins, i);
+            values[r * n + i] = natsl_json_real(bin, "loss");
+            if (bin) ends[i] = json_integer_value(json_object_get(bin, "to"));
+        }
+        series[s++] = (natsl_series){p->runs[r].name, (int)r, values + r * n, NULL, NULL};
+    }
+    if (ok) natsl_chart_lines(p->out, width, height, task, ends, n, series, s, -1.0, "");
+    natsl_free(ends);
+    natsl_free(values);
+    natsl_free(series);
+    return ok ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+static void put_loss_table(natsl_page *p, size_t r)
+{
+    natsl_buffer *b = p->out;
+    char text[24];
+    natsl_puts(b, "<div class=\"wide\"><table><tr><th>");
+    natsl_put_html(b, p->n_runs > 1 ? p->runs[r].name : "document");
+    for (size_t l = 0; l < p->n_lengths; l++) natsl_printf(b, "<th>%s", natsl_short_tokens(p->lengths[l], text));
+    natsl_puts(b, "</tr>\n");
+    for (size_t t = 0; t < p->n_tasks; t++) {
+        natsl_puts(b, "<tr><td>");
+        natsl_put_html(b, p->tasks[t]);
+        for (size_t l = 0; l < p->n_lengths; l++) {
+            const json_t *cell = natsl_page_cell(p, r, p->tasks[t], p->lengths[l]);
+            const double loss = natsl_json_real(cell, "loss");
+            if (!isfinite(loss)) natsl_puts(b, "<td>&ndash;");
+            else
+                natsl_printf(b, "<td>%.4f <small>perplexity %.4g, %.0f tokens</small>", loss,
+                             natsl_json_real(cell, "perplexity"), natsl_json_real(cell, "loss_tokens"));
+        }
+        natsl_puts(b, "</tr>\n");
+    }
+    natsl_puts(b, "</table></div>\n");
+}
+
+static natsl_status put_documents(natsl_page *p)
+{
+    natsl_status st = NATSL_OK;
+    natsl_puts(p->out,
+               "<h2>Loss by position</h2><p>Nats per token against where in the window the token is; a point stands "
+               "for the tokens up to its position from that of the point before. The longest windows of each "
+               "document.</p>\n");
+    put_legend(p);
+    natsl_puts(p->out, "<div class=\"row\">");
+    for (size_t t = 0; t < p->n_tasks && st == NATSL_OK; t++)
+        st = put_document(p, p->tasks[t], p->n_tasks > 1 ? 540 : 1110, p->n_tasks > 1 ? 230 : 260);
+    natsl_puts(p->out, "</div><h2>All losses</h2>\n");
+    for (size_t r = 0; r < p->n_runs; r++) put_loss_table(p, r);
+    return st;
+}
+
 /* ---- the page -------------------------------------------------------------------------------------------------------- */
+
+/** Whether natsl has read any of it: predictions made elsewhere have no speed. */
+static int has_speeds(const natsl_page *p)
+{
+    for (size_t r = 0; r < p->n_runs; r++) {
+        if (natsl_json_word(p->runs[r].results, "model")) return 1;
+    }
+    return 0;
+}
+
+static int has_scores(const natsl_page *p)
+{
+    for (size_t r = 0; r < p->n_runs; r++) {
+        if (isfinite(natsl_json_real(p->runs[r].results, "average"))) return 1;
+    }
+    return 0;
+}
+
+/** Scores by length, by depth, and all of them. */
+static natsl_status put_scores(natsl_page *p)
+{
+    natsl_buffer *out = p->out;
+    natsl_status st = NATSL_OK;
+    natsl_puts(out,
+               "<h2>Score by length</h2><p>Percent; bars are 95 % intervals (Wilson) of each task's samples.</p>\n");
+    put_legend(p);
+    natsl_puts(out, "<div class=\"row\">");
+    st = put_lines(p, 1110, 240, "mean over tasks", NULL, "score", 1.0, 100.0, "");
+    natsl_puts(out, "</div><div class=\"row\" style=\"margin-top:12px\">");
+    for (size_t t = 0; t < p->n_tasks && st == NATSL_OK; t++)
+        st = put_lines(p, 265, 150, p->tasks[t], p->tasks[t], "score", 1.0, 100.0, "");
+    natsl_puts(out, "</div>\n");
+    put_depths(p);
+    natsl_puts(out, "<h2>All scores</h2>\n");
+    for (size_t r = 0; r < p->n_runs; r++) put_table(p, r);
+    return st;
+}
 
 natsl_status natsl_eval_report(const natsl_eval_result *runs, size_t count, natsl_buffer *out)
 {
-    page p = {.runs = runs, .n_runs = count, .out = out};
+    natsl_page p = {.runs = runs, .n_runs = count, .out = out};
     natsl_status st = NATSL_OK;
     memset(out, 0, sizeof *out);
-    survey(&p);
+    natsl_page_survey(&p);
     natsl_puts(out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
                     "content=\"width=device-width\">"
                     "<meta name=\"color-scheme\" content=\"light dark\"><title>natsl eval</title>\n<style>");
     natsl_puts(out, style);
     natsl_puts(out, "</style></head><body>\n<h1>Long-context evaluation: ");
-    natsl_put_html(out, text_of(json_object_get(runs[0].results, "settings"), "suite"));
+    natsl_put_html(out, natsl_json_word(json_object_get(runs[0].results, "settings"), "suite"));
     natsl_puts(out, "</h1>\n");
     for (size_t r = 0; r < count; r++) put_run(&p, r);
-    natsl_puts(out,
-               "<h2>Score by length</h2><p>Percent; bars are 95 % intervals (Wilson) of each task's samples.</p>\n");
-    put_legend(&p);
-    natsl_puts(out, "<div class=\"row\">");
-    st = put_lines(&p, 1110, 240, "mean over tasks", NULL, "score", 1.0, 100.0, "");
-    natsl_puts(out, "</div><div class=\"row\" style=\"margin-top:12px\">");
-    for (size_t t = 0; t < p.n_tasks && st == NATSL_OK; t++)
-        st = put_lines(&p, 265, 150, p.tasks[t], p.tasks[t], "score", 1.0, 100.0, "");
-    natsl_puts(out, "</div>\n");
-    put_depths(&p);
-    natsl_puts(out, "<h2>All scores</h2>\n");
-    for (size_t r = 0; r < count; r++) put_table(&p, r);
+    if (has_scores(&p)) st = put_scores(&p);
+    if (st == NATSL_OK && has_documents(&p)) st = put_documents(&p);
+    if (!has_speeds(&p)) {
+        natsl_puts(out, "</body></html>\n");
+        if (out->failed) st = NATSL_ERR_NOMEM;
+        if (st != NATSL_OK) natsl_buffer_free(out);
+        return st;
+    }
     natsl_puts(out, "<h2>Speed, and what the gate kept</h2>\n");
     put_legend(&p);
     natsl_puts(out, "<div class=\"row\">");

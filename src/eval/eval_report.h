@@ -19,4 +19,9 @@ natsl_status natsl_eval_result_read(const char *path, json_t **out);
 /** The page, into *page (free with natsl_buffer_free). NATSL_ERR_NOMEM. */
 natsl_status natsl_eval_report(const natsl_eval_result *runs, size_t count, natsl_buffer *page);
 
+/** The heat map of needle tests, depth by length, as a picture of its own (SVG, for light and dark): a panel for every task and model
+ * whose expected outputs have depths. Runs of one model (and route, mode, haystack) go into one panel; where several have a
+ * length, the one with most samples counts. *out as above. NATSL_ERR_INPUT: nothing has a depth; NATSL_ERR_NOMEM. */
+natsl_status natsl_eval_heatmap(const natsl_eval_result *runs, size_t count, natsl_buffer *out);
+
 #endif

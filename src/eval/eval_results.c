@@ -36,6 +36,18 @@ static double count_hits(const json_t *record, int any, natsl_eval_score *score)
     return any ? (double)(found > 0) : (double)found / (double)n;
 }
 
+/** A document's loss: nats and tokens of all bins. */
+static void add_loss(const json_t *record, natsl_eval_score *score)
+{
+    size_t i;
+    const json_t *bin;
+    json_array_foreach(json_object_get(record, "bins"), i, bin)
+    {
+        score->loss_tokens += json_number_value(json_array_get(bin, 2));
+        score->loss += json_number_value(json_array_get(bin, 3));
+    }
+}
+
 void natsl_eval_cell_score(const natsl_eval_cell *c, natsl_eval_score *score)
 {
     double sum = 0.0, kept = 0.0, chunks = 0.0, read_s = 0.0, generate_s = 0.0, generated = 0.0, tokens = 0.0;
@@ -44,14 +56,17 @@ void natsl_eval_cell_score(const natsl_eval_cell *c, natsl_eval_score *score)
         const json_t *record = c->records[i], *run = c->runs[i];
         if (!record) continue;
         score->samples++;
+        add_loss(record, score);
         const json_t *pred = json_object_get(record, "pred");
-        score->nulls += natsl_score_is_null(json_string_value(pred), json_string_length(pred));
-        sum += count_hits(record, c->metric != NATSL_EVAL_ALL, score);
+        if (c->metric != NATSL_EVAL_LIKELIHOOD)
+            score->nulls += natsl_score_is_null(json_string_value(pred), json_string_length(pred));
+        sum += count_hits(record, !natsl_eval_share_counts((natsl_eval_metric)c->metric), score);
         kept += real_of(record, "kept_chunks");
         chunks += real_of(record, "chunks");
         score->tokens += (int64_t)real_of(record, "prompt");
         if (!run) continue;
-        tokens += real_of(record, "prompt");
+        const json_t *read = json_object_get(run, "read_tokens");
+        tokens += read ? json_number_value(read) : real_of(record, "prompt");
         generated += real_of(record, "generated");
         read_s += real_of(run, "read_seconds");
         generate_s += real_of(run, "generate_seconds");
@@ -61,7 +76,8 @@ void natsl_eval_cell_score(const natsl_eval_cell *c, natsl_eval_score *score)
     score->read_tps = read_s > 0.0 ? tokens / read_s : NAN;
     score->generate_tps = generate_s > 0.0 ? generated / generate_s : NAN;
     if (chunks > 0.0) score->kept_share = kept / chunks;
-    if (score->samples == 0) return;
+    score->loss = score->loss_tokens > 0.0 ? score->loss / score->loss_tokens : NAN;
+    if (score->samples == 0 || c->metric == NATSL_EVAL_LIKELIHOOD) return;
     const double p = sum / (double)score->samples;
     natsl_score_wilson(p, (double)score->samples, &score->low, &score->high);
     score->score = rounded(100.0 * p);
@@ -145,6 +161,15 @@ static int make_shape(const natsl_eval_store *store, shape *s)
     return 1;
 }
 
+/** Whether any length has a score: documents have none. */
+static int has_scores(const shape *s)
+{
+    for (size_t l = 0; l < s->n_lengths; l++) {
+        if (isfinite(s->means[l])) return 1;
+    }
+    return 0;
+}
+
 /* ---- what is shown --------------------------------------------------------------------------------------------------- */
 
 static json_t *real_or_null(double value) { return isfinite(value) ? json_real(value) : json_null(); }
@@ -178,6 +203,39 @@ static json_t *strip_of(const natsl_eval_cell *c)
                      json_object_get(record, "depth"), "hits", json_object_get(record, "hits"));
 }
 
+/** Loss by position, of all samples together; NULL: no documents. */
+static json_t *by_position(const natsl_eval_cell *c)
+{
+    json_t *out = NULL;
+    for (size_t b = 0;; b++) {
+        double tokens = 0.0, nats = 0.0;
+        const json_t *like = NULL;
+        for (int64_t i = 0; i < c->samples && i < c->room; i++) {
+            const json_t *bin = json_array_get(json_object_get(c->records[i], "bins"), b);
+            if (!bin) continue;
+            like = bin;
+            tokens += json_number_value(json_array_get(bin, 2));
+            nats += json_number_value(json_array_get(bin, 3));
+        }
+        if (!like) return out;
+        if (!out) out = json_array();
+        (void)json_array_append_new(out, json_pack("{s:O, s:O, s:I, s:o?}", "from", json_array_get(like, 0), "to",
+                                                   json_array_get(like, 1), "tokens", (json_int_t)tokens, "loss",
+                                                   real_or_null(tokens > 0.0 ? nats / tokens : NAN)));
+    }
+}
+
+/** What documents have beside the rest. */
+static void add_document(json_t *cell, const natsl_eval_cell *c, const natsl_eval_score *s)
+{
+    if (!cell || !isfinite(s->loss)) return;
+    (void)json_object_set_new(cell, "loss", json_real(s->loss));
+    (void)json_object_set_new(cell, "perplexity", real_or_null(exp(s->loss)));
+    (void)json_object_set_new(cell, "bits_per_token", json_real(s->loss / log(2.0)));
+    (void)json_object_set_new(cell, "loss_tokens", json_integer((json_int_t)s->loss_tokens));
+    (void)json_object_set_new(cell, "by_position", by_position(c));
+}
+
 static json_t *cell_json(const natsl_eval_cell *c, const natsl_eval_score *s)
 {
     json_t *depth = json_array();
@@ -189,14 +247,16 @@ static json_t *cell_json(const natsl_eval_cell *c, const natsl_eval_score *s)
                                                      (json_int_t)s->band_outputs[b], "found",
                                                      (json_int_t)s->band_hits[b], "score", real_or_null(share)));
     }
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o?, s:o?, s:o?, s:o?, s:o?, s:o?, s:I, s:o?, s:o?, s:f, s:I, s:o*}",
-                     "task", c->task, "length", (json_int_t)c->length, "samples", (json_int_t)s->samples, "wanted",
-                     (json_int_t)c->samples, "nulls", (json_int_t)s->nulls, "score", real_or_null(s->score), "low",
-                     real_or_null(s->low), "high", real_or_null(s->high), "by_depth", depth, "kept_share",
-                     real_or_null(s->kept_share), "kept_share_by_layer", kept_by_layer(c), "prompt_tokens",
-                     (json_int_t)s->tokens, "read_tokens_per_s", real_or_null(s->read_tps), "generate_tokens_per_s",
-                     real_or_null(s->generate_tps), "seconds", s->seconds, "peak_bytes", (json_int_t)s->peak_bytes,
-                     "strip", strip_of(c));
+    json_t *cell = json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:o?, s:o?, s:o?, s:o?, s:o?, s:o?, s:I, s:o?, s:o?, s:f, s:I, s:o*}", "task",
+        c->task, "length", (json_int_t)c->length, "samples", (json_int_t)s->samples, "wanted", (json_int_t)c->samples,
+        "nulls", (json_int_t)s->nulls, "score", real_or_null(s->score), "low", real_or_null(s->low), "high",
+        real_or_null(s->high), "by_depth", depth, "kept_share", real_or_null(s->kept_share), "kept_share_by_layer",
+        kept_by_layer(c), "prompt_tokens", (json_int_t)s->tokens, "read_tokens_per_s", real_or_null(s->read_tps),
+        "generate_tokens_per_s", real_or_null(s->generate_tps), "seconds", s->seconds, "peak_bytes",
+        (json_int_t)s->peak_bytes, "strip", strip_of(c));
+    add_document(cell, c, s);
+    return cell;
 }
 
 json_t *natsl_eval_results_json(const natsl_eval_store *store)
@@ -209,11 +269,12 @@ json_t *natsl_eval_results_json(const natsl_eval_store *store)
         for (size_t l = 0; l < s.n_lengths; l++)
             (void)json_array_append_new(lengths, json_pack("{s:I, s:o?}", "length", (json_int_t)s.lengths[l], "score",
                                                            real_or_null(s.means[l])));
-        const natsl_eval_summary sum = natsl_eval_summarise(s.lengths, s.means, s.n_lengths);
-        out =
-            json_pack("{s:O, s:O, s:f, s:f, s:f, s:f, s:I}", "tasks", cells, "lengths", lengths, "average", sum.average,
-                      "weighted_average_increasing", sum.increasing, "weighted_average_decreasing", sum.decreasing,
-                      "effective_score", NATSL_EFFECTIVE_SCORE, "effective_length", (json_int_t)sum.effective);
+        natsl_eval_summary sum = natsl_eval_summarise(s.lengths, s.means, s.n_lengths);
+        if (!has_scores(&s)) sum.average = sum.increasing = sum.decreasing = NAN;
+        out = json_pack("{s:O, s:O, s:o?, s:o?, s:o?, s:f, s:I}", "tasks", cells, "lengths", lengths, "average",
+                        real_or_null(sum.average), "weighted_average_increasing", real_or_null(sum.increasing),
+                        "weighted_average_decreasing", real_or_null(sum.decreasing), "effective_score",
+                        NATSL_EFFECTIVE_SCORE, "effective_length", (json_int_t)sum.effective);
     }
     json_decref(cells);
     json_decref(lengths);
@@ -234,13 +295,21 @@ void natsl_eval_results_print(FILE *to, const natsl_eval_store *store, const cha
             for (size_t l = 0; l < s.n_lengths; l++) {
                 const size_t i = cell_of(store, s.tasks[t], s.lengths[l]);
                 const natsl_eval_score *score = i < store->n_cells ? &s.scores[i] : NULL;
-                if (score && score->samples > 0)
+                if (score && isfinite(score->loss))
+                    (void)snprintf(cell, sizeof cell, "%.4f (n=%lld)%s", score->loss, (long long)score->samples,
+                                   score->samples < store->cells[i].samples ? "*" : "");
+                else if (score && score->samples > 0)
                     (void)snprintf(cell, sizeof cell, "%.1f (%.1f-%.1f)%s", score->score, score->low, score->high,
                                    score->samples < store->cells[i].samples ? "*" : "");
                 else (void)snprintf(cell, sizeof cell, "-");
                 fprintf(to, "%22s", cell);
             }
             fprintf(to, "\n");
+        }
+        if (!has_scores(&s)) {
+            fprintf(to, "in nats per token; results.json has it by position\n");
+            free_shape(&s);
+            return;
         }
         fprintf(to, "%-18s", "mean");
         for (size_t l = 0; l < s.n_lengths; l++) {

@@ -22,6 +22,8 @@ typedef struct natsl_eval_score {
     double seconds;                  /* of all samples together */
     int64_t tokens;                  /* of prompts */
     double peak_bytes;               /* of a rank, largest of all samples */
+    double loss;                     /* nats per token of documents; NaN: no documents */
+    double loss_tokens;
 } natsl_eval_score;
 
 /** Scores the cell's first `samples` samples that are finished. */

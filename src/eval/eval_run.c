@@ -4,7 +4,9 @@
 #include "agree.h"
 #include "context_impl.h"
 #include "core.h"
+#include "text_buffer.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,26 +16,43 @@ natsl_status natsl_eval_runner_start(natsl_eval_runner *r)
     const size_t vocab = (size_t)c->vocab_size, layers = (size_t)c->num_hidden_layers;
     NATSL_MPI(MPI_Comm_rank(r->comm, &r->rank));
     NATSL_MPI(MPI_Comm_size(r->comm, &r->size));
-    natsl_status st = natsl_tokenizer_create(natsl_model_tokenizer(r->model), c->vocab_size, &r->tokenizer);
+    natsl_status st = NATSL_OK;
+    r->tokenizer = (natsl_tokenizer){.vocab_size = c->vocab_size};
+    if (!r->ids_only) st = natsl_tokenizer_create(natsl_model_tokenizer(r->model), c->vocab_size, &r->tokenizer);
     r->logits = natsl_alloc(vocab, sizeof *r->logits, "scores");
     r->scratch = natsl_alloc(r->rank == 0 ? vocab : 0, sizeof *r->scratch, "candidates");
     r->kept = natsl_calloc(layers, sizeof *r->kept, "choices");
     r->chunks = natsl_calloc(layers, sizeof *r->chunks, "choices");
+    r->base_kept = natsl_calloc(layers, sizeof *r->kept, "choices");
+    r->base_chunks = natsl_calloc(layers, sizeof *r->chunks, "choices");
     r->strip = natsl_calloc(layers * NATSL_STRIP_BINS * 2, sizeof *r->strip, "choices");
-    if (st == NATSL_OK && !(r->logits && r->scratch && r->kept && r->chunks && r->strip)) st = NATSL_ERR_NOMEM;
+    if (st == NATSL_OK &&
+        !(r->logits && r->scratch && r->kept && r->chunks && r->base_kept && r->base_chunks && r->strip))
+        st = NATSL_ERR_NOMEM;
     st = natsl_agree(r->comm, st);
     if (st != NATSL_OK) natsl_eval_runner_finish(r);
     return st;
 }
 
+static void drop_base(natsl_eval_runner *r)
+{
+    natsl_context_destroy(&r->base);
+    natsl_free(r->base_text);
+    r->base_text = NULL;
+}
+
 void natsl_eval_runner_finish(natsl_eval_runner *r)
 {
+    drop_base(r);
     natsl_free(r->logits);
     natsl_free(r->scratch);
     natsl_free(r->kept);
     natsl_free(r->chunks);
+    natsl_free(r->base_kept);
+    natsl_free(r->base_chunks);
     natsl_free(r->strip);
-    r->logits = NULL, r->scratch = NULL, r->kept = r->chunks = r->strip = NULL;
+    r->logits = NULL, r->scratch = NULL;
+    r->kept = r->chunks = r->base_kept = r->base_chunks = r->strip = NULL;
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------------- */
@@ -41,9 +60,13 @@ void natsl_eval_runner_finish(natsl_eval_runner *r)
 typedef struct reading {
     natsl_eval_runner *runner;
     const natsl_eval_sample *sample;
+    natsl_context *cx;
     int heads;      /* of the gate */
     int64_t chunks; /* of the prompt, whole ones; 1 where it has none */
     int64_t bins;
+    int64_t bin, *nats, *tokens; /* of a document */
+    int32_t *answers;            /* [n_outputs] of a prompt in token ids */
+    float *scratch;
 } reading;
 
 static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_t *ids)
@@ -52,6 +75,10 @@ static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_
     size_t n = 0;
     if (w->runner->interrupted && w->runner->interrupted())
         return natsl_fail(NATSL_INTERRUPTED, "interrupted while reading a sample");
+    if (w->sample->ids) {
+        memcpy(ids, w->sample->ids + first, (size_t)count * sizeof *ids);
+        return NATSL_OK;
+    }
     return natsl_tokenizer_encode(&w->runner->tokenizer, w->sample->text + first, (size_t)count, ids, &n);
 }
 
@@ -76,26 +103,43 @@ static void take_progress(void *user, int64_t done, int64_t total)
     if (w->runner->progress) w->runner->progress(w->runner->user, done, total);
 }
 
-static natsl_status read_prompt(natsl_eval_runner *r, natsl_context *cx, const natsl_eval_sample *sample,
-                                natsl_eval_answer *out)
+static void start_reading(natsl_eval_runner *r, natsl_context *cx, const natsl_eval_sample *sample, reading *w,
+                          natsl_stream *stream)
 {
     const natsl_config *c = natsl_model_config(r->model);
     const size_t layers = (size_t)c->num_hidden_layers;
     const int64_t chunks = natsl_max64(sample->length / c->chunk, 1);
-    reading w = {r, sample, c->num_nats_head, chunks, natsl_min64(chunks, NATSL_STRIP_BINS)};
-    const size_t bins = layers * (size_t)w.bins;
-    const natsl_stream stream = {.user = &w, .tokens = give_tokens, .choices = take_choices, .progress = take_progress};
+    *w = (reading){.runner = r,
+                   .sample = sample,
+                   .cx = cx,
+                   .heads = c->num_nats_head,
+                   .chunks = chunks,
+                   .bins = natsl_min64(chunks, NATSL_STRIP_BINS)};
+    *stream = (natsl_stream){.user = w, .tokens = give_tokens, .choices = take_choices, .progress = take_progress};
     memset(r->kept, 0, layers * sizeof *r->kept);
     memset(r->chunks, 0, layers * sizeof *r->chunks);
-    memset(r->strip, 0, 2 * bins * sizeof *r->strip);
+    memset(r->strip, 0, 2 * layers * (size_t)w->bins * sizeof *r->strip);
+}
+
+/** Reads up to `end`. */
+static natsl_status read_to(reading *w, int64_t end, const natsl_stream *stream, natsl_eval_answer *out)
+{
+    const int64_t count = end - natsl_context_position(w->cx);
     const double start = natsl_now_s();
-    const natsl_status st = natsl_context_extend(cx, sample->length, &stream);
-    out->read_s = natsl_now_s() - start;
-    if (st != NATSL_OK) return st;
+    const natsl_status st = natsl_context_extend(w->cx, count, stream);
+    out->read_s += natsl_now_s() - start;
+    out->read += count;
+    return st;
+}
+
+/** What the gate chose, of all ranks. */
+static void finish_reading(natsl_eval_runner *r, const reading *w, natsl_eval_answer *out)
+{
+    const size_t layers = (size_t)natsl_model_config(r->model)->num_hidden_layers, bins = layers * (size_t)w->bins;
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, r->kept, (int)layers, MPI_INT64_T, MPI_SUM, r->comm));
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, r->chunks, (int)layers, MPI_INT64_T, MPI_SUM, r->comm));
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, r->strip, (int)(2 * bins), MPI_INT64_T, MPI_SUM, r->comm));
-    out->strip_bins = (int)w.bins;
+    out->strip_bins = out->read == w->sample->length ? (int)w->bins : 0;
     for (size_t i = 0; i < bins; i++) {
         const int64_t kept = r->strip[2 * i], all = r->strip[2 * i + 1];
         out->strip[i] = '-';
@@ -103,7 +147,71 @@ static natsl_status read_prompt(natsl_eval_runner *r, natsl_context *cx, const n
     }
     for (size_t l = 0; l < layers; l++)
         out->kept_share[l] = r->chunks[l] > 0 ? (double)r->kept[l] / (double)r->chunks[l] : -1.0;
-    return NATSL_OK;
+}
+
+/** Room for what comes of a sample. */
+static natsl_status start_sample(natsl_eval_runner *r, natsl_eval_answer *out)
+{
+    const size_t layers = (size_t)natsl_model_config(r->model)->num_hidden_layers;
+    memset(out, 0, sizeof *out);
+    out->kept_share = natsl_calloc(layers, sizeof(double), "choices");
+    out->strip = natsl_alloc(layers, NATSL_STRIP_BINS, "choices");
+    return natsl_agree(r->comm, out->kept_share && out->strip ? NATSL_OK : NATSL_ERR_NOMEM);
+}
+
+static natsl_status new_context(natsl_eval_runner *r, const natsl_eval_sample *sample, natsl_context **out)
+{
+    natsl_options options = r->options;
+    /* Buffers as long as the text where that is short: a context is made for every sample. */
+    if (options.stage_tokens == 0 && r->size == 1 && sample->length < INT32_MAX) {
+        natsl_options automatic;
+        if (natsl_options_complete(natsl_model_config(r->model), 1, &options, &automatic) == NATSL_OK)
+            options.stage_tokens = natsl_min64(automatic.stage_tokens, sample->length);
+    }
+    const natsl_status st = natsl_context_create(r->comm, r->model, &options, out);
+    if (st == NATSL_OK && r->machine_known) {
+        (*out)->machine = r->machine;
+        (*out)->machine_known = 1;
+    }
+    return st;
+}
+
+/** w->cx becomes a context that has read the first `split` tokens of the sample: a copy of the base, which is read now if it is not what
+ * was read before; or, when no other sample wants it, the base itself. */
+static natsl_status read_base(natsl_eval_runner *r, reading *w, int64_t split, int more, const natsl_stream *stream,
+                              natsl_eval_answer *out)
+{
+    const size_t bytes = (size_t)natsl_model_config(r->model)->num_hidden_layers * sizeof *r->kept;
+    natsl_status st = NATSL_OK;
+    if (r->base && natsl_context_position(r->base) == split &&
+        memcmp(r->base_text, w->sample->text, (size_t)split) == 0) {
+        memcpy(r->kept, r->base_kept, bytes);
+        memcpy(r->chunks, r->base_chunks, bytes);
+    } else {
+        drop_base(r);
+        st = new_context(r, w->sample, &r->base);
+        w->cx = r->base;
+        if (st == NATSL_OK) st = read_to(w, split, stream, out);
+        w->cx = NULL;
+        if (st != NATSL_OK) return st; /* drop_base comes with the next sample, or the end */
+        memcpy(r->base_kept, r->kept, bytes);
+        memcpy(r->base_chunks, r->chunks, bytes);
+        r->base_text = natsl_alloc((size_t)split, 1, "a prompt");
+        if (r->base_text) memcpy(r->base_text, w->sample->text, (size_t)split);
+        st = natsl_agree(r->comm, r->base_text ? NATSL_OK : NATSL_ERR_NOMEM);
+    }
+    if (st == NATSL_OK && more) {
+        st = natsl_context_copy(r->base, &w->cx);
+        if (st == NATSL_OK) { /* which a copy does not know */
+            w->cx->machine = r->base->machine;
+            w->cx->machine_known = r->base->machine_known;
+        }
+    } else if (st == NATSL_OK) {
+        w->cx = r->base;
+        r->base = NULL;
+        drop_base(r);
+    }
+    return st;
 }
 
 /* ---- generating ------------------------------------------------------------------------------------------------------ */
@@ -185,30 +293,140 @@ static natsl_status look_back(natsl_eval_runner *r, natsl_context *cx, natsl_eva
     return st;
 }
 
-natsl_status natsl_eval_run(natsl_eval_runner *r, const natsl_eval_sample *sample, int64_t max_new, natsl_rng rng,
-                            natsl_eval_answer *out)
+natsl_status natsl_eval_run(natsl_eval_runner *r, const natsl_eval_sample *sample, int64_t max_new, int more,
+                            natsl_rng rng, natsl_eval_answer *out)
 {
-    natsl_context *cx = NULL;
-    natsl_options options = r->options;
-    memset(out, 0, sizeof *out);
-    out->kept_share = natsl_calloc((size_t)natsl_model_config(r->model)->num_hidden_layers, sizeof(double), "choices");
-    out->strip = natsl_alloc((size_t)natsl_model_config(r->model)->num_hidden_layers, NATSL_STRIP_BINS, "choices");
-    natsl_status st = natsl_agree(r->comm, out->kept_share && out->strip ? NATSL_OK : NATSL_ERR_NOMEM);
-    /* Buffers as long as the text where that is short: a context is made for every sample. */
-    if (options.stage_tokens == 0 && r->size == 1 && sample->length < INT32_MAX) {
-        natsl_options automatic;
-        if (natsl_options_complete(natsl_model_config(r->model), 1, &options, &automatic) == NATSL_OK)
-            options.stage_tokens = natsl_min64(automatic.stage_tokens, sample->length);
+    const int64_t chunk = natsl_model_config(r->model)->chunk,
+                  split = natsl_min64(sample->shared, sample->length - 1) / chunk * chunk;
+    reading w;
+    natsl_stream stream;
+    natsl_status st = start_sample(r, out);
+    start_reading(r, NULL, sample, &w, &stream);
+    if (st == NATSL_OK && split > 0) st = read_base(r, &w, split, more, &stream, out);
+    else if (st == NATSL_OK) st = new_context(r, sample, &w.cx);
+    if (st == NATSL_OK) st = read_to(&w, sample->length, &stream, out);
+    if (st == NATSL_OK) finish_reading(r, &w, out);
+    if (st == NATSL_OK) st = generate(r, w.cx, max_new, &rng, out);
+    if (st == NATSL_OK) st = look_back(r, w.cx, out);
+    natsl_context_destroy(&w.cx);
+    if (st != NATSL_OK) natsl_eval_answer_free(out);
+    return st;
+}
+
+/* ---- recall in token ids ---------------------------------------------------------------------------------------------- */
+
+/** The most probable tokens after the places of these rows that are asked for. */
+static natsl_status take_hidden(void *user, int64_t first, int64_t count, const float *rows)
+{
+    const reading *w = user;
+    natsl_eval_runner *r = w->runner;
+    const natsl_matrix *head = &r->model->weights.head;
+    const size_t d = (size_t)natsl_model_config(r->model)->hidden_size;
+    size_t i = 0;
+    while (i < w->sample->n_outputs && w->sample->asked[i] < first) i++;
+    for (; i < w->sample->n_outputs && w->sample->asked[i] < first + count; i++) {
+        w->cx->stage.kernels->linear(1, head, 0, natsl_panels(head->n),
+                                     rows + (size_t)(w->sample->asked[i] - first) * d, d, r->logits, head->n, 0,
+                                     w->scratch);
+        size_t best = 0;
+        for (size_t v = 1; v < head->n; v++) {
+            if (r->logits[v] > r->logits[best]) best = v;
+        }
+        w->answers[i] = (int32_t)best;
     }
-    if (st == NATSL_OK) st = natsl_context_create(r->comm, r->model, &options, &cx);
-    if (st == NATSL_OK && r->machine_known) {
-        cx->machine = r->machine;
-        cx->machine_known = 1;
+    return NATSL_OK;
+}
+
+natsl_status natsl_eval_run_ids(natsl_eval_runner *r, const natsl_eval_sample *sample, natsl_eval_answer *out)
+{
+    reading w;
+    natsl_stream stream;
+    natsl_buffer b = {0};
+    natsl_status st = start_sample(r, out);
+    start_reading(r, NULL, sample, &w, &stream);
+    stream.hidden = take_hidden;
+    w.answers = natsl_alloc(sample->n_outputs, sizeof *w.answers, "answers");
+    w.scratch = natsl_alloc(natsl_linear_scratch(), sizeof *w.scratch, "answers");
+    if (st == NATSL_OK) st = natsl_agree(r->comm, w.answers && w.scratch ? NATSL_OK : NATSL_ERR_NOMEM);
+    for (size_t i = 0; st == NATSL_OK && i < sample->n_outputs; i++) w.answers[i] = -1;
+    if (st == NATSL_OK) st = new_context(r, sample, &w.cx);
+    if (st == NATSL_OK) st = read_to(&w, sample->length, &stream, out);
+    if (st == NATSL_OK) {
+        finish_reading(r, &w, out);
+        /* each place is one rank's; a count of outputs fits an int, as they are tokens of a vocabulary */
+        NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, w.answers, (int)sample->n_outputs, MPI_INT32_T, MPI_MAX, r->comm));
+        for (size_t i = 0; i < sample->n_outputs; i++) {
+            if (i > 0) natsl_puts(&b, " ");
+            natsl_put_number(&b, w.answers[i]);
+        }
+        st = natsl_agree(r->comm, b.failed ? NATSL_ERR_NOMEM : append(out, b.text, b.length));
     }
-    if (st == NATSL_OK) st = read_prompt(r, cx, sample, out);
-    if (st == NATSL_OK) st = generate(r, cx, max_new, &rng, out);
-    if (st == NATSL_OK) st = look_back(r, cx, out);
-    natsl_context_destroy(&cx);
+    if (st == NATSL_OK) st = look_back(r, w.cx, out);
+    natsl_buffer_free(&b);
+    natsl_context_destroy(&w.cx);
+    natsl_free(w.answers);
+    natsl_free(w.scratch);
+    if (st != NATSL_OK) natsl_eval_answer_free(out);
+    return st;
+}
+
+/* ---- documents --------------------------------------------------------------------------------------------------------- */
+
+#define FIRST_BIN 64
+#define NAT       1048576.0 /* of the whole numbers that are added: 2^31 tokens of 4096 nats are fewer than 2^63 */
+
+static int64_t bin_of(int64_t bin, int64_t position)
+{
+    if (bin > 0) return position / bin;
+    int64_t i = 0;
+    for (int64_t end = FIRST_BIN; position >= end; end *= 2) i++;
+    return i;
+}
+
+static int64_t bin_start(int64_t bin, int64_t i) { return bin > 0 ? i * bin : i == 0 ? 0 : FIRST_BIN << (i - 1); }
+
+static natsl_status take_logprobs(void *user, int64_t first, int64_t count, const float *values)
+{
+    const reading *w = user;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t at = bin_of(w->bin, first + i + 1);
+        w->nats[at] -= llround(fmax((double)values[i], -4096.0) * NAT);
+        w->tokens[at]++;
+    }
+    return NATSL_OK;
+}
+
+natsl_status natsl_eval_run_document(natsl_eval_runner *r, const natsl_eval_sample *sample, int64_t bin,
+                                     natsl_eval_answer *out)
+{
+    const int64_t n = bin_of(bin, sample->length - 1) + 1;
+    reading w;
+    natsl_stream stream;
+    if (n > NATSL_EVAL_BINS)
+        return natsl_fail(NATSL_ERR_USAGE, "a document of %lld tokens has %lld bins, expected at most %d",
+                          (long long)sample->length, (long long)n, NATSL_EVAL_BINS);
+    natsl_status st = start_sample(r, out);
+    start_reading(r, NULL, sample, &w, &stream);
+    stream.logprobs = take_logprobs;
+    w.bin = bin;
+    w.nats = natsl_calloc((size_t)(2 * n), sizeof *w.nats, "loss");
+    w.tokens = w.nats ? w.nats + n : NULL;
+    out->bins = natsl_calloc((size_t)n, sizeof *out->bins, "loss");
+    if (st == NATSL_OK) st = natsl_agree(r->comm, w.nats && out->bins ? NATSL_OK : NATSL_ERR_NOMEM);
+    if (st == NATSL_OK) st = new_context(r, sample, &w.cx);
+    if (st == NATSL_OK) st = read_to(&w, sample->length, &stream, out);
+    if (st == NATSL_OK) {
+        finish_reading(r, &w, out);
+        NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, w.nats, (int)(2 * n), MPI_INT64_T, MPI_SUM, r->comm));
+        for (int64_t i = 0; i < n; i++)
+            out->bins[i] =
+                (natsl_eval_bin){bin_start(bin, i), bin_start(bin, i + 1), w.tokens[i], (double)w.nats[i] / NAT};
+        out->n_bins = (size_t)n;
+        st = natsl_agree(r->comm, append(out, "", 0));
+    }
+    if (st == NATSL_OK) st = look_back(r, w.cx, out);
+    natsl_context_destroy(&w.cx);
+    natsl_free(w.nats);
     if (st != NATSL_OK) natsl_eval_answer_free(out);
     return st;
 }
@@ -218,5 +436,6 @@ void natsl_eval_answer_free(natsl_eval_answer *answer)
     free(answer->text);
     natsl_free(answer->kept_share);
     natsl_free(answer->strip);
+    natsl_free(answer->bins);
     memset(answer, 0, sizeof *answer);
 }

@@ -1,5 +1,5 @@
 /* eval_run.h - one sample on a group of ranks: the prompt is read, then tokens are chosen until there are enough or a
- * stop text comes.
+ * stop text comes; or a document's loss is measured, or recall in token ids.
  * Owns: work space. MPI: as said; samples on different groups do not know of one another. Tests: tests/cli/eval.sh */
 #ifndef NATSL_EVAL_RUN_H
 #define NATSL_EVAL_RUN_H
@@ -19,6 +19,7 @@ typedef struct natsl_eval_runner {
     int rank, size;
     const natsl_model *model; /* opened by these ranks and perhaps others (borrowed) */
     natsl_options options;
+    int ids_only; /* 1: all prompts are in token ids, the model need not have a tokenizer */
     natsl_tokenizer tokenizer;
     natsl_sampling how;
     const char *const *stops; /* (borrowed) */
@@ -26,14 +27,26 @@ typedef struct natsl_eval_runner {
     int (*interrupted)(void);                                  /* asked on every rank, often */
     void (*progress)(void *user, int64_t done, int64_t total); /* tokens of the prompt; NULL: not wanted */
     void *user;
-    float *logits;              /* [vocab_size] */
-    natsl_candidate *scratch;   /* [vocab_size] */
-    int64_t *strip;             /* [layers][strip_bins][2] the same along the prompt: kept, in all */
-    int64_t *kept;              /* [layers] of the sample in hand: chunks kept, this rank's part of reading */
-    int64_t *chunks;            /* [layers] and in all */
-    natsl_cost_machine machine; /* measured with the first context that asks for it */
+    float *logits;                    /* [vocab_size] */
+    natsl_candidate *scratch;         /* [vocab_size] */
+    int64_t *strip;                   /* [layers][strip_bins][2] the same along the prompt: kept, in all */
+    int64_t *kept;                    /* [layers] of the sample in hand: chunks kept, this rank's part of reading */
+    int64_t *chunks;                  /* [layers] and in all */
+    natsl_context *base;              /* what several samples begin with, read; NULL: nothing */
+    char *base_text;                  /* [base position] its text */
+    int64_t *base_kept, *base_chunks; /* [layers] kept and chunks of it */
+    natsl_cost_machine machine;       /* measured with the first context that asks for it */
     int machine_known;
 } natsl_eval_runner;
+
+/** Loss of the tokens at positions [from,to) of a window. */
+typedef struct natsl_eval_bin {
+    int64_t from, to, tokens;
+    double nats; /* sum of -log p */
+} natsl_eval_bin;
+
+/** Most bins of a window. */
+#define NATSL_EVAL_BINS 4096
 
 /** What came of a sample. On rank 0 of the group, but for seconds. */
 typedef struct natsl_eval_answer {
@@ -46,20 +59,37 @@ typedef struct natsl_eval_answer {
     double *kept_share;          /* [layers] of the prompt; -1: a layer that chooses nothing, or no whole chunk */
     char *
         strip; /* [layers][strip_bins] kept share of chunks along the prompt: '0' .. '9', '-': a layer without a gate */
-    int strip_bins;    /* no more than the prompt has chunks */
+    int strip_bins;       /* no more than the prompt has chunks; 0: part of it was read for another sample */
+    int64_t read;         /* tokens that were read for this sample */
+    natsl_eval_bin *bins; /* [n_bins] of a document; tokens that no bin has are not counted */
+    size_t n_bins;
     size_t peak_bytes; /* largest resident memory of a rank so far */
 } natsl_eval_answer;
 
-/** Work space; r->comm, model, options, how, stops, interrupted and progress are set by the caller. Collective on
+/** Work space; r->comm, model, options, ids_only, how, stops, interrupted and progress are set by the caller. Collective on
  * r->comm. NATSL_ERR_NOMEM; NATSL_ERR_INPUT: the model has no tokenizer for texts. */
 natsl_status natsl_eval_runner_start(natsl_eval_runner *r);
 void natsl_eval_runner_finish(natsl_eval_runner *r);
 
-/** Reads and answers `sample`, equal on all ranks of the group. rng: of the choice of tokens, at a temperature above 0.
+/** Reads and answers `sample`, equal on all ranks of the group. rng: of the choice of tokens, at a temperature above 0. A sample with
+ * `shared` bytes is always read in two windows, of which the first ends with the last whole chunk of those bytes: so what it gives does
+ * not depend on whether that window was read for it. more: the next sample begins with the same bytes; the context at the end of the
+ * first window is kept for it, and copied for this one.
  * Collective on r->comm. NATSL_INTERRUPTED when r->interrupted says so on a rank that is asked; else what the context
  * returns. *out is empty on error. */
-natsl_status natsl_eval_run(natsl_eval_runner *r, const natsl_eval_sample *sample, int64_t max_new, natsl_rng rng,
-                            natsl_eval_answer *out);
+natsl_status natsl_eval_run(natsl_eval_runner *r, const natsl_eval_sample *sample, int64_t max_new, int more,
+                            natsl_rng rng, natsl_eval_answer *out);
+
+/** Reads a prompt in token ids in one window: out->text has the most probable token after each place that is asked for, with blanks
+ * between them. */
+natsl_status natsl_eval_run_ids(natsl_eval_runner *r, const natsl_eval_sample *sample, natsl_eval_answer *out);
+
+/** Reads a document in one window: out->bins has the loss by position. bin: tokens of a bin; 0: bins end at 64, 128, 256 ... The sums are
+ * whole numbers of 2^-20 nats: the same for any number of ranks whose log-probabilities are the same. NATSL_ERR_USAGE: more than
+ * NATSL_EVAL_BINS bins. */
+natsl_status natsl_eval_run_document(natsl_eval_runner *r, const natsl_eval_sample *sample, int64_t bin,
+                                     natsl_eval_answer *out);
+
 void natsl_eval_answer_free(natsl_eval_answer *answer);
 
 #endif

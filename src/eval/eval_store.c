@@ -123,6 +123,14 @@ static natsl_status grow(natsl_eval_cell *c, int64_t index)
     return NATSL_OK;
 }
 
+natsl_status natsl_eval_cell_append(natsl_eval_cell *c, json_t *record)
+{
+    const natsl_status st = record ? grow(c, c->samples) : natsl_fail(NATSL_ERR_NOMEM, "no memory for a result");
+    if (st == NATSL_OK) c->records[c->samples++] = record;
+    else json_decref(record);
+    return st;
+}
+
 /** Puts an object in its place by its "index", if there is none. What is there was computed from the same. */
 static natsl_status put(natsl_eval_cell *c, int of_run, json_t *object, const char *path, int64_t number)
 {
@@ -150,7 +158,16 @@ static int is_record(const json_t *o)
         !json_is_array(outputs) || !json_is_array(hits) || !json_is_array(depth))
         return 0;
     const size_t n = json_array_size(outputs);
-    if (n == 0 || json_array_size(hits) != n || json_array_size(depth) != n) return 0;
+    const json_t *bins = json_object_get(o, "bins"), *bin;
+    size_t k;
+    json_array_foreach(bins, k, bin)
+    {
+        if (json_array_size(bin) != 4 || !json_is_integer(json_array_get(bin, 0)) ||
+            !json_is_integer(json_array_get(bin, 1)) || !json_is_integer(json_array_get(bin, 2)) ||
+            !json_is_number(json_array_get(bin, 3)))
+            return 0;
+    }
+    if ((n == 0 && json_array_size(bins) == 0) || json_array_size(hits) != n || json_array_size(depth) != n) return 0;
     for (size_t i = 0; i < n; i++) {
         if (!json_is_integer(json_array_get(hits, i)) || !json_is_number(json_array_get(depth, i)) ||
             !json_is_string(json_array_get(outputs, i)))

@@ -31,6 +31,7 @@ typedef struct natsl_eval_store {
     const char *directory; /* (borrowed) */
     natsl_eval_cell *cells;
     size_t n_cells;
+    int elsewhere; /* 1: predictions are in other files, made elsewhere; the directory has scores only */
 } natsl_eval_store;
 
 /** Most bytes of a line of a file from outside. */
@@ -49,6 +50,9 @@ void natsl_eval_store_free(natsl_eval_store *store);
 
 /** Reads the files of all cells. NATSL_ERR_INPUT names file, line and what is wrong with it. */
 natsl_status natsl_eval_store_read(natsl_eval_store *store);
+
+/** A sample at the end of a cell, whose `samples` it raises; takes the reference. NATSL_ERR_NOMEM. */
+natsl_status natsl_eval_cell_append(natsl_eval_cell *cell, json_t *record);
 
 /** Takes in all parts in the directory (of other cells, too: those are refused as NATSL_ERR_INPUT), writes the files of
  * cells that have changed, each under a temporary name first, and removes the parts. */

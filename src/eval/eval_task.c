@@ -4,6 +4,7 @@
 #include "core.h"
 #include "recall.h"
 #include "ruler.h"
+#include "score.h"
 
 #include <string.h>
 
@@ -22,7 +23,29 @@ static uint64_t stream_of(int what, const natsl_eval_task *task, int64_t length)
 
 int64_t natsl_eval_max_new(const natsl_eval_settings *settings, const natsl_eval_task *task)
 {
+    if (task->kind == NATSL_EVAL_MQAR || task->kind == NATSL_EVAL_DOCUMENT) return 0;
     return settings->max_new > 0 ? settings->max_new : task->max_new;
+}
+
+int64_t natsl_eval_first(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t index)
+{
+    if (task->kind == NATSL_EVAL_FILE) return task->lines->first[index];
+    if (task->kind == NATSL_EVAL_KV && settings->questions > 1) return index - index % settings->questions;
+    return index;
+}
+
+int natsl_eval_hit(natsl_eval_metric metric, const natsl_eval_sample *s, size_t i, const char *text, size_t length)
+{
+    const char *want = s->outputs[i].text;
+    switch (metric) {
+    case NATSL_EVAL_INTEGER: return natsl_score_integer(text, length, want);
+    case NATSL_EVAL_WORD: return natsl_score_word(text, length, want);
+    case NATSL_EVAL_PLACE: return natsl_score_place(text, length, i, want);
+    case NATSL_EVAL_LABEL:
+        return natsl_score_label(text, length, want, s->question ? s->question : "", s->labels, s->n_labels);
+    case NATSL_EVAL_LIKELIHOOD: return 0;
+    default: return natsl_score_contains(text, length, want);
+    }
 }
 
 const natsl_eval_task *natsl_eval_task_find(const char *suite, const char *name)
@@ -119,7 +142,9 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
 {
     natsl_needle_sample made = {0};
     natsl_needle_task needles = needle_task(settings, task);
-    natsl_rng rng = natsl_rng_at(settings->seed, stream_of(STREAM_TEXT, task, length), (uint64_t)index);
+    /* questions about one haystack draw the same */
+    const int64_t first = task->kind == NATSL_EVAL_KV ? natsl_eval_first(settings, task, index) : index;
+    natsl_rng rng = natsl_rng_at(settings->seed, stream_of(STREAM_TEXT, task, length), (uint64_t)first);
     memset(out, 0, sizeof *out);
     natsl_status st = NATSL_OK;
     /* a bare one was checked with all others before the first; the check draws its words many times */
@@ -135,10 +160,10 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
     if (task->bare && (st = natsl_needle_most(&needles, room, &rng, &needles.keys)) != NATSL_OK) return st;
     if ((st = natsl_needle_make(&needles, room, &rng, &made)) != NATSL_OK) return st;
 
-    const size_t first = made.n_again, count = made.n_answers - made.n_again;
+    const size_t answer = made.n_again, count = made.n_answers - made.n_again;
     st = natsl_eval_outputs(out, count);
     for (size_t i = 0; i < count && st == NATSL_OK; i++) {
-        const natsl_needle *needle = &made.needles[made.answers[first + i].needle];
+        const natsl_needle *needle = &made.needles[made.answers[answer + i].needle];
         st = natsl_eval_output_set(&out->outputs[i], needle->value, strlen(needle->value), needle->depth);
     }
     if (st != NATSL_OK) {
@@ -148,7 +173,7 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
     }
     out->text = made.text;
     made.text = NULL;
-    out->length = made.answers[first].begin;
+    out->length = made.answers[answer].begin;
     /* The answer begins after the question mark: the last one, as keys have none. */
     out->input = out->length;
     while (out->input > 0 && out->text[out->input - 1] != '?') out->input--;
@@ -166,6 +191,9 @@ void natsl_eval_sample_free(natsl_eval_sample *sample)
 {
     for (size_t i = 0; i < sample->n_outputs; i++) natsl_free(sample->outputs[i].text);
     natsl_free(sample->text);
+    natsl_free(sample->ids);
+    natsl_free(sample->asked);
+    natsl_free(sample->question);
     natsl_free(sample->outputs);
     memset(sample, 0, sizeof *sample);
 }
@@ -205,5 +233,6 @@ const natsl_eval_task natsl_eval_tasks[] = {
      .metric = NATSL_EVAL_INTEGER,
      .digits = 10},
     {.suite = "kv", .name = "kv", .kind = NATSL_EVAL_KV, .max_new = 50, .metric = NATSL_EVAL_WORD},
+    {.suite = "mqar", .name = "mqar", .kind = NATSL_EVAL_MQAR, .metric = NATSL_EVAL_PLACE},
     {.name = NULL},
 };

@@ -22,7 +22,10 @@ typedef enum natsl_eval_kind {
     NATSL_EVAL_PASSKEY,  /* digits told twice in noise */
     NATSL_EVAL_KV,       /* a JSON object of identifiers */
     NATSL_EVAL_CLASSIC,  /* the needle of the first test of its kind, in a text */
-    NATSL_EVAL_FILE      /* samples of a user's file */
+    NATSL_EVAL_FILE,     /* samples of a user's file */
+    NATSL_EVAL_MQAR,     /* token ids: pairs, then keys among fill */
+    NATSL_EVAL_BABI,     /* facts of bAbI's stories among sentences of a text */
+    NATSL_EVAL_DOCUMENT  /* a text, of which every token's probability counts */
 } natsl_eval_kind;
 
 /** When an expected output counts as found, and what several of them make of a sample. */
@@ -30,7 +33,10 @@ typedef enum natsl_eval_metric {
     NATSL_EVAL_ALL = 0, /* it is in the prediction; the share of those found */
     NATSL_EVAL_PART,    /* it is in the prediction; any one will do */
     NATSL_EVAL_INTEGER, /* the first whole number of the prediction equals it; any one will do */
-    NATSL_EVAL_WORD     /* it is among the prediction's words, once punctuation became blanks; any one will do */
+    NATSL_EVAL_WORD,    /* it is among the prediction's words, once punctuation became blanks; any one will do */
+    NATSL_EVAL_LABEL, /* it is the only label of the task in the prediction's first sentence, but for the question's */
+    NATSL_EVAL_PLACE, /* output i is the prediction's word number i; the share of those that are */
+    NATSL_EVAL_LIKELIHOOD /* none: the loss counts */
 } natsl_eval_metric;
 
 /** One task. */
@@ -47,7 +53,15 @@ typedef struct natsl_eval_task {
     natsl_word_kind key_kind, value_kind;
     int digits;                           /* of a pass key */
     const struct natsl_eval_lines *lines; /* of a file of samples (borrowed) */
+    const struct natsl_babi *stories;     /* of a file of bAbI's (borrowed) */
+    const natsl_hay *document;            /* (borrowed) */
 } natsl_eval_task;
+
+/** Whether a sample's score is the share of its outputs that are found; else one of them will do. */
+static inline int natsl_eval_share_counts(natsl_eval_metric metric)
+{
+    return metric == NATSL_EVAL_ALL || metric == NATSL_EVAL_PLACE;
+}
 
 /** All tasks, ended by name NULL. */
 extern const natsl_eval_task natsl_eval_tasks[];
@@ -61,6 +75,10 @@ typedef struct natsl_eval_settings {
     const natsl_hay *hay;                      /* NULL: none (borrowed) */
     int exact;                                 /* 1: upstream's own samples (natsl_ruler_open), one after the other */
     const struct natsl_ruler_sources *sources; /* for all but needles in spread mode (borrowed) */
+    int64_t questions;                         /* about one haystack, where tasks have several (kv); 0 is 1 */
+    int64_t pairs;                             /* of recall in token ids; 0: as many as fit */
+    int32_t vocabulary;                        /* of recall in token ids */
+    int zeros;                                 /* 1: its fill is the id 0, not random ids */
 } natsl_eval_settings;
 
 typedef struct natsl_eval_output {
@@ -72,14 +90,28 @@ typedef struct natsl_eval_sample {
     char *text;     /* [length] the prompt, with the beginning of the answer */
     int64_t length; /* bytes, tokens of the byte tokenizer */
     int64_t input;  /* bytes before the beginning of the answer ("answer_prefix") */
+    int64_t
+        shared; /* bytes at the beginning that other samples may have, too: they are read in a window of their own; 0: none */
+    int32_t *ids;   /* [length] the prompt of a task in token ids; NULL: it is text */
+    int64_t *asked; /* [n_outputs] with ids: output i is the token after this one; ascending */
     natsl_eval_output *outputs;
     size_t n_outputs;
+    char *question;            /* NULL: the metric needs none. NUL-terminated */
+    const char *const *labels; /* [n_labels] all answers of the task, with NATSL_EVAL_LABEL (borrowed) */
+    size_t n_labels;
 } natsl_eval_sample;
 
 /** Room for `count` outputs, all empty. NATSL_ERR_NOMEM. */
 natsl_status natsl_eval_outputs(natsl_eval_sample *sample, size_t count);
 /** Sets an output to a copy of text[0..length). NATSL_ERR_NOMEM. */
 natsl_status natsl_eval_output_set(natsl_eval_output *output, const char *text, size_t length, double depth);
+
+/** The first sample of the haystack that sample `index` asks about: all from there to `index` begin with the same `shared` bytes. */
+int64_t natsl_eval_first(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t index);
+
+/** Whether the cleaned prediction has output i of the sample. */
+int natsl_eval_hit(natsl_eval_metric metric, const natsl_eval_sample *sample, size_t i, const char *text,
+                   size_t length);
 
 /** The task of a name; NULL when there is none. */
 const natsl_eval_task *natsl_eval_task_find(const char *suite, const char *name);

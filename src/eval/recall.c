@@ -1,8 +1,10 @@
 /* recall.c - pass keys, numbers, values of JSON objects, the user's own samples. See recall.h. */
 #include "recall.h"
 
+#include "babi.h"
 #include "core.h"
 #include "eval_store.h"
+#include "mqar.h"
 #include "text_buffer.h"
 
 #include <errno.h>
@@ -93,7 +95,7 @@ static const char kv_head[] =
     "Extract the value corresponding to the specified key in the JSON object below.\n\nJSON data:\n{",
                   kv_key[] = "}\n\nKey: \"", kv_tail[] = "\nThe value associated with the specified key is:";
 
-static natsl_status kv(int64_t room, natsl_rng *rng, double depth, natsl_eval_sample *out)
+static natsl_status kv(int64_t room, natsl_rng *rng, double depth, int shared, natsl_eval_sample *out)
 {
     natsl_buffer b = {0};
     char key[NATSL_WORD_BYTES], value[NATSL_WORD_BYTES], asked[NATSL_WORD_BYTES] = "", answer[NATSL_WORD_BYTES] = "";
@@ -116,6 +118,7 @@ static natsl_status kv(int64_t room, natsl_rng *rng, double depth, natsl_eval_sa
         natsl_puts(&b, "\"");
     }
     natsl_puts(&b, kv_key);
+    if (shared) out->shared = (int64_t)b.length;
     natsl_puts(&b, asked);
     natsl_puts(&b, "\"");
     out->input = (int64_t)b.length;
@@ -139,8 +142,7 @@ static const char classic_needle[] =
 
 static int inside_character(char c) { return ((unsigned char)c & 0xc0) == 0x80; }
 
-/** A slice of the text from a random place (repeated where the text is short), from behind a "." on, in whole characters. */
-static char *slice(const natsl_hay *hay, natsl_rng *rng, int64_t *length)
+char *natsl_hay_slice(const natsl_hay *hay, natsl_rng *rng, int64_t *length)
 {
     const int64_t want = *length + REACH;
     char *text = natsl_alloc((size_t)want, 1, "haystack");
@@ -170,7 +172,7 @@ static natsl_status classic(const natsl_hay *hay, int64_t room, natsl_rng *rng, 
     static const char *const words[] = {"eat", "sandwich", "sit", "Dolores", "Park", "sunny", "day"};
     int64_t length = room - (int64_t)(sizeof classic_needle + sizeof classic_question + sizeof classic_prefix - 3);
     natsl_buffer b = {0};
-    char *text = slice(hay, rng, &length);
+    char *text = natsl_hay_slice(hay, rng, &length);
     if (!text) return NATSL_ERR_NOMEM;
     int64_t place = llround(depth * (double)length), back = place;
     while (back > 0 && place - back < REACH && text[back - 1] != '.') back--;
@@ -254,6 +256,7 @@ static natsl_status read_sample(const char *line, size_t length, const char *whe
         if (context) {
             put_json(&b, context);
             natsl_puts(&b, "\n\n");
+            out->shared = (int64_t)b.length;
         }
         put_json(&b, question);
         out->input = (int64_t)b.length;
@@ -269,8 +272,7 @@ static natsl_status read_sample(const char *line, size_t length, const char *whe
     return st;
 }
 
-/** The task's name. "validation.jsonl" of RULER's layout is named by the directories it is in. */
-static void name_of(const char *path, char *name, size_t size)
+void natsl_task_name(const char *path, char *name, size_t size)
 {
     const char *parts[4] = {path, path, path, path}; /* the last ones: length, "data", task, file */
     for (const char *p = path; *p; p++) {
@@ -278,13 +280,49 @@ static void name_of(const char *path, char *name, size_t size)
         memmove(parts, parts + 1, 3 * sizeof *parts);
         parts[3] = p + 1;
     }
-    const size_t stem = strlen(parts[3]) > 6 && strcmp(parts[3] + strlen(parts[3]) - 6, ".jsonl") == 0
-                            ? strlen(parts[3]) - 6
-                            : strlen(parts[3]);
+    const char *dot = strrchr(parts[3], '.');
+    const int known = dot && dot > parts[3] && (strcmp(dot, ".jsonl") == 0 || strcmp(dot, ".txt") == 0);
+    const size_t stem = known ? (size_t)(dot - parts[3]) : strlen(parts[3]);
     if (stem == 10 && strncmp(parts[3], "validation", 10) == 0 && strncmp(parts[1], "data/", 5) == 0)
         (void)snprintf(name, size, "%.*s_%.*s", (int)strcspn(parts[2], "/"), parts[2], (int)strcspn(parts[0], "/"),
                        parts[0]);
     else (void)snprintf(name, size, "%.*s", (int)stem, parts[3]);
+}
+
+/** Room for more samples than `space`, which is doubled. */
+static natsl_status grow_lines(natsl_eval_lines *lines, size_t *space)
+{
+    int64_t **arrays[] = {&lines->begin, &lines->bytes, &lines->first};
+    const size_t more = *space ? 2 * *space : 256;
+    for (size_t i = 0; i < 3; i++) {
+        int64_t *grown = natsl_alloc(more, sizeof *grown, "samples");
+        if (!grown) return NATSL_ERR_NOMEM;
+        if (*space > 0) memcpy(grown, *arrays[i], *space * sizeof *grown);
+        natsl_free(*arrays[i]);
+        *arrays[i] = grown;
+    }
+    *space = more;
+    return NATSL_OK;
+}
+
+/** Takes in a line that is sample `s`; `before`: the sample before it. */
+static natsl_status add_line(natsl_eval_lines *lines, size_t *space, int64_t at, size_t length,
+                             const natsl_eval_sample *s, const natsl_eval_sample *before)
+{
+    const int64_t i = lines->count;
+    if ((size_t)i == *space) {
+        const natsl_status st = grow_lines(lines, space);
+        if (st != NATSL_OK) return st;
+    }
+    const int same =
+        i > 0 && s->shared > 0 && s->shared == before->shared && memcmp(s->text, before->text, (size_t)s->shared) == 0;
+    lines->begin[i] = at;
+    lines->bytes[i] = (int64_t)length;
+    lines->first[i] = same ? lines->first[i - 1] : i;
+    lines->shares |= same;
+    lines->count++;
+    if (s->length > lines->longest) lines->longest = s->length;
+    return NATSL_OK;
 }
 
 natsl_status natsl_eval_lines_scan(const char *path, int keep_going, natsl_eval_lines *out)
@@ -293,9 +331,10 @@ natsl_status natsl_eval_lines_scan(const char *path, int keep_going, natsl_eval_
     size_t room = 0, length = 0, space = 0;
     int ended = 0;
     int64_t at = 0;
+    natsl_eval_sample before = {0};
     natsl_status st = NATSL_OK;
     *out = (natsl_eval_lines){.path = path};
-    name_of(path, out->name, sizeof out->name);
+    natsl_task_name(path, out->name, sizeof out->name);
     FILE *file = fopen(path, "rb");
     if (!file) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
     for (int64_t number = 1; st == NATSL_OK; number++, at += (int64_t)length + 1) {
@@ -307,30 +346,14 @@ natsl_status natsl_eval_lines_scan(const char *path, int keep_going, natsl_eval_
         if (st == NATSL_ERR_INPUT && keep_going) {
             if (out->bad++ == 0) (void)snprintf(out->complaint, sizeof out->complaint, "%s", natsl_error_text());
             st = NATSL_OK;
-        } else if (st == NATSL_OK) {
-            if ((size_t)out->count == space) {
-                const size_t more = space ? 2 * space : 256;
-                int64_t *begin = natsl_alloc(more, sizeof *begin, "samples"),
-                        *bytes = natsl_alloc(more, sizeof *bytes, "samples");
-                if (begin && bytes && space > 0) {
-                    memcpy(begin, out->begin, space * sizeof *begin);
-                    memcpy(bytes, out->bytes, space * sizeof *bytes);
-                }
-                natsl_free(out->begin);
-                natsl_free(out->bytes);
-                out->begin = begin;
-                out->bytes = bytes;
-                space = more;
-                if (!begin || !bytes) st = NATSL_ERR_NOMEM;
-            }
-            if (st == NATSL_OK) {
-                out->begin[out->count] = at;
-                out->bytes[out->count++] = (int64_t)length;
-                if (s.length > out->longest) out->longest = s.length;
-            }
+        } else if (st == NATSL_OK && (st = add_line(out, &space, at, length, &s, &before)) == NATSL_OK) {
+            const natsl_eval_sample last = before;
+            before = s;
+            s = last;
         }
         natsl_eval_sample_free(&s);
     }
+    natsl_eval_sample_free(&before);
     free(line);
     (void)fclose(file);
     if (st == NATSL_OK && out->count == 0)
@@ -343,7 +366,8 @@ void natsl_eval_lines_free(natsl_eval_lines *lines)
 {
     natsl_free(lines->begin);
     natsl_free(lines->bytes);
-    lines->begin = lines->bytes = NULL;
+    natsl_free(lines->first);
+    lines->begin = lines->bytes = lines->first = NULL;
     lines->count = 0;
 }
 
@@ -367,14 +391,76 @@ static natsl_status file_sample(const natsl_eval_lines *lines, int64_t index, na
     return st;
 }
 
+/* ---- recall in token ids ---------------------------------------------------------------------------------------------- */
+
+static int64_t mqar_pairs(const natsl_eval_settings *settings, int64_t length)
+{
+    const int64_t most = settings->vocabulary / 2 - 1;
+    if (settings->pairs > 0) return settings->pairs;
+    return length / 4 < most ? length / 4 : most;
+}
+
+static natsl_status mqar(const natsl_eval_settings *settings, int64_t length, natsl_rng *rng, natsl_eval_sample *out)
+{
+    const int64_t n = mqar_pairs(settings, length);
+    char text[32];
+    int32_t *targets = natsl_alloc((size_t)length, sizeof *targets, "answers");
+    natsl_mqar_query *queries = natsl_alloc((size_t)n, sizeof *queries, "questions");
+    out->ids = natsl_alloc((size_t)length, sizeof *out->ids, "a sample");
+    out->asked = natsl_alloc((size_t)n, sizeof *out->asked, "questions");
+    out->length = out->input = length;
+    natsl_status st = targets && queries && out->ids && out->asked ? NATSL_OK : NATSL_ERR_NOMEM;
+    if (st == NATSL_OK)
+        st = natsl_mqar_make(settings->vocabulary, n, !settings->zeros, length, rng, out->ids, targets, queries);
+    if (st == NATSL_OK) st = natsl_eval_outputs(out, (size_t)n);
+    for (int64_t i = 0; i < n && st == NATSL_OK; i++) {
+        const int digits = snprintf(text, sizeof text, "%d", targets[queries[i].position]);
+        out->asked[i] = queries[i].position;
+        st = natsl_eval_output_set(&out->outputs[i], text, (size_t)digits,
+                                   (double)(2 * queries[i].pair) / (double)length);
+    }
+    natsl_free(targets);
+    natsl_free(queries);
+    return st;
+}
+
+/* ---- documents --------------------------------------------------------------------------------------------------------- */
+
+int64_t natsl_document_windows(const natsl_hay *document, int64_t length)
+{
+    return document->length > length ? document->length / length : 1;
+}
+
+static natsl_status window(const natsl_hay *document, int64_t length, int64_t index, natsl_eval_sample *out)
+{
+    const int64_t from = index * length, count = document->length - from < length ? document->length - from : length;
+    out->text = natsl_alloc((size_t)count, 1, "a document");
+    if (!out->text) return NATSL_ERR_NOMEM;
+    document->read(document->user, from, count, out->text);
+    out->length = out->input = count;
+    return NATSL_OK;
+}
+
 /* ---- all of them ----------------------------------------------------------------------------------------------------- */
 
 natsl_status natsl_recall_check(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length)
 {
-    const int64_t max_new = natsl_eval_max_new(settings, task),
-                  least = task->kind == NATSL_EVAL_FILE ? 1 : max_new + 512;
-    if (task->kind == NATSL_EVAL_CLASSIC && !settings->hay)
-        return natsl_fail(NATSL_ERR_USAGE, "%s: hides its needle in a text, expected --haystack FILE", task->name);
+    const int64_t max_new = natsl_eval_max_new(settings, task), least = task->kind == NATSL_EVAL_FILE ? 1
+                                                                        : task->kind == NATSL_EVAL_DOCUMENT
+                                                                            ? 2
+                                                                            : max_new + 512;
+    if ((task->kind == NATSL_EVAL_CLASSIC || task->kind == NATSL_EVAL_BABI) && !settings->hay)
+        return natsl_fail(NATSL_ERR_USAGE, "%s: hides its %s in a text, expected --haystack FILE", task->name,
+                          task->kind == NATSL_EVAL_BABI ? "facts" : "needle");
+    if (task->kind == NATSL_EVAL_BABI) return natsl_babi_check(task->stories, task->name, length - max_new);
+    if (task->kind == NATSL_EVAL_MQAR) {
+        const int64_t pairs = mqar_pairs(settings, length);
+        if (pairs >= 1 && pairs <= length / 4 && pairs <= settings->vocabulary / 2 - 1) return NATSL_OK;
+        return natsl_fail(NATSL_ERR_USAGE,
+                          "%s: %lld pairs in %lld tokens of a vocabulary of %d; expected at least one, four tokens and "
+                          "two ids each (and one id more)",
+                          task->name, (long long)pairs, (long long)length, settings->vocabulary);
+    }
     if (length >= least) return NATSL_OK;
     return natsl_fail(NATSL_ERR_USAGE, "%s: does not fit in %lld tokens with %lld to generate, expected %lld or more",
                       task->name, (long long)length, (long long)max_new, (long long)least);
@@ -389,7 +475,10 @@ natsl_status natsl_recall_make(const natsl_eval_settings *settings, const natsl_
     memset(out, 0, sizeof *out);
     switch (task->kind) {
     case NATSL_EVAL_FILE: st = file_sample(task->lines, index, out); break;
-    case NATSL_EVAL_KV: st = kv(room, &rng, depth, out); break;
+    case NATSL_EVAL_KV: st = kv(room, &rng, depth, settings->questions > 1, out); break;
+    case NATSL_EVAL_MQAR: st = mqar(settings, length, &rng, out); break;
+    case NATSL_EVAL_DOCUMENT: st = window(task->document, length, index, out); break;
+    case NATSL_EVAL_BABI: st = natsl_babi_make(task->stories, settings->hay, room, index, &rng, depth, out); break;
     case NATSL_EVAL_CLASSIC: st = classic(settings->hay, room, &rng, depth, out); break;
     default: st = passkey(task, room, &rng, depth, out);
     }

@@ -104,6 +104,45 @@ int natsl_score_word(const char *text, size_t length, const char *want)
     return 0;
 }
 
+int natsl_score_place(const char *text, size_t length, size_t i, const char *want)
+{
+    for (size_t at = 0, end, word = 0; at < length; at = end) {
+        while (at < length && is_blank((unsigned char)text[at])) at++;
+        for (end = at; end < length && !is_blank((unsigned char)text[end]);) end++;
+        if (end > at && word++ == i) return strlen(want) == end - at && memcmp(text + at, want, end - at) == 0;
+    }
+    return 0;
+}
+
+/** The one label among labels [n] that is text[0..length), whatever the case; n: none. */
+static size_t label_of(const char *text, size_t length, const char *const *labels, size_t n)
+{
+    size_t i = 0;
+    while (i < n && (strlen(labels[i]) != length || !natsl_score_contains(text, length, labels[i]))) i++;
+    return i;
+}
+
+int natsl_score_label(const char *text, size_t length, const char *want, const char *question,
+                      const char *const *labels, size_t n)
+{
+    const char *stop = length > 0 ? memchr(text, '.', length) : NULL;
+    const size_t sentence = stop ? (size_t)(stop - text) : length;
+    const int several = strlen(want) > 3 && strchr(want, ',') != NULL;
+    size_t found = 0, wanted = 0;
+    for (size_t i = 0; i < n; i++)
+        found += natsl_score_contains(text, sentence, labels[i]) &&
+                 !natsl_score_contains(question, strlen(question), labels[i]);
+    for (const char *p = want; p; wanted++) {
+        const size_t part = several ? strcspn(p, ",") : strlen(p);
+        const size_t i = label_of(p, part, labels, n);
+        if (i == n || !natsl_score_contains(text, sentence, labels[i]) ||
+            natsl_score_contains(question, strlen(question), labels[i]))
+            return 0;
+        p = p[part] ? p + part + 1 : NULL;
+    }
+    return found == wanted;
+}
+
 void natsl_score_wilson(double p, double n, double *low, double *high)
 {
     const double z = 1.959963984540054, z2 = z * z;

@@ -1,5 +1,6 @@
 /* score.h - scores of predictions by RULER's rules, and intervals around them.
- * Owns: nothing. MPI: none. Source: RULER's evaluate.py and metrics; Wilson 1927. Tests: tests/unit/test_eval.c */
+ * Owns: nothing. MPI: none. Source: RULER's evaluate.py and metrics; InfiniteBench; BABILong;
+ * Wilson 1927. Tests: tests/unit/test_eval.c */
 #ifndef NATSL_SCORE_H
 #define NATSL_SCORE_H
 
@@ -22,6 +23,14 @@ int natsl_score_integer(const char *text, size_t length, const char *want);
 /** Whether `want` is one of the cleaned prediction's words, once punctuation (of ASCII; but "-", which identifiers have) became
  * blanks. */
 int natsl_score_word(const char *text, size_t length, const char *want);
+
+/** Whether word number i (from 0) of the cleaned prediction, words between blanks, is `want`. */
+int natsl_score_place(const char *text, size_t length, size_t i, const char *want);
+
+/** Whether the labels in the prediction's first sentence (to its first "."), without those that the question has, are `want` and no
+ * other, in lower case. want of more than 3 bytes may be several with commas between them. labels [n] distinct. */
+int natsl_score_label(const char *text, size_t length, const char *want, const char *question,
+                      const char *const *labels, size_t n);
 
 /** 95 % interval of a share `p` of n >= 1 trials (Wilson's score interval): 0 <= *low <= p <= *high <= 1. */
 void natsl_score_wilson(double p, double n, double *low, double *high);

@@ -16,10 +16,10 @@ tasks=niah_single_1,niah_single_3,niah_multikey_2,niah_multiquery
 common=(eval --model m.h5 --suite ruler --haystack hay.txt --quiet)
 few=("${common[@]}" --max-new 12 --tasks "$tasks" --lengths 1200,2K --samples 3)
 
-# same A B: the same predictions in both directories
+# same A B: the same predictions, and tables of scores, in both directories
 same()
 {
-    (cd "$1" && find . -name '[0-9]*.jsonl' -not -name '*.runs.jsonl' | sort) >.files
+    (cd "$1" && find . -name '[0-9]*.jsonl' -not -name '*.runs.jsonl' -o -name '*.csv' | sort) >.files
     expect "there are predictions in $1" test -s .files
     while read -r file; do expect "$file of $1 and $2" cmp "$1/$file" "$2/$file"; done <.files
     expect "no parts are left in $2" test -z "$(find "$2" -name 'part-*')"
@@ -112,7 +112,7 @@ head -n 2 mine.jsonl >two.jsonl
 refused 2 'files of different names' eval --model m.h5 --suite jsonl two.jsonl ./two.jsonl --out r
 refused 2 'without a file' eval --model m.h5 --suite jsonl --out r
 refused 2 'are not for --suite jsonl' eval --model m.h5 --suite jsonl mine.jsonl --lengths 4K --out r
-refused 2 'with --suite jsonl|--suite jsonl with it' eval --model m.h5 --suite kv mine.jsonl --lengths 4K --out r
+refused 2 'expected --suite jsonl, babilong or perplexity with it' eval --model m.h5 --suite kv mine.jsonl --lengths 4K --out r
 refused 2 'exact is for --suite ruler' eval --model m.h5 --suite kv --mode exact --lengths 4K --out r
 unset NATSL_WORD_LISTS XDG_DATA_HOME
 export HOME=$SCRATCH # no word lists there
@@ -128,9 +128,13 @@ accepted 3 "${exact[@]}" --data-only --tokenizer whitespace --tasks vt,fwe,niah_
 expect "the same data on 3 ranks" diff -r data data3
 accepted 3 report one grown --out both.html
 expect "two runs on a page" grep -q 'class="legend"' both.html
+accepted 0 report one grown --heatmap both.svg
+expect "a picture of its own" grep -q '^<svg xmlns' both.svg
+expect "and one beside every page" grep -q '>niah_multikey_2</text>' one/heatmap.svg
 refused 3 'no-such-directory' report no-such-directory --out r.html
 refused 3 'not a results.json of natsl eval' report one/settings.json --out r.html
 refused 2 'DIR is missing' report --out r.html
+refused 2 '--out is missing, expected --out PAGE.html, --heatmap' report one
 refused 2 'exact samples need the lists of the Python package wonderwords' "${exact[@]}" --model m.h5 --tasks niah_single_1 --lengths 4K --out r
 refused 3 'nounlist.txt: No such file' "${exact[@]}" --model m.h5 --tasks niah_single_1 --lengths 4K --out r --word-lists .
 refused 2 'expected --squad' eval --model m.h5 --suite ruler --tasks qa_1 --lengths 4K --out r

@@ -1,5 +1,6 @@
 /* test_eval.c - samples of benchmarks, scores by RULER's rules, intervals, finished samples on disk. */
 #define _GNU_SOURCE /* memmem */
+#include "babi.h"
 #include "core.h"
 #include "eval_results.h"
 #include "recall.h"
@@ -124,7 +125,7 @@ static void test_samples(void)
         }
         CU_ASSERT_PTR_EQUAL(natsl_eval_task_find(t->suite, t->name), t);
     }
-    CU_ASSERT_EQUAL(tasks, 17);
+    CU_ASSERT_EQUAL(tasks, 18);
     CU_ASSERT_PTR_NULL(natsl_eval_task_find("ruler", "niah"));
     CU_ASSERT_PTR_NULL(natsl_eval_task_find("rule", "niah_single_1"));
 }
@@ -269,6 +270,138 @@ static void test_recall(void)
               !natsl_score_word("", 0, "a"));
 }
 
+/** Recall in token ids: pairs are told where the depth says, and asked for where `asked` does. */
+static void test_mqar(void)
+{
+    const natsl_eval_task *t = natsl_eval_task_find("mqar", "mqar");
+    natsl_eval_settings own = settings;
+    natsl_eval_sample s, again;
+    own.vocabulary = 60;
+    CU_ASSERT_EQUAL(natsl_eval_max_new(&own, t), 0);
+    for (int i = 0; i < 4; i++) {
+        own.pairs = i == 3 ? 3 : 0;
+        own.zeros = i % 2;
+        CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&own, t, 96, i, &s), NATSL_OK);
+        CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&own, t, 96, i, &again), NATSL_OK);
+        CU_ASSERT(s.length == 96 && !s.text && s.n_outputs == (i == 3 ? 3 : 24) && s.shared == 0);
+        CU_ASSERT(memcmp(s.ids, again.ids, 96 * sizeof *s.ids) == 0);
+        for (size_t k = 0; k < s.n_outputs; k++) {
+            const int64_t pair = llround(s.outputs[k].depth * 96.0);
+            CU_ASSERT_FATAL(s.asked[k] >= 2 * (int64_t)s.n_outputs && s.asked[k] < 96);
+            CU_ASSERT(k == 0 || s.asked[k] > s.asked[k - 1]);
+            CU_ASSERT(pair % 2 == 0 && s.ids[pair] == s.ids[s.asked[k]] && s.ids[pair + 1] == atoi(s.outputs[k].text) &&
+                      s.ids[pair] < 30 && s.ids[pair + 1] >= 30);
+        }
+        natsl_eval_sample_free(&s);
+        natsl_eval_sample_free(&again);
+    }
+    own.pairs = 25; /* no four tokens each */
+    CU_ASSERT_EQUAL(natsl_eval_check(&own, t, 96), NATSL_ERR_USAGE);
+    own.pairs = 30; /* no two ids each */
+    CU_ASSERT_EQUAL(natsl_eval_check(&own, t, 960), NATSL_ERR_USAGE);
+    CU_ASSERT(natsl_score_place("12 5\n7", 6, 1, "5") && natsl_score_place("12 5\n7", 6, 2, "7"));
+    CU_ASSERT(!natsl_score_place("12 5", 4, 0, "1") && !natsl_score_place("12 5", 4, 2, "5") &&
+              !natsl_score_place("", 0, 0, ""));
+}
+
+/** Stories in a text: the fact that is needed at its depth, the others in order around it. */
+static void test_babi(void)
+{
+    static const char stories[] = "1 Ann is in the den.\n2 Bob took the hat.\n3 Where is Ann? \tDen\t1\n4 Ann left.\n"
+                                  "5 Which things has Bob?\that,cup\t2\n1 Cid sits.\n2 Does Cid sit?\tyes\n";
+    char path[128];
+    natsl_babi *b = NULL;
+    natsl_eval_sample s;
+    (void)snprintf(scratch, sizeof scratch, "/tmp/natsl-test-babi-XXXXXX");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(scratch));
+    write_file("qa1.txt", stories, sizeof stories - 1);
+    (void)snprintf(path, sizeof path, "%s/qa1.txt", scratch);
+    CU_ASSERT_EQUAL_FATAL(natsl_babi_open(path, &b), NATSL_OK);
+    CU_ASSERT(b->n_questions == 3 && b->n_lines == 7 && b->n_labels == 4);
+    CU_ASSERT_STRING_EQUAL(b->labels[0], "den");
+    CU_ASSERT_STRING_EQUAL(b->labels[2], "cup");
+    const natsl_eval_task t = {.suite = "babilong",
+                               .name = "qa1",
+                               .kind = NATSL_EVAL_BABI,
+                               .max_new = 20,
+                               .metric = NATSL_EVAL_LABEL,
+                               .stories = b};
+    CU_ASSERT_EQUAL(natsl_eval_check(&settings, &t, b->longest + 20), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_eval_check(&settings, &t, b->longest + 19), NATSL_ERR_USAGE);
+    for (int64_t i = 0; i < 12; i++) {
+        const int64_t length = i < 3 ? b->longest + 20 : 6000;
+        CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, &t, length, i, &s), NATSL_OK);
+        CU_ASSERT(s.length + 20 <= length && s.length + 20 > length - (i < 3 ? 100 : 4));
+        const size_t n = (size_t)s.length;
+        const char *ann = memmem(s.text, n, "Ann is in the den.", 18),
+                   *hat = memmem(s.text, n, "Bob took the hat.", 17), *left = memmem(s.text, n, "Ann left.", 9),
+                   *cid = memmem(s.text, n, "Cid sits.", 9);
+        CU_ASSERT(i % 3 == 2 ? cid && !ann : ann && hat && ann < hat && !cid);
+        CU_ASSERT(i % 3 == 1 ? left && hat < left : !left);
+        CU_ASSERT_EQUAL(occurrences(s.text, n, "?") - occurrences(s.text, n, "done?"), 1);
+        if (i >= 3 && i % 3 != 2) {
+            const char *at = i % 3 == 0 ? ann : hat;
+            EXPECT(fabs((double)(at - s.text) / (double)n - s.outputs[0].depth) < 0.001, "%g", s.outputs[0].depth);
+            EXPECT(fabs(s.outputs[0].depth - natsl_eval_depth(&settings, &t, length, i)) < 0.05, "%g",
+                   s.outputs[0].depth);
+        }
+        if (i % 3 == 2) CU_ASSERT_EQUAL(s.outputs[0].depth, -1.0);
+        CU_ASSERT(s.n_labels == 4 && s.question && memmem(s.text, n, s.question, strlen(s.question)));
+        natsl_eval_sample_free(&s);
+    }
+    const struct {
+        const char *text, *want, *question;
+        int right;
+    } cases[] = {{"In the DEN. Not the hat", "den", "Where?", 1},
+                 {"den or hat", "den", "Where?", 0},
+                 {"den or hat", "den", "Has the hat?", 1},
+                 {"nowhere", "den", "Where?", 0},
+                 {"the cup and the hat", "hat,cup", "Which?", 1},
+                 {"the hat", "hat,cup", "Which?", 0},
+                 {"hat, cup, den", "hat,cup", "Which?", 0},
+                 {"", "yes", "Does he?", 0},
+                 {". den", "den", "Where?", 0},
+                 {"Den", "den", "Which den?", 0}};
+    for (size_t i = 0; i < COUNT(cases); i++)
+        EXPECT(natsl_score_label(cases[i].text, strlen(cases[i].text), cases[i].want, cases[i].question, b->labels,
+                                 b->n_labels) == cases[i].right,
+               "case %zu", i);
+    natsl_babi_close(&b);
+    CU_ASSERT_PTR_NULL(b);
+    CU_ASSERT_EQUAL(natsl_babi_open(scratch, &b), NATSL_ERR_INPUT);
+    (void)snprintf(path, sizeof path, "rm -r %s", scratch);
+    CU_ASSERT_EQUAL(system(path), 0);
+}
+
+/** Questions about one haystack: the same bytes but for what is asked. */
+static void test_shared(void)
+{
+    const natsl_eval_task *t = natsl_eval_task_find("kv", "kv");
+    natsl_eval_settings own = settings;
+    natsl_eval_sample s[4];
+    own.questions = 3;
+    for (int64_t i = 0; i < 4; i++) {
+        CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&own, t, 4096, i, &s[i]), NATSL_OK);
+        CU_ASSERT_EQUAL(natsl_eval_first(&own, t, i), i / 3 * 3);
+        CU_ASSERT(s[i].shared > 3500 && s[i].shared == s[0].shared && s[i].shared < s[i].input);
+    }
+    CU_ASSERT(memcmp(s[0].text, s[1].text, (size_t)s[0].shared) == 0 &&
+              memcmp(s[0].text, s[2].text, (size_t)s[0].shared) == 0 &&
+              memcmp(s[0].text, s[3].text, (size_t)s[0].shared) != 0);
+    CU_ASSERT_STRING_NOT_EQUAL(s[0].outputs[0].text, s[1].outputs[0].text);
+    CU_ASSERT(memmem(s[0].text, (size_t)s[0].shared, s[2].outputs[0].text, 36) != NULL);
+    for (int i = 0; i < 4; i++) natsl_eval_sample_free(&s[i]);
+    const natsl_hay document = {.length = 2500, .read = read_prose};
+    const natsl_eval_task d = {.name = "d", .suite = "perplexity", .kind = NATSL_EVAL_DOCUMENT, .document = &document};
+    CU_ASSERT(natsl_document_windows(&document, 1000) == 2 && natsl_document_windows(&document, 2501) == 1);
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, &d, 1000, 1, &s[0]), NATSL_OK);
+    CU_ASSERT(s[0].length == 1000 && s[0].n_outputs == 0 && s[0].text[7] == prose[1007 % (sizeof prose - 1)]);
+    natsl_eval_sample_free(&s[0]);
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, &d, 9000, 0, &s[0]), NATSL_OK);
+    CU_ASSERT_EQUAL(s[0].length, 2500);
+    natsl_eval_sample_free(&s[0]);
+}
+
 /** Files of samples: fields of several dialects, and damaged lines. */
 static void test_lines(void)
 {
@@ -311,6 +444,7 @@ static void test_lines(void)
     for (int64_t i = 0; i < 3; i++) {
         CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, &t, 20, i, &s), NATSL_OK);
         CU_ASSERT(s.length == (int64_t)strlen(prompts[i]) && memcmp(s.text, prompts[i], strlen(prompts[i])) == 0);
+        CU_ASSERT(s.shared == (i == 0 ? 0 : i == 1 ? 6 : 3) && natsl_eval_first(&settings, &t, i) == i);
         CU_ASSERT(s.n_outputs == (i == 0 ? 2 : 1) && s.outputs[0].depth == (i == 2 ? 0.25 : -1.0));
         natsl_eval_sample_free(&s);
     }
@@ -546,6 +680,9 @@ int main(void)
         {"depths are spread evenly", test_depths},
         {"tracking, common words, coded text", test_spread},
         {"pass keys and values of JSON objects", test_recall},
+        {"recall in token ids", test_mqar},
+        {"stories in a text", test_babi},
+        {"questions about one haystack", test_shared},
         {"files of samples", test_lines},
         {"what does not fit is refused", test_refused},
         {"predictions as RULER cleans them", test_clean},

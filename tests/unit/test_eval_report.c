@@ -41,6 +41,18 @@ static void test_charts(void)
     CU_ASSERT(has(&b, "M274.0 76.0V54.0"));
     CU_ASSERT(!has(&b, "nan"));
     natsl_buffer_free(&b);
+    /* a scale that does not begin at 0 */
+    static const double loss[] = {2.1, NAN, 1.7};
+    const natsl_series of_loss = {"a", 0, loss, NULL, NULL};
+    natsl_chart_lines(&b, 300, 146, "loss", lengths, 3, &of_loss, 1, -1.0, "");
+    /* two steps of 0.25 from 1.5 end below 2.1: steps of 0.5, and 2.1 is 0.6 of the way up */
+    CU_ASSERT(has(&b, ">1.5</text>") && has(&b, ">2.5</text>") && !has(&b, ">0</text>"));
+    CU_ASSERT(has(&b, "d=\"M60.0 54.0M274.0 98.0\""));
+    natsl_buffer_free(&b);
+    static const double flat[] = {3.0, 3.0, 3.0};
+    natsl_chart_lines(&b, 300, 146, "flat", lengths, 3, &(natsl_series){"a", 0, flat, NULL, NULL}, 1, -1.0, "");
+    CU_ASSERT(has(&b, ">3</text>") && !has(&b, "nan") && !has(&b, "inf"));
+    natsl_buffer_free(&b);
     static const double cells[] = {0.0, 1.0, NAN, 0.5, 0.25, 0.75};
     static const char *const rows[] = {"0", "50"};
     natsl_chart_heat(&b, 400, 200, "heat", "Depth Percent", rows, 2, lengths, 3, cells, 1);
@@ -82,6 +94,38 @@ static void test_page(void)
     json_decref(two);
 }
 
+/** A picture of its own: one panel for lengths of one model, whichever run has them; others beside it. */
+static void test_heatmap(void)
+{
+    natsl_buffer picture;
+    json_t *one = example("m"), *two = example("m"), *three = example("<m>");
+    CU_ASSERT_FATAL(one && two && three);
+    json_t *cell = json_array_get(json_object_get(two, "tasks"), 0);
+    (void)json_object_set_new(cell, "length", json_integer(1 << 20));
+    (void)json_object_set_new(json_object_get(three, "settings"), "model_digest", json_string("0a"));
+    const natsl_eval_result runs[] = {{"a", one}, {"b", two}, {"<c>", three}};
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_heatmap(runs, 2, &picture), NATSL_OK);
+    CU_ASSERT(has(&picture, ">niah_single_1</text>") && has(&picture, ">4K</text>") && has(&picture, ">1M</text>"));
+    CU_ASSERT(has(&picture, "<title>3 of 4</title>") && has(&picture, ">75</text>") && has(&picture, "n = 4<"));
+    CU_ASSERT(has(&picture, "prefers-color-scheme:dark") && has(&picture, "Token Limit") && !has(&picture, "nan"));
+    CU_ASSERT(memcmp(picture.text, "<svg ", 5) == 0 && !has(&picture, "<script"));
+    natsl_buffer_free(&picture);
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_heatmap(runs, 3, &picture), NATSL_OK);
+    CU_ASSERT(has(&picture, "niah_single_1, a<") && has(&picture, "niah_single_1, &lt;c&gt;<"));
+    natsl_buffer_free(&picture);
+    /* of two runs of one length the one with more samples counts */
+    (void)json_object_set_new(cell, "length", json_integer(4096));
+    (void)json_object_set_new(cell, "samples", json_integer(9));
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_heatmap(runs, 2, &picture), NATSL_OK);
+    CU_ASSERT(has(&picture, "n = 9<") && !has(&picture, "n = 4<"));
+    natsl_buffer_free(&picture);
+    (void)json_object_del(json_array_get(json_object_get(one, "tasks"), 0), "by_depth");
+    CU_ASSERT_EQUAL(natsl_eval_heatmap(runs, 1, &picture), NATSL_ERR_INPUT);
+    json_decref(one);
+    json_decref(two);
+    json_decref(three);
+}
+
 static void test_files(void)
 {
     char directory[] = "/tmp/natsl-test-report-XXXXXX", path[128], command[160];
@@ -120,6 +164,7 @@ int main(void)
         {"colours and numbers", test_colours},
         {"charts", test_charts},
         {"the page", test_page},
+        {"heat map", test_heatmap},
         {"files", test_files},
     };
     return run_suite("eval_report", tests, COUNT(tests));
