@@ -152,7 +152,8 @@ def command_loss(root, scores, task):
     assert n == len(values) == cell["loss_tokens"], (n, len(values))
     assert abs(math.exp(-sum(values) / n) / cell["perplexity"] - 1.0) < 1e-3
     with h5py.File(os.path.join(root, "results.h5")) as f:
-        assert [round(v, 9) for v in f["loss_by_position"][0, 0]] == [round(b["loss"], 9) for b in cell["by_position"]]
+        for got, bin_ in zip(f["loss_by_position"][0, 0], cell["by_position"], strict=True):
+            assert abs(got - bin_["loss"]) < 1e-5 * got, (got, bin_)  # JSON has fewer digits
     print(len(cell["by_position"]), "bins")
 
 
