@@ -36,7 +36,7 @@ until_newer()
     local i
     for i in $(seq 3000); do
         [ -z "$(find "$1" -name 'checkpoint-*.h5' -newer .mark 2>/dev/null)" ] || return 0
-        [ -r "/proc/$pid/stat" ] && ! grep -q ') Z ' "/proc/$pid/stat" || return 1
+        [ -r "/proc/$pid/stat" ] && ! grep -qs ') Z ' "/proc/$pid/stat" || return 1
         sleep 0.02
     done
     complain "no checkpoint in $1 after a minute"
