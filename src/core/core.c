@@ -92,6 +92,8 @@ size_t natsl_resident_bytes(void)
 char natsl_temporary_path[4096];
 static char outer_path[sizeof natsl_temporary_path]; /* of the file that was under way when the other one was begun */
 
+static char beside_path[sizeof natsl_temporary_path];
+
 /** A signal handler may remove the file at any moment: it must never see the beginning of a path only. */
 static void set_path(char *to, const char *path)
 {
@@ -111,8 +113,11 @@ void natsl_temporary_set(const char *path)
     if (!*path) set_path(outer_path, "");
 }
 
+void natsl_temporary_beside(const char *path) { set_path(beside_path, path); }
+
 void natsl_temporary_remove(void)
 {
+    if (beside_path[0]) (void)unlink(beside_path);
     if (natsl_temporary_path[0]) (void)unlink(natsl_temporary_path);
     if (outer_path[0]) (void)unlink(outer_path);
 }

@@ -58,6 +58,8 @@ size_t natsl_resident_bytes(void);
 extern char natsl_temporary_path[4096];
 /** "": the file has its name. While one file is under way a second may be (a checkpoint beside a result); then "" means the second. */
 void natsl_temporary_set(const char *path);
+/** One more file, which a library makes beside it for a moment; "": no more. */
+void natsl_temporary_beside(const char *path);
 /** Removes what is under way. Async-signal-safe. */
 void natsl_temporary_remove(void);
 

@@ -179,6 +179,17 @@ static natsl_status probe(const natsl_h5_out *out)
     return bad ? natsl_fail(NATSL_ERR_IO, "%s: cannot be written: %s", out->path, strerror(error)) : NATSL_OK;
 }
 
+/** While it opens a file, Open MPI tries locks on one of its own beside it (its component sharedfp/lockedfile). */
+static void open_beside(const natsl_h5_out *out)
+{
+    char path[sizeof out->temporary + 32];
+    int rank = 0;
+    if (out->comm == MPI_COMM_NULL) return;
+    NATSL_MPI(MPI_Comm_rank(out->comm, &rank));
+    (void)snprintf(path, sizeof path, "%s.locktest.%d", out->temporary, rank);
+    natsl_temporary_beside(path);
+}
+
 natsl_status natsl_h5_create(MPI_Comm comm, const char *path, natsl_h5_out *out)
 {
     natsl_status st = NATSL_OK;
@@ -203,7 +214,9 @@ natsl_status natsl_h5_create(MPI_Comm comm, const char *path, natsl_h5_out *out)
         (void)H5Pset_fapl_mpio(access, comm, MPI_INFO_NULL);
         (void)H5Pset_coll_metadata_write(access, 1);
     }
+    open_beside(out);
     out->file = H5Fcreate(out->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    natsl_temporary_beside("");
     (void)H5Pclose(access);
     if (out->file < 0) st = natsl_fail(NATSL_ERR_IO, "%s: cannot be created", path);
     else guard(out);
