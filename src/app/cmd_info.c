@@ -3,6 +3,7 @@
 #include "core.h"
 #include "files.h"
 #include "h5.h"
+#include "hf.h"
 #include "layout.h"
 
 #include <errno.h>
@@ -31,6 +32,23 @@ static natsl_status open_set(hid_t file, const char *path, const char *name, H5T
     return NATSL_OK;
 }
 
+/** What import has kept beside the tensors: special tokens, and the texts that export writes back. */
+static void info_imported(const natsl_model_info *info, hid_t file)
+{
+    int some = 0;
+    if (info->bos_token >= 0) printf("begins      with token %d\n", info->bos_token);
+    for (int i = 0; i < info->n_eos; i++) printf(i == 0 ? "ends        with token %d" : " or %d", info->eos_tokens[i]);
+    if (info->n_eos > 0) printf("\n");
+    for (size_t i = 0; natsl_hf_texts[i].file; i++) {
+        const char *object = natsl_hf_texts[i].object;
+        if (strncmp(object, "hf/", 3) == 0 && H5Lexists(file, "hf", H5P_DEFAULT) <= 0) continue;
+        if (H5Lexists(file, object, H5P_DEFAULT) <= 0) continue;
+        printf("%s %s", some ? "," : "kept       ", natsl_hf_texts[i].file);
+        some = 1;
+    }
+    if (some) printf("\n");
+}
+
 static natsl_status info_model(const char *path, hid_t file)
 {
     natsl_model_info info;
@@ -53,6 +71,7 @@ static natsl_status info_model(const char *path, hid_t file)
            c->num_v_heads, c->head_v_dim, c->num_attn_heads, c->num_nats_head);
     printf("chunk       %d tokens\n", c->chunk);
     printf("vocabulary  %d tokens, tokenizer %s\n", c->vocab_size, info.tokenizer);
+    info_imported(&info, file);
     if (H5Aexists(file, "origin") > 0 && natsl_h5_text(file, path, "origin", 4096, &origin) == NATSL_OK) {
         for (char *p = origin; *p; p++) { /* a file's text may not steer the terminal */
             if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = '?';

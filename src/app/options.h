@@ -39,6 +39,7 @@ typedef struct natsl_args {
     const char *token_list, *rank_list, *machine; /* plan */
     int64_t ranks_per_node;
     double gflops, latency_us, bandwidth, share;
+    int64_t shard_size;       /* export */
     int64_t group, log_every; /* train */
     int changed;
     const char *suite, *tasks, *haystack, *word_lists, *squad, *hotpot, *eval_seed; /* eval */

@@ -59,6 +59,7 @@ void natsl_signals_install(int speaks)
     }
     action.sa_handler = SIG_IGN;
     (void)sigaction(SIGPIPE, &action, NULL);
+    (void)sigaction(SIGXFSZ, &action, NULL); /* beyond ulimit -f the write fails instead, and is reported */
 }
 
 void natsl_signals_catch(void) { catching = 1; }

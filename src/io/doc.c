@@ -131,6 +131,9 @@ static natsl_status open_local(const char *path, const natsl_model_info *model, 
         if (fstat(doc->fd, &s) != 0) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
         if (!S_ISREG(s.st_mode)) return natsl_fail(NATSL_ERR_INPUT, "%s: not a regular file", path);
         doc->length = (int64_t)s.st_size;
+        if (strcmp(model->tokenizer, "json") == 0)
+            return natsl_fail(NATSL_ERR_INPUT,
+                              "%s: the model's tokenizer (tokenizer.json) is not read, expected a token file", path);
         if (model->config.vocab_size < 256)
             return natsl_fail(
                 NATSL_ERR_INPUT,

@@ -24,12 +24,18 @@ typedef enum natsl_file_kind {
 /** Looks at a file. NATSL_ERR_INPUT when it cannot be opened or is a damaged HDF5 file. Not collective. */
 natsl_status natsl_file_kind_of(const char *path, natsl_file_kind *kind);
 
+/** Most ids that may end a text. */
+#define NATSL_MAX_EOS 16
+
 /** What a model file says beside its tensors. */
 typedef struct natsl_model_info {
     natsl_config config;
-    /* "byte", or "none" where the file names none (oracle.py's files): then a document is a token file, or text read as
-     * bytes where vocab_size is 256 or more. */
+    /* "byte"; "json": the dataset tokenizer_json has a tokenizer.json; or "none" where the file names none (oracle.py's files): then
+     * a document is a token file, or text read as bytes where vocab_size is 256 or more. */
     char tokenizer[16];
+    int32_t bos_token;                 /* begins a text; -1: the file does not say */
+    int32_t eos_tokens[NATSL_MAX_EOS]; /* each ends a text */
+    int32_t n_eos;
     double kept_share; /* share of chunks that the gate keeps in typical texts, (0,1]; 0: the file does not say */
 } natsl_model_info;
 

@@ -99,6 +99,24 @@ natsl_status natsl_h5_int(hid_t file, const char *path, const char *name, int64_
     return number(file, path, name, H5T_INTEGER, H5T_NATIVE_INT64, "integer", value);
 }
 
+natsl_status natsl_h5_ints(hid_t file, const char *path, const char *name, size_t most, int64_t *values, size_t *count)
+{
+    natsl_status st = natsl_fail(NATSL_ERR_INPUT, "%s: attribute %s: expected 1 to %zu integers", path, name, most);
+    hid_t attribute = -1, type = -1, space = -1;
+    hssize_t n = 0;
+    if (H5Aexists(file, name) > 0 && (attribute = H5Aopen(file, name, H5P_DEFAULT)) >= 0 &&
+        (type = H5Aget_type(attribute)) >= 0 && H5Tget_class(type) == H5T_INTEGER &&
+        (space = H5Aget_space(attribute)) >= 0 && (n = H5Sget_simple_extent_npoints(space)) >= 1 &&
+        n <= (hssize_t)most && H5Aread(attribute, H5T_NATIVE_INT64, values) >= 0) {
+        *count = (size_t)n;
+        st = NATSL_OK;
+    }
+    if (space >= 0) (void)H5Sclose(space);
+    if (type >= 0) (void)H5Tclose(type);
+    if (attribute >= 0) (void)H5Aclose(attribute);
+    return st;
+}
+
 natsl_status natsl_h5_real(hid_t file, const char *path, const char *name, double *value)
 {
     const natsl_status st = number(file, path, name, H5T_FLOAT, H5T_NATIVE_DOUBLE, "floating-point number", value);
@@ -223,6 +241,28 @@ natsl_status natsl_h5_read_rows(hid_t dataset, const char *path, const char *nam
     if (rows(dataset, type, first, count, row_bytes, to, NULL))
         return natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s cannot be read: damaged or truncated file", path, name);
     return NATSL_OK;
+}
+
+natsl_status natsl_h5_bytes(hid_t file, const char *path, const char *name, size_t limit, char **bytes, size_t *count)
+{
+    hid_t dataset = -1;
+    hsize_t dims[1] = {0};
+    *bytes = NULL;
+    natsl_status st = natsl_h5_dataset(file, path, name, H5T_INTEGER, 1, NULL, &dataset);
+    if (st != NATSL_OK) return st;
+    const hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
+    if (space < 0 || type < 0 || H5Sget_simple_extent_dims(space, dims, NULL) != 1 || H5Tget_size(type) != 1 ||
+        dims[0] > limit)
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s: expected at most %zu bytes", path, name, limit);
+    if (space >= 0) (void)H5Sclose(space);
+    if (type >= 0) (void)H5Tclose(type);
+    if (st == NATSL_OK && !(*bytes = natsl_calloc((size_t)dims[0] + 1, 1, name))) st = NATSL_ERR_NOMEM;
+    if (st == NATSL_OK && dims[0] > 0)
+        st = natsl_h5_read_rows(dataset, path, name, H5T_NATIVE_UINT8, 0, (int64_t)dims[0], 1, *bytes);
+    (void)H5Dclose(dataset);
+    if (st != NATSL_OK) natsl_free(*bytes), *bytes = NULL;
+    else *count = (size_t)dims[0];
+    return st;
 }
 
 natsl_status natsl_h5_write_rows(hid_t dataset, const char *path, const char *name, hid_t type, int64_t first,

@@ -26,6 +26,8 @@ natsl_status natsl_h5_text(hid_t file, const char *path, const char *name, size_
 /** An integer attribute of the root; a finite floating-point one. */
 natsl_status natsl_h5_int(hid_t file, const char *path, const char *name, int64_t *value);
 natsl_status natsl_h5_real(hid_t file, const char *path, const char *name, double *value);
+/** An integer attribute of the root with one to `most` elements. */
+natsl_status natsl_h5_ints(hid_t file, const char *path, const char *name, size_t most, int64_t *values, size_t *count);
 /** Checks the attributes format and format_version. */
 natsl_status natsl_h5_format(hid_t file, const char *path, const char *format, int64_t version);
 
@@ -53,10 +55,16 @@ void natsl_h5_independent(int on);
  * or no file is being written. errno says why. */
 void natsl_h5_io_failed(int code);
 
+/** A whole 1-D dataset of bytes, at most `limit` of them: *bytes is NUL-terminated behind *count (free with natsl_free).
+ * NATSL_ERR_INPUT, NATSL_ERR_NOMEM. Not collective. */
+natsl_status natsl_h5_bytes(hid_t file, const char *path, const char *name, size_t limit, char **bytes, size_t *count);
+
 /** Attributes of an object being written. Collective in a parallel file. */
 natsl_status natsl_h5_put_text(hid_t object, const char *path, const char *name, const char *text);
 natsl_status natsl_h5_put_int(hid_t object, const char *path, const char *name, int64_t value);
 natsl_status natsl_h5_put_real(hid_t object, const char *path, const char *name, double value);
+/** A list of integers (1-D). */
+natsl_status natsl_h5_put_ints(hid_t object, const char *path, const char *name, const int64_t *values, size_t count);
 
 /** A file being written under a temporary name. */
 typedef struct natsl_h5_out {
@@ -74,6 +82,8 @@ natsl_status natsl_h5_create(MPI_Comm comm, const char *path, natsl_h5_out *out)
  * all ranks get the same status. Close with H5Dclose before natsl_h5_finish. */
 natsl_status natsl_h5_new_dataset(natsl_h5_out *out, const char *name, hid_t type, int rank, const hsize_t *shape,
                                   hid_t *dataset);
+/** A 1-D dataset of bytes, written whole. For files of one process. */
+natsl_status natsl_h5_put_bytes(natsl_h5_out *out, const char *name, const void *bytes, size_t count);
 /** Closes; when `st` is NATSL_OK on all ranks, flushes to the disk and renames, else removes. Collective. Returns the
  * agreed status. */
 natsl_status natsl_h5_finish(natsl_h5_out *out, natsl_status st);

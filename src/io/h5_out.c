@@ -88,6 +88,18 @@ static void guard(const natsl_h5_out *out)
 
 void natsl_h5_independent(int on) { independent = on; }
 
+natsl_status natsl_h5_put_ints(hid_t object, const char *path, const char *name, const int64_t *values, size_t count)
+{
+    int bad = 1;
+    const hsize_t dims[1] = {count};
+    const hid_t space = H5Screate_simple(1, dims, NULL);
+    const hid_t attribute = space < 0 ? -1 : H5Acreate2(object, name, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+    if (attribute >= 0) bad = H5Awrite(attribute, H5T_NATIVE_INT64, values) < 0;
+    if (attribute >= 0) (void)H5Aclose(attribute);
+    if (space >= 0) (void)H5Sclose(space);
+    return bad ? natsl_fail(NATSL_ERR_IO, "%s: writing attribute %s failed", path, name) : NATSL_OK;
+}
+
 static int is_root(const natsl_h5_out *out)
 {
     int rank = 0;
@@ -247,6 +259,18 @@ natsl_status natsl_h5_new_dataset(natsl_h5_out *out, const char *name, hid_t typ
         (void)H5Dclose(*dataset);
         *dataset = -1;
     }
+    return st;
+}
+
+natsl_status natsl_h5_put_bytes(natsl_h5_out *out, const char *name, const void *bytes, size_t count)
+{
+    const hsize_t shape[1] = {count};
+    hid_t dataset = -1;
+    natsl_status st = natsl_h5_new_dataset(out, name, H5T_STD_U8LE, 1, shape, &dataset);
+    if (st != NATSL_OK) return st;
+    st = natsl_h5_write_rows(dataset, out->path, name, H5T_NATIVE_UINT8, 0, (int64_t)count, 1, bytes);
+    if (H5Dclose(dataset) < 0 && st == NATSL_OK)
+        st = natsl_fail(NATSL_ERR_IO, "%s: writing %s failed", out->path, name);
     return st;
 }
 

@@ -8,10 +8,61 @@
 
 #define CONFIG_LIMIT ((size_t)1 << 20)
 
+/** Which tokenizer the file names: a group `tokenizer` with its kind, or the attribute `tokenizer` of an imported model. */
+static natsl_status get_tokenizer(hid_t file, const char *path, natsl_model_info *info)
+{
+    char *kind = NULL;
+    natsl_status st = NATSL_OK;
+    (void)snprintf(info->tokenizer, sizeof info->tokenizer, "none");
+    if (H5Aexists(file, "tokenizer") > 0) {
+        st = natsl_h5_text(file, path, "tokenizer", 64, &kind);
+        if (st == NATSL_OK && strcmp(kind, "json") != 0)
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: attribute tokenizer is %s, expected json", path, kind);
+        if (st == NATSL_OK) st = natsl_h5_stored_here(file, path, "tokenizer_json");
+        if (st == NATSL_OK) (void)snprintf(info->tokenizer, sizeof info->tokenizer, "json");
+    } else if (H5Lexists(file, "tokenizer", H5P_DEFAULT) > 0) {
+        if ((st = natsl_h5_stored_here(file, path, "tokenizer")) != NATSL_OK) return st;
+        const hid_t group = H5Gopen2(file, "tokenizer", H5P_DEFAULT);
+        st = group < 0 ? natsl_fail(NATSL_ERR_INPUT, "%s: tokenizer is not a group", path)
+                       : natsl_h5_text(group, path, "kind", 64, &kind);
+        if (group >= 0) (void)H5Gclose(group);
+        if (st == NATSL_OK && strcmp(kind, "byte") != 0)
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: tokenizer kind %s is not supported, expected byte", path, kind);
+        if (st == NATSL_OK && info->config.vocab_size < 256)
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: a byte tokenizer needs vocab_size 256 or more, found %d", path,
+                            info->config.vocab_size);
+        if (st == NATSL_OK) (void)snprintf(info->tokenizer, sizeof info->tokenizer, "byte");
+    }
+    natsl_free(kind);
+    return st;
+}
+
+/** Ids of tokens that begin and end a text, each in the vocabulary. */
+static natsl_status get_special(hid_t file, const char *path, natsl_model_info *info)
+{
+    int64_t ids[NATSL_MAX_EOS];
+    size_t count = 0;
+    info->bos_token = -1;
+    for (int eos = 0; eos < 2; eos++) {
+        const char *name = eos ? "eos_token_id" : "bos_token_id";
+        if (H5Aexists(file, name) <= 0) continue;
+        const natsl_status st = natsl_h5_ints(file, path, name, eos ? NATSL_MAX_EOS : 1, ids, &count);
+        if (st != NATSL_OK) return st;
+        for (size_t i = 0; i < count; i++) {
+            if (ids[i] < 0 || ids[i] >= info->config.vocab_size)
+                return natsl_fail(NATSL_ERR_INPUT, "%s: attribute %s is %lld, expected 0 to %d", path, name,
+                                  (long long)ids[i], info->config.vocab_size - 1);
+            if (eos) info->eos_tokens[info->n_eos++] = (int32_t)ids[i];
+            else info->bos_token = (int32_t)ids[i];
+        }
+    }
+    return NATSL_OK;
+}
+
 natsl_status natsl_model_file_info(const char *path, natsl_model_info *info)
 {
     hid_t file = -1;
-    char *text = NULL, *kind = NULL;
+    char *text = NULL;
     natsl_layout layout = {0};
     memset(info, 0, sizeof *info);
     natsl_status st = natsl_h5_open(path, &file);
@@ -26,35 +77,17 @@ natsl_status natsl_model_file_info(const char *path, natsl_model_info *info)
             goto cleanup;
         }
     }
-    (void)snprintf(info->tokenizer, sizeof info->tokenizer, "none");
-    if (H5Lexists(file, "tokenizer", H5P_DEFAULT) > 0) {
-        NATSL_TRY(st, cleanup, natsl_h5_stored_here(file, path, "tokenizer"));
-        const hid_t group = H5Gopen2(file, "tokenizer", H5P_DEFAULT);
-        st = group < 0 ? natsl_fail(NATSL_ERR_INPUT, "%s: tokenizer is not a group", path)
-                       : natsl_h5_text(group, path, "kind", 64, &kind);
-        if (group >= 0) (void)H5Gclose(group);
-        if (st == NATSL_OK && strcmp(kind, "byte") != 0)
-            st = natsl_fail(NATSL_ERR_INPUT, "%s: tokenizer kind %s is not supported, expected byte", path, kind);
-        if (st == NATSL_OK && info->config.vocab_size < 256)
-            st = natsl_fail(NATSL_ERR_INPUT, "%s: a byte tokenizer needs vocab_size 256 or more, found %d", path,
-                            info->config.vocab_size);
-        if (st != NATSL_OK) goto cleanup;
-        (void)snprintf(info->tokenizer, sizeof info->tokenizer, "byte");
-    }
+    NATSL_TRY(st, cleanup, get_tokenizer(file, path, info));
+    NATSL_TRY(st, cleanup, get_special(file, path, info));
     NATSL_TRY(st, cleanup, natsl_layout_create(&info->config, NATSL_F32, &layout));
     for (size_t i = 0; i < layout.count; i++) {
-        char name[sizeof layout.tensors[i].name];
-        hsize_t shape[3];
         hid_t dataset = -1;
-        natsl_tensor_object_name(&layout.tensors[i], name);
-        for (int k = 0; k < layout.tensors[i].rank; k++) shape[k] = layout.tensors[i].shape[k];
-        NATSL_TRY(st, cleanup, natsl_h5_dataset(file, path, name, H5T_FLOAT, layout.tensors[i].rank, shape, &dataset));
+        NATSL_TRY(st, cleanup, natsl_tensor_open(file, path, &layout.tensors[i], &dataset));
         (void)H5Dclose(dataset);
     }
 cleanup:
     natsl_layout_free(&layout);
     natsl_free(text);
-    natsl_free(kind);
     (void)H5Fclose(file);
     return st;
 }

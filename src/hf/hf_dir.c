@@ -1,0 +1,194 @@
+/* hf_dir.c - see hf_dir.h. */
+#include "hf_dir.h"
+
+#include "core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Most bytes of an index: names of tensors and files. */
+#define INDEX_LIMIT ((size_t)64 << 20)
+#define SINGLE      "model.safetensors"
+#define INDEX       "model.safetensors.index.json"
+
+natsl_status natsl_hf_path(const char *directory, const char *name, char *text, size_t size)
+{
+    const int n = snprintf(text, size, "%s/%s", directory, name);
+    return n >= 0 && (size_t)n < size ? NATSL_OK
+                                      : natsl_fail(NATSL_ERR_USAGE, "%.60s...: the path is too long", directory);
+}
+
+natsl_status natsl_hf_file_read(const char *directory, const char *name, size_t limit, char **bytes, size_t *length)
+{
+    char path[4096];
+    struct stat s;
+    *bytes = NULL;
+    *length = 0;
+    natsl_status st = natsl_hf_path(directory, name, path, sizeof path);
+    if (st != NATSL_OK) return st;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* should it be a FIFO */
+    if (fd < 0 && errno == ENOENT) return NATSL_OK;
+    if (fd < 0 || fstat(fd, &s) != 0) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
+    else if (!S_ISREG(s.st_mode)) st = natsl_fail(NATSL_ERR_INPUT, "%s: not a regular file", path);
+    else if ((uint64_t)s.st_size > limit)
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: %lld bytes, expected at most %zu", path, (long long)s.st_size, limit);
+    else if (!(*bytes = natsl_alloc((size_t)s.st_size + 1, 1, name))) st = NATSL_ERR_NOMEM;
+    while (st == NATSL_OK && *length < (size_t)s.st_size) {
+        const ssize_t n = read(fd, *bytes + *length, (size_t)s.st_size - *length);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
+        else if (n == 0) st = natsl_fail(NATSL_ERR_INPUT, "%s: it became shorter while it was read", path);
+        else *length += (size_t)n;
+    }
+    if (fd >= 0) (void)close(fd);
+    if (st == NATSL_OK) (*bytes)[*length] = '\0';
+    else natsl_free(*bytes), *bytes = NULL;
+    return st;
+}
+
+/** Opens one more file of tensors. */
+static natsl_status add_shard(natsl_hf_dir *d, const char *name)
+{
+    char path[4096];
+    natsl_status st = natsl_hf_path(d->path, name, path, sizeof path);
+    if (st != NATSL_OK) return st;
+    d->names[d->count] = natsl_alloc(strlen(path) + 1, 1, "file name");
+    if (!d->names[d->count]) return NATSL_ERR_NOMEM;
+    memcpy(d->names[d->count], path, strlen(path) + 1);
+    d->count++;
+    st = natsl_st_open(path, &d->shards[d->count - 1]);
+    if (st == NATSL_OK) d->tensors += d->shards[d->count - 1].count;
+    return st;
+}
+
+static natsl_status make_room(natsl_hf_dir *d, size_t count)
+{
+    d->shards = natsl_calloc(count, sizeof *d->shards, "files of tensors");
+    d->names = natsl_calloc(count, sizeof *d->names, "files of tensors");
+    return d->shards && d->names ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+/** A name that the index may give: of a file in the directory itself. */
+static int is_plain(const char *name)
+{
+    const size_t length = strlen(name);
+    return length > 0 && length < 256 && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+/** Opens the files that the index names. `places`: shard number of each file name. */
+static natsl_status open_shards(natsl_hf_dir *d, const char *index, json_t *map, json_t *places)
+{
+    for (void *it = json_object_iter(map); it; it = json_object_iter_next(map, it)) {
+        const char *file = json_string_value(json_object_iter_value(it));
+        if (!file || !is_plain(file))
+            return natsl_fail(NATSL_ERR_INPUT,
+                              "%s: tensor %.200s: file %.200s, expected the name of one in this directory", index,
+                              json_object_iter_key(it), file ? file : "that is no string");
+        if (json_object_get(places, file)) continue;
+        if (json_object_size(places) >= NATSL_HF_SHARDS)
+            return natsl_fail(NATSL_ERR_INPUT, "%s: more than %d files", index, NATSL_HF_SHARDS);
+        if (json_object_set_new(places, file, json_integer((json_int_t)json_object_size(places))) != 0)
+            return natsl_fail(NATSL_ERR_NOMEM, "out of memory: index");
+    }
+    natsl_status st = make_room(d, json_object_size(places));
+    for (void *it = json_object_iter(places); st == NATSL_OK && it; it = json_object_iter_next(places, it)) {
+        /* shards are numbered as they are opened */
+        if (json_integer_set(json_object_iter_value(it), (json_int_t)d->count) != 0)
+            return natsl_fail(NATSL_ERR_NOMEM, "out of memory: index");
+        st = add_shard(d, json_object_iter_key(it));
+    }
+    return st;
+}
+
+/** Every tensor is where the index says, and nowhere else. */
+static natsl_status check_index(const natsl_hf_dir *d, const char *index, json_t *map, json_t *places)
+{
+    for (void *it = json_object_iter(map); it; it = json_object_iter_next(map, it)) {
+        const char *name = json_object_iter_key(it), *file = json_string_value(json_object_iter_value(it));
+        const size_t shard = (size_t)json_integer_value(json_object_get(places, file));
+        if (!natsl_st_find(&d->shards[shard], name))
+            return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %.200s is not in %s", index, name, d->names[shard]);
+    }
+    for (size_t s = 0; s < d->count; s++) {
+        for (size_t i = 0; i < d->shards[s].count; i++) {
+            const char *name = d->shards[s].tensors[i].name;
+            const char *file = json_string_value(json_object_get(map, name));
+            if (!file) return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %.200s is not in the index", d->names[s], name);
+            if ((size_t)json_integer_value(json_object_get(places, file)) != s)
+                return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %.200s belongs to %.200s by the index", d->names[s],
+                                  name, file);
+        }
+    }
+    return NATSL_OK;
+}
+
+static natsl_status open_index(natsl_hf_dir *d, const char *text, size_t length)
+{
+    char index[4096];
+    json_error_t e;
+    natsl_status st = natsl_hf_path(d->path, INDEX, index, sizeof index);
+    if (st != NATSL_OK) return st;
+    json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &e), *places = json_object();
+    json_t *map = json_object_get(root, "weight_map");
+    if (!root) st = natsl_fail(NATSL_ERR_INPUT, "%s: line %d: %s", index, e.line, e.text);
+    else if (!places) st = natsl_fail(NATSL_ERR_NOMEM, "out of memory: index");
+    else if (json_object_size(map) == 0)
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: weight_map: expected an object with the file of each tensor", index);
+    if (st == NATSL_OK) st = open_shards(d, index, map, places);
+    if (st == NATSL_OK) st = check_index(d, index, map, places);
+    json_decref(places);
+    json_decref(root);
+    return st;
+}
+
+natsl_status natsl_hf_dir_open(const char *path, natsl_hf_dir *out)
+{
+    struct stat s;
+    char name[4096], *text = NULL;
+    size_t length = 0;
+    *out = (natsl_hf_dir){.path = path};
+    if (stat(path, &s) != 0) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
+    if (!S_ISDIR(s.st_mode))
+        return natsl_fail(NATSL_ERR_INPUT, "%s: not a directory, expected one with config.json and model.safetensors",
+                          path);
+    natsl_status st = natsl_hf_path(path, SINGLE, name, sizeof name);
+    if (st == NATSL_OK && stat(name, &s) == 0) {
+        st = make_room(out, 1);
+        if (st == NATSL_OK) st = add_shard(out, SINGLE);
+    } else if (st == NATSL_OK) {
+        st = natsl_hf_file_read(path, INDEX, INDEX_LIMIT, &text, &length);
+        if (st == NATSL_OK && !text)
+            st = natsl_fail(NATSL_ERR_INPUT,
+                            "%s: neither " SINGLE " nor " INDEX " (other formats of weights are not read)", path);
+        if (st == NATSL_OK) st = open_index(out, text, length);
+    }
+    natsl_free(text);
+    if (st != NATSL_OK) natsl_hf_dir_close(out);
+    return st;
+}
+
+void natsl_hf_dir_close(natsl_hf_dir *dir)
+{
+    for (size_t i = 0; i < dir->count; i++) {
+        natsl_st_close(&dir->shards[i]);
+        natsl_free(dir->names[i]);
+    }
+    natsl_free(dir->shards);
+    natsl_free(dir->names);
+    memset(dir, 0, sizeof *dir);
+}
+
+const natsl_st_tensor *natsl_hf_dir_find(const natsl_hf_dir *dir, const char *name, size_t *shard)
+{
+    for (size_t i = 0; i < dir->count; i++) {
+        const natsl_st_tensor *t = natsl_st_find(&dir->shards[i], name);
+        if (!t) continue;
+        *shard = i;
+        return t;
+    }
+    return NULL;
+}

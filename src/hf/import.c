@@ -1,0 +1,298 @@
+/* import.c - a Hugging Face directory becomes a model file. See hf.h. */
+#include "hf.h"
+
+#include "core.h"
+#include "files.h"
+#include "h5.h"
+#include "hf_dir.h"
+#include "tensors.h"
+
+#include <jansson.h>
+#include <natsl/version.h>
+#include <stdio.h>
+#include <string.h>
+
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
+
+/* Bytes of a tensor that are checked, written and let go at a time. */
+#define PIECE_BYTES (32 * MIB)
+
+const natsl_hf_text natsl_hf_texts[] = {{"config.json", "hf/config.json", MIB, 1},
+                                        {"generation_config.json", "hf/generation_config.json", MIB, 1},
+                                        {NATSL_HF_TOKENIZER_FILE, "tokenizer_json", 256 * MIB, 1},
+                                        {"tokenizer_config.json", "hf/tokenizer_config.json", 64 * MIB, 1},
+                                        {"special_tokens_map.json", "hf/special_tokens_map.json", 16 * MIB, 1},
+                                        {"added_tokens.json", "hf/added_tokens.json", 16 * MIB, 1},
+                                        {"vocab.json", "hf/vocab.json", 64 * MIB, 1},
+                                        {"merges.txt", "hf/merges.txt", 64 * MIB, 0},
+                                        {"tokenizer.model", "hf/tokenizer.model", 64 * MIB, 0},
+                                        {"chat_template.jinja", "hf/chat_template.jinja", MIB, 0},
+                                        {"chat_template.json", "hf/chat_template.json", MIB, 1},
+                                        {NULL, NULL, 0, 0}};
+#define MAX_TEXTS 16
+
+/** All that is known of the directory before anything is written. */
+typedef struct source {
+    natsl_hf_dir dir;
+    natsl_layout layout;
+    natsl_config config;
+    char *texts[MAX_TEXTS]; /* as natsl_hf_texts; NULL: not there */
+    size_t lengths[MAX_TEXTS];
+    char tokenizer[8], origin[512];
+    double kept_share;
+    int64_t bos, eos[NATSL_MAX_EOS]; /* bos -1: none */
+    size_t n_eos;
+    int tied_head; /* lm_head.weight is stored although it is the embeddings */
+} source;
+
+static const char *shape_text(int rank, const size_t *shape, char text[160])
+{
+    size_t at = 0;
+    text[at++] = '[';
+    for (int i = 0; i < rank && at < 130; i++)
+        at += (size_t)snprintf(text + at, 160 - at, i ? ", %zu" : "%zu", shape[i]);
+    (void)snprintf(text + at, 160 - at, "]");
+    return text;
+}
+
+/** lm_head.weight of a model whose head is its embeddings: the same bits, or it would mean something else. */
+static int is_tied_head(const source *s, const natsl_st_tensor *t)
+{
+    size_t shard = 0;
+    if (!s->config.tie_word_embeddings || strcmp(t->name, "lm_head.weight") != 0) return 0;
+    const natsl_st_tensor *e = natsl_hf_dir_find(&s->dir, "model.embeddings.weight", &shard);
+    return e && e->dtype == t->dtype && e->bytes == t->bytes && memcmp(e->data, t->data, t->bytes) == 0;
+}
+
+/** The tensors are those of the configuration, no more and no fewer, in its shapes. */
+static natsl_status check_tensors(source *s)
+{
+    char want[160], found[160];
+    size_t shard = 0;
+    for (size_t i = 0; i < s->layout.count; i++) {
+        const natsl_tensor *t = &s->layout.tensors[i];
+        const natsl_st_tensor *f = natsl_hf_dir_find(&s->dir, t->name, &shard);
+        if (!f) return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s is missing", s->dir.path, t->name);
+        int same = f->rank == t->rank;
+        for (int k = 0; same && k < t->rank; k++) same = f->shape[k] == t->shape[k];
+        if (!same)
+            return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s has shape %s, expected %s", s->dir.names[shard], t->name,
+                              shape_text(f->rank, f->shape, found), shape_text(t->rank, t->shape, want));
+    }
+    if (s->dir.tensors == s->layout.count) return NATSL_OK; /* names differ, so they are the same */
+    for (size_t d = 0; d < s->dir.count; d++) {
+        for (size_t i = 0; i < s->dir.shards[d].count; i++) {
+            const natsl_st_tensor *f = &s->dir.shards[d].tensors[i];
+            int known = 0;
+            for (size_t k = 0; k < s->layout.count && !known; k++)
+                known = strcmp(s->layout.tensors[k].name, f->name) == 0;
+            if (!known && is_tied_head(s, f)) known = s->tied_head = 1;
+            if (!known)
+                return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %.200s has no place in a model of this configuration",
+                                  s->dir.names[d], f->name);
+        }
+    }
+    return NATSL_OK;
+}
+
+/** The text `file` of natsl_hf_texts as JSON; NULL when it is not there. The caller releases it. */
+static json_t *text_json(const source *s, const char *file)
+{
+    for (size_t i = 0; natsl_hf_texts[i].file; i++) {
+        if (strcmp(natsl_hf_texts[i].file, file) == 0 && s->texts[i])
+            return json_loadb(s->texts[i], s->lengths[i], JSON_REJECT_DUPLICATES, NULL);
+    }
+    return NULL;
+}
+
+/** Reads the texts; those that ought to be JSON are. */
+static natsl_status read_texts(source *s)
+{
+    for (size_t i = 0; natsl_hf_texts[i].file; i++) {
+        const natsl_hf_text *t = &natsl_hf_texts[i];
+        json_error_t e;
+        natsl_status st = natsl_hf_file_read(s->dir.path, t->file, t->limit, &s->texts[i], &s->lengths[i]);
+        if (st != NATSL_OK) return st;
+        if (!s->texts[i] && i == 0)
+            return natsl_fail(NATSL_ERR_INPUT, "%s: no %s, expected the directory of a model", s->dir.path, t->file);
+        if (!s->texts[i] || !t->json) continue;
+        /* duplicate keys would let two readers see two things */
+        json_t *json = json_loadb(s->texts[i], s->lengths[i], JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
+        /* a vocabulary may have a token with the byte 0, which jansson takes in texts but not in keys: fine for all but config.json */
+        if (!json && i > 0 && strstr(e.text, "NUL byte in object key")) continue;
+        if (!json) return natsl_fail(NATSL_ERR_INPUT, "%s/%s: line %d: %s", s->dir.path, t->file, e.line, e.text);
+        json_decref(json);
+    }
+    return NATSL_OK;
+}
+
+/** One id, or a list of them, of generation_config.json or else config.json. Ids outside the vocabulary (some files say -1)
+ * are none. */
+static natsl_status get_ids(const source *s, const char *key, size_t most, int64_t *ids, size_t *count)
+{
+    static const char *const files[] = {"generation_config.json", "config.json"};
+    *count = 0;
+    for (size_t f = 0; f < 2 && *count == 0; f++) {
+        json_t *root = text_json(s, files[f]), *value = json_object_get(root, key);
+        const size_t n = json_is_array(value) ? json_array_size(value) : value && !json_is_null(value);
+        int bad = n > most;
+        for (size_t i = 0; i < n && !bad; i++) {
+            const json_t *one = json_is_array(value) ? json_array_get(value, i) : value;
+            bad = !json_is_integer(one);
+            if (!bad && json_integer_value(one) >= 0 && json_integer_value(one) < s->config.vocab_size)
+                ids[(*count)++] = json_integer_value(one);
+        }
+        json_decref(root);
+        if (bad)
+            return natsl_fail(NATSL_ERR_INPUT, "%s/%s: %s: expected an integer%s", s->dir.path, files[f], key,
+                              most > 1 ? " or a list of up to 16" : "");
+    }
+    return NATSL_OK;
+}
+
+/** What natsl.json says, where there is one. *byte: the tokenizer is. */
+static natsl_status read_own(source *s, int *byte)
+{
+    char *text = NULL;
+    size_t length = 0;
+    json_error_t e;
+    natsl_status st = natsl_hf_file_read(s->dir.path, NATSL_HF_OWN_FILE, 64 * KIB, &text, &length);
+    if (st != NATSL_OK || !text) return st;
+    json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &e);
+    const char *tokenizer = json_string_value(json_object_get(root, "tokenizer"));
+    const char *origin = json_string_value(json_object_get(root, "origin"));
+    const json_t *share = json_object_get(root, "kept_share");
+    if (!root) st = natsl_fail(NATSL_ERR_INPUT, "%s/" NATSL_HF_OWN_FILE ": line %d: %s", s->dir.path, e.line, e.text);
+    else if (!json_is_object(root) ||
+             (share && !(json_is_number(share) && json_number_value(share) > 0.0 && json_number_value(share) <= 1.0)))
+        st = natsl_fail(NATSL_ERR_INPUT, "%s/" NATSL_HF_OWN_FILE ": expected an object with kept_share from 0 to 1",
+                        s->dir.path);
+    *byte = tokenizer && strcmp(tokenizer, "byte") == 0;
+    if (st == NATSL_OK && origin) (void)snprintf(s->origin, sizeof s->origin, "%s", origin);
+    if (st == NATSL_OK && share) s->kept_share = json_number_value(share);
+    json_decref(root);
+    natsl_free(text);
+    return st;
+}
+
+static natsl_status choose_tokenizer(source *s, natsl_hf_tokenizer wanted, int byte)
+{
+    const char *kind = byte ? "byte" : "none";
+    for (size_t i = 0; natsl_hf_texts[i].file; i++) {
+        if (strcmp(natsl_hf_texts[i].file, NATSL_HF_TOKENIZER_FILE) == 0 && s->texts[i]) kind = "json";
+    }
+    if (wanted == NATSL_HF_TOKENIZER_BYTE) kind = "byte";
+    if (wanted == NATSL_HF_TOKENIZER_NONE) kind = "none";
+    if (strcmp(kind, "byte") == 0 && s->config.vocab_size < 256)
+        return natsl_fail(wanted == NATSL_HF_TOKENIZER_BYTE ? NATSL_ERR_USAGE : NATSL_ERR_INPUT,
+                          "%s: a byte tokenizer needs 256 tokens, but the model has %d", s->dir.path,
+                          s->config.vocab_size);
+    (void)snprintf(s->tokenizer, sizeof s->tokenizer, "%s", kind);
+    return NATSL_OK;
+}
+
+static void source_close(source *s)
+{
+    for (size_t i = 0; natsl_hf_texts[i].file; i++) natsl_free(s->texts[i]);
+    natsl_layout_free(&s->layout);
+    natsl_hf_dir_close(&s->dir);
+}
+
+/** Everything that can be checked without reading the tensors' values. */
+static natsl_status source_open(const char *directory, natsl_hf_tokenizer tokenizer, source *s, natsl_hf_report *r)
+{
+    _Static_assert(sizeof natsl_hf_texts / sizeof natsl_hf_texts[0] <= MAX_TEXTS + 1, "room for every text");
+    char path[4096];
+    int byte = 0;
+    size_t n_bos = 0;
+    memset(s, 0, sizeof *s);
+    s->bos = -1;
+    (void)snprintf(s->origin, sizeof s->origin, "natsl import, version %s, of %.400s", NATSL_VERSION_TEXT, directory);
+    natsl_status st = natsl_hf_dir_open(directory, &s->dir);
+    if (st != NATSL_OK) return st;
+    NATSL_TRY(st, failed, natsl_hf_path(directory, natsl_hf_texts[0].file, path, sizeof path));
+    NATSL_TRY(st, failed, read_texts(s));
+    NATSL_TRY(st, failed, natsl_hf_config_parse(s->texts[0], s->lengths[0], path, &s->config, &r->family));
+    NATSL_TRY(st, failed, get_ids(s, "bos_token_id", 1, &s->bos, &n_bos));
+    NATSL_TRY(st, failed, get_ids(s, "eos_token_id", NATSL_MAX_EOS, s->eos, &s->n_eos));
+    NATSL_TRY(st, failed, read_own(s, &byte));
+    NATSL_TRY(st, failed, choose_tokenizer(s, tokenizer, byte));
+    NATSL_TRY(st, failed, natsl_layout_create(&s->config, NATSL_F32, &s->layout));
+    NATSL_TRY(st, failed, check_tensors(s));
+    r->config = s->config;
+    r->shards = s->dir.count;
+    (void)snprintf(r->tokenizer, sizeof r->tokenizer, "%s", s->tokenizer);
+    for (size_t i = 0; i < s->layout.count; i++) {
+        size_t shard = 0;
+        const natsl_st_tensor *t = natsl_hf_dir_find(&s->dir, s->layout.tensors[i].name, &shard);
+        r->parameters += (int64_t)t->count;
+        r->bytes += t->bytes;
+        r->dtypes[t->dtype]++;
+    }
+    return NATSL_OK;
+failed:
+    source_close(s);
+    return st;
+}
+
+/** Checks the values of one tensor and writes them as they are, some rows at a time. */
+static natsl_status put_tensor(const source *s, natsl_h5_out *out, const natsl_tensor *t)
+{
+    char name[sizeof t->name];
+    hsize_t shape[3];
+    hid_t dataset = -1;
+    size_t shard = 0;
+    const natsl_st_tensor *f = natsl_hf_dir_find(&s->dir, t->name, &shard);
+    const size_t width = t->count / t->shape[0], row_bytes = width * natsl_dtype_bytes(f->dtype);
+    const size_t step = PIECE_BYTES / row_bytes > 0 ? PIECE_BYTES / row_bytes : 1;
+    const hid_t type = natsl_tensor_type(f->dtype);
+    if (type < 0) return natsl_fail(NATSL_ERR_NOMEM, "out of memory: a type of HDF5");
+    natsl_tensor_object_name(t, name);
+    for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
+    natsl_status st = natsl_h5_new_dataset(out, name, type, t->rank, shape, &dataset);
+    for (size_t at = 0; st == NATSL_OK && at < t->shape[0]; at += step) {
+        const size_t rows = t->shape[0] - at < step ? t->shape[0] - at : step;
+        const unsigned char *data = f->data + at * row_bytes;
+        natsl_st_advise(&s->dir.shards[shard], data, rows * row_bytes, 1);
+        const size_t bad = natsl_dtype_not_finite(f->dtype, rows * width, data);
+        if (bad < rows * width)
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s: value %zu is not finite", s->dir.names[shard], t->name,
+                            at * width + bad);
+        if (st == NATSL_OK)
+            st = natsl_h5_write_rows(dataset, out->path, name, type, (int64_t)at, (int64_t)rows, row_bytes, data);
+        natsl_st_advise(&s->dir.shards[shard], data, rows * row_bytes, 0);
+    }
+    if (dataset >= 0 && H5Dclose(dataset) < 0 && st == NATSL_OK)
+        st = natsl_fail(NATSL_ERR_IO, "%s: writing %s failed", out->path, name);
+    (void)H5Tclose(type);
+    return st;
+}
+
+static natsl_status write_model(const source *s, const char *path)
+{
+    natsl_h5_out out;
+    natsl_status st = natsl_h5_create(MPI_COMM_NULL, path, &out);
+    if (st != NATSL_OK) return st;
+    st = natsl_model_head_put(&out, &s->config, s->tokenizer, s->origin, s->kept_share);
+    if (st == NATSL_OK && s->bos >= 0) st = natsl_h5_put_ints(out.file, path, "bos_token_id", &s->bos, 1);
+    if (st == NATSL_OK && s->n_eos > 0) st = natsl_h5_put_ints(out.file, path, "eos_token_id", s->eos, s->n_eos);
+    if (st == NATSL_OK && s->tied_head) st = natsl_h5_put_int(out.file, path, "hf_tied_head", 1);
+    for (size_t i = 0; st == NATSL_OK && natsl_hf_texts[i].file; i++) {
+        if (s->texts[i]) st = natsl_h5_put_bytes(&out, natsl_hf_texts[i].object, s->texts[i], s->lengths[i]);
+    }
+    for (size_t i = 0; st == NATSL_OK && i < s->layout.count; i++) st = put_tensor(s, &out, &s->layout.tensors[i]);
+    return natsl_h5_finish(&out, st);
+}
+
+natsl_status natsl_hf_import(const char *directory, const char *out, natsl_hf_tokenizer tokenizer,
+                             natsl_hf_report *report)
+{
+    source s;
+    memset(report, 0, sizeof *report);
+    natsl_status st = source_open(directory, tokenizer, &s, report);
+    if (st != NATSL_OK) return st;
+    if (out) st = write_model(&s, out);
+    source_close(&s);
+    return st;
+}

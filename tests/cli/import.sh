@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# import.sh - natsl import and natsl export. What goes through both comes back bit for bit: tensors in float32, float16, bfloat16 and
+# mixed, in one file and in parts, and every text; an imported model computes what the model file with the same values computes,
+# to the bit; hostile directories are refused with one line that names what is wrong, on 1 and 3 ranks, and leave nothing behind; the
+# saved model of flash-linear-attention gives its saved answers.
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+[ -n "$PYTHON" ] || { echo "skipped: no Python with numpy and h5py"; exit 0; }
+helper=$SOURCE/tests/cli/import.py
+
+# --- golden models: out and in again, the same answers to the bit
+for name in hybrid options; do
+    accepted 0 export "$GOLDEN/$name-model.h5" --out "$name" --shard-size 100K
+    accepted 3 import "$name" --out "$name.h5" --quiet
+    [ -s "$SCRATCH/.out" ] && complain "--quiet prints"
+    accepted 0 score --quiet --model "$GOLDEN/$name-model.h5" "$GOLDEN/$name-tokens.h5" --out want.h5 --write hidden,state
+    accepted 2 score --quiet --model "$name.h5" "$GOLDEN/$name-tokens.h5" --out got.h5 --write hidden,state
+    expect "$name: the same answers" "$PYTHON" -B "$SOURCE/tests/cli/compare.py" want.h5 got.h5 --exact
+    accepted 0 export "$name.h5" --out "$name-again" --quiet
+    expect "$name: the same tensors" "$PYTHON" -B "$helper" same "$name" "$name-again"
+    expect "$name: the same configuration" cmp "$name/config.json" "$name-again/config.json"
+done
+# a model of natsl's own says more than a directory of others has room for
+mkdir needle # an empty one may be there
+accepted 3 export "$SOURCE/jobs/models/needle.h5" --out needle/
+accepted 0 import needle --out needle.h5
+for file in "$SOURCE/jobs/models/needle.h5" needle.h5; do
+    accepted 0 info "$file"
+    grep -v -e '^kept ' -e '\.h5: ' "$SCRATCH/.out" >"${file##*/}.info" 
+    [ "$file" = needle.h5 ] || mv needle.h5.info needle.info
+done
+expect "needle: what it is" cmp needle.info needle.h5.info
+accepted 0 export needle.h5 --out needle-again
+expect "needle: all files" diff -r needle needle-again
+
+# --- every type, and every text
+"$PYTHON" -B "$helper" make options >bad.txt || { complain "import.py make"; finish; }
+for directory in good-*; do
+    accepted 0 import "$directory" --out "$directory.h5"
+    accepted 0 export "$directory.h5" --out "$directory-again"
+    expect "$directory: the same tensors" "$PYTHON" -B "$helper" same "$directory" "$directory-again"
+    expect "$directory: the same texts" diff -r -x 'model*.safetensors*' -x natsl.json "$directory" "$directory-again"
+done
+# bfloat16 and float16 take half the room, and read as the same numbers in float32 do: the same bits, the same digest
+for type in F16 BF16; do
+    [ "$(stat -c %s "good-$type.h5")" -lt $(($(stat -c %s good-F32.h5) * 6 / 10)) ] || complain "good-$type.h5 is not half as long"
+    "$PYTHON" -B "$helper" rounded "$GOLDEN/options-model.h5" "good-$type" rounded.h5
+    accepted 0 read --quiet --model rounded.h5 "$GOLDEN/options-tokens.h5" --out "$type.ctx.h5"
+    accepted 0 score --quiet --model rounded.h5 "$GOLDEN/options-tokens.h5" --out want.h5 --write hidden,state
+    accepted 3 score --quiet --model "good-$type.h5" "$GOLDEN/options-tokens.h5" --out got.h5 --write hidden,state
+    expect "$type: the same answers" "$PYTHON" -B "$SOURCE/tests/cli/compare.py" want.h5 got.h5 --exact
+    accepted 0 read --quiet --model "good-$type.h5" --context "$type.ctx.h5" "$GOLDEN/options-tokens.h5" --out more.h5
+done
+accepted 0 info good-texts.h5
+for line in 'tokenizer json' 'begins +with token 5' 'ends +with token 7 or 8' 'kept .*generation_config.json, tokenizer.json, '; do
+    grep -Eq "$line" "$SCRATCH/.out" || complain "natsl info does not say '$line'"
+done
+echo text >text.txt
+rank_counts=0 refused 3 'tokenizer' score --model good-texts.h5 text.txt --out x.h5
+accepted 0 score --quiet --model good-texts.h5 "$GOLDEN/options-tokens.h5" --out x.h5
+accepted 0 import good-texts --tokenizer none --out none.h5
+grep -q 'tokenizer none' "$SCRATCH/.out" || complain "--tokenizer none"
+accepted 0 import good-F32 --dry-run
+accepted 0 export good-F32.h5 --dry-run
+
+# --- hostile directories
+while IFS=$'\t' read -r directory pattern; do
+    case $directory in # the others alone: their errors take the same way
+        bad-missing | bad-nan-F32 | bad-overlap | bad-outside | bad-no-json) rank_counts="0 3" ;;
+        *) rank_counts=0 ;;
+    esac
+    refused 3 "$pattern" import "$directory" --out bad.h5
+done <bad.txt
+rank_counts=0
+refused 3 'No such file' import nowhere --out bad.h5
+refused 3 'not a directory' import good-F32.h5 --out bad.h5
+refused 2 'a byte tokenizer needs 256 tokens, but the model has 64' import good-F32 --tokenizer byte --out bad.h5
+refused 2 'HF_DIR' import --out bad.h5
+refused 2 '--out' import good-F32
+refused 5 'is a directory' import good-F32 --out good-F32
+refused 5 'No such file' import good-F32 --out nowhere/bad.h5
+mkfifo good-fifo.safetensors && mkdir bad-fifo && cp good-F32/config.json bad-fifo && mv good-fifo.safetensors bad-fifo/model.safetensors
+refused 3 'not a regular file' import bad-fifo --out bad.h5
+rank_counts="0 3"
+refused 5 'good-F32: is there already and not empty' export good-F32.h5 --out good-F32
+rank_counts=0
+refused 5 'is a file, expected a directory' export good-F32.h5 --out text.txt
+refused 5 'No such file' export good-F32.h5 --out nowhere/there
+refused 3 'not an HDF5 file' export text.txt --out bad
+refused 3 'not a natsl-model file|expected natsl-model' export want.h5 --out bad
+"$PYTHON" -B - <<'TEXT'
+import h5py
+import numpy as np
+import shutil
+
+def change(name, what):
+    shutil.copy("good-texts.h5", name)
+    with h5py.File(name, "r+") as f:
+        what(f)
+
+def replace(f, name, data):
+    del f[name]
+    if data is not None:
+        f[name] = data
+
+other = b'{"model_type": "gated_deltanet"}'
+change("evil-config.h5", lambda f: replace(f, "hf/config.json", np.frombuffer(other, np.uint8)))
+change("evil-none.h5", lambda f: replace(f, "hf/config.json", None))
+change("evil-words.h5", lambda f: replace(f, "hf/config.json", np.arange(4, dtype=np.int32)))
+change("evil-long.h5", lambda f: replace(f, "hf/config.json", np.full((1 << 20) + 1, 32, np.uint8)))
+change("evil-link.h5", lambda f: (replace(f, "hf/merges.txt", None), f.__setitem__("hf/merges.txt", h5py.ExternalLink("x.h5", "y"))))
+change("evil-json.h5", lambda f: replace(f, "tokenizer_json", None))
+change("evil-kind.h5", lambda f: f.attrs.__setitem__("tokenizer", "pickle"))
+change("evil-eos.h5", lambda f: f.attrs.__setitem__("eos_token_id", np.array([1, 64])))
+change("evil-eos17.h5", lambda f: f.attrs.__setitem__("eos_token_id", np.zeros(17, np.int64)))
+TEXT
+refused 3 'describe different models' export evil-config.h5 --out bad
+refused 3 'hf/config.json is missing' export evil-none.h5 --out bad
+refused 3 'hf/config.json: expected at most' export evil-words.h5 --out bad
+refused 3 'hf/config.json: expected at most' export evil-long.h5 --out bad
+refused 3 'hf/merges.txt is a link' export evil-link.h5 --out bad
+refused 3 'tokenizer_json is missing' export evil-json.h5 --out bad
+refused 3 'attribute tokenizer is pickle' info evil-kind.h5
+refused 3 'eos_token_id is 64, expected 0 to 63' info evil-eos.h5
+refused 3 'eos_token_id: expected 1 to 16 integers' info evil-eos17.h5
+# no room for what is written: nothing is left
+refused_small() { (ulimit -f 100 && exec "$NATSL" "$@"); }
+for command in "import good-F32 --out small.h5" "export good-F32.h5 --out small"; do
+    cases=$((cases + 1)) case_name="$command, files of 100 KiB"
+    before=$(listing) code=0
+    # shellcheck disable=SC2086
+    refused_small $command >"$SCRATCH/.out" 2>"$SCRATCH/.err" || code=$?
+    [ "$code" -eq 5 ] || complain "exit code $code, expected 5"
+    [ "$(listing)" = "$before" ] || complain "files left behind"
+done
+
+# --- flash-linear-attention's own answers, saved
+expect "saved model" "$PYTHON" -B "$SOURCE/tests/hf/models.py" check "$GOLDEN" gated_deltanet
+grep -h 'logits differ' "$SCRATCH/.out"
+finish
