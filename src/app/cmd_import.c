@@ -2,6 +2,7 @@
 #include "app.h"
 #include "core.h"
 #include "hf.h"
+#include "place.h"
 #include "signals.h"
 
 #include <dirent.h>
@@ -64,6 +65,7 @@ static natsl_status import_alone(natsl_app *app)
 {
     natsl_args *a = &app->args;
     natsl_hf_report report;
+    natsl_task("importing a model");
     natsl_status st =
         natsl_hf_import(a->operands[0], a->dry_run ? NULL : a->out, (natsl_hf_tokenizer)a->tokenizer, &report);
     if (st != NATSL_OK) return st;
@@ -100,6 +102,7 @@ static natsl_status export_alone(natsl_app *app)
     natsl_hf_report report;
     natsl_status st = a->dry_run ? NATSL_OK : check_directory(a->out);
     if (st != NATSL_OK) return st;
+    natsl_task("exporting a model");
     st = natsl_hf_export(a->operands[0], a->dry_run ? NULL : a->out,
                          (size_t)(a->shard_size ? a->shard_size : SHARD_BYTES), natsl_signals_caught, &report);
     if (st != NATSL_OK) return st;
