@@ -133,6 +133,7 @@ static natsl_status claim(natsl_h5_out *out)
         const int probe = open(out->temporary, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
         if (probe < 0 && errno == EEXIST) continue;
         if (probe < 0) break;
+        natsl_temporary_set(out->temporary); /* before anything is waited for */
         (void)close(probe);
         return NATSL_OK;
     }

@@ -94,15 +94,22 @@ ended 8 "no rank made progress .* no answer from rank 1 on $host"
 
 # One that only waits is not ended while another works: rank 1 has no part of a text of one chunk, which takes rank 0 longer than
 # the time allowed. And a rank that is stopped for less than that changes nothing.
-cases=$((cases + 1)) case_name="a rank that waits for one at work"
-sed 's/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 64/' "$SOURCE/jobs/configs/byte-small.json" >deep.json
-"$NATSL" init --config deep.json --seed 1 --out deep.h5 --quiet || complain "no model"
-head -c 32 .long.txt >.chunk.txt
-TIMEFORMAT=%U
-seconds=$({ time accepted 2 score --model deep.h5 .chunk.txt --out r.h5 --kernels ref --watchdog 1 --quiet >.accepted; } 2>&1)
-[ ! -s .accepted ] || complain "$(cat .accepted)"
-awk "BEGIN { exit !($seconds > 1.0) }" || complain "$seconds s: it took no longer than the time allowed, nothing was tested"
-rm -f r.h5
+case_name="a rank that waits for one at work"
+if [ -n "${PYTHON:-}" ]; then
+    sed 's/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 32/' "$SOURCE/jobs/configs/byte-small.json" >deep.json
+    "$NATSL" init --config deep.json --seed 1 --out deep.h5 --quiet || complain "no model"
+    head -c 32 .long.txt >.chunk.txt
+    deep=(score --model deep.h5 .chunk.txt --out r.h5 --kernels ref --log-json .log.json)
+    accepted 2 "${deep[@]}" --quiet
+    # a third of what reading takes on this machine just now: its pieces are a hundred times shorter
+    allowed=$("$PYTHON" -c '
+import json
+print([json.loads(line) for line in open(".log.json")][-1]["seconds"] / 3)')
+    accepted 2 "${deep[@]}" --quiet --watchdog "$allowed"
+    rm -f r.h5
+else
+    skip "a rank that waits: needs Python"
+fi
 
 cases=$((cases + 1)) case_name="a rank that is slow"
 head -c 20000 .long.txt >.slow.txt
