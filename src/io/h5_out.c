@@ -215,7 +215,7 @@ natsl_status natsl_h5_create(MPI_Comm comm, const char *path, natsl_h5_out *out)
     if (is_root(out)) st = claim(out);
     if (comm != MPI_COMM_NULL) NATSL_MPI(MPI_Bcast(out->temporary, sizeof out->temporary, MPI_CHAR, 0, comm));
     if ((st = agreed(out, st)) != NATSL_OK) return st;
-    natsl_temporary_set(out->temporary);
+    if (!is_root(out)) natsl_temporary_set(out->temporary);
     /* Every node must see the place: HDF5 would leave the other ranks waiting inside its own collective calls. */
     const int seen = open(out->temporary, O_WRONLY | O_CLOEXEC);
     if (seen < 0) st = natsl_fail(NATSL_ERR_IO, "%s: not every rank can open it: %s", path, strerror(errno));
