@@ -72,10 +72,11 @@ static natsl_status tokenize(natsl_app *app, const natsl_tokenizer *tokenizer)
     natsl_summary_count(app, "bytes", bytes);
     natsl_summary_count(app, "tokens", part.total);
     natsl_summary_real(app, "seconds", seconds);
+    natsl_summary_count(app, "ranks_used", part.ranks);
     if (app->rank == 0 && !a->quiet) {
-        printf("tokens      %lld of %lld bytes (%.2f bytes per token), %.2f s, %.1f MB/s\n", (long long)part.total,
-               (long long)bytes, (double)bytes / (double)part.total, seconds,
-               seconds > 0.0 ? 1e-6 * (double)bytes / seconds : 0.0);
+        printf("tokens      %lld of %lld bytes (%.2f bytes per token), %.2f s, %.1f MB/s, %d rank%s\n",
+               (long long)part.total, (long long)bytes, (double)bytes / (double)part.total, seconds,
+               seconds > 0.0 ? 1e-6 * (double)bytes / seconds : 0.0, part.ranks, part.ranks == 1 ? "" : "s");
         if (!natsl_tokenizer_cuts(tokenizer))
             printf("            with this tokenizer a text cannot be cut: rank 0 did it all, in memory\n");
     }

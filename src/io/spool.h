@@ -24,6 +24,7 @@ void natsl_spool_close(natsl_spool *spool);
 typedef struct natsl_token_part {
     natsl_spool spool;
     int64_t skip, first, count, total;
+    int ranks; /* that had a part of the work */
 } natsl_token_part;
 
 /** All parts in one file per node, which the node's ranks have open. Collective on comm; *whole is empty on error. */

@@ -248,6 +248,7 @@ natsl_status natsl_tokenize(MPI_Comm comm, const char *path, int fd, int64_t len
             (void)natsl_fail(st, "%s: %s", path, text);
         }
     }
+    part->ranks = w.ranks;
     natsl_free(w.block);
     natsl_ids_free(&w.ids);
     return st;

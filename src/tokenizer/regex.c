@@ -272,8 +272,7 @@ static natsl_status compile(const char *text, size_t length, uint32_t options, c
         st = natsl_fail(NATSL_ERR_NOMEM, "out of memory: regular expression");
     } else {
         (void)pcre2_set_newline(how, PCRE2_NEWLINE_LF);
-        r->code = pcre2_compile((PCRE2_SPTR)text, length, PCRE2_UTF | options,
-                                &error, &at, how);
+        r->code = pcre2_compile((PCRE2_SPTR)text, length, PCRE2_UTF | options, &error, &at, how);
         if (!r->code) {
             PCRE2_UCHAR message[200] = {0};
             (void)pcre2_get_error_message(error, message, sizeof message);

@@ -70,12 +70,39 @@ static natsl_status finish(writer *w, size_t from)
 
 /* ---- normal forms ---------------------------------------------------------------------------------------------------- */
 
+/* What must come out is what the tokenizers library makes, whose tables for normal forms are those of Unicode 9: to it, marks and
+ * decompositions that have come since are characters like others. Found by comparing every character. */
+static const struct {
+    uint32_t first, last;
+} newer[] = {{0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},     {0xc3c, 0xc3c},
+             {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},   {0x1abf, 0x1ace},   {0x1df6, 0x1dfa},
+             {0x32ff, 0x32ff},   {0xa7f2, 0xa7f4},   {0xa82c, 0xa82c},   {0xab69, 0xab69},   {0x10781, 0x10785},
+             {0x10787, 0x107b0}, {0x107b2, 0x107ba}, {0x10d24, 0x10d27}, {0x10eab, 0x10eac}, {0x10efd, 0x10eff},
+             {0x10f46, 0x10f50}, {0x10f82, 0x10f85}, {0x11070, 0x11070}, {0x1133b, 0x1133b}, {0x1145e, 0x1145e},
+             {0x11839, 0x1183a}, {0x11938, 0x11938}, {0x1193d, 0x1193e}, {0x11943, 0x11943}, {0x119e0, 0x119e0},
+             {0x11a34, 0x11a34}, {0x11a47, 0x11a47}, {0x11a99, 0x11a99}, {0x11d42, 0x11d42}, {0x11d44, 0x11d45},
+             {0x11d97, 0x11d97}, {0x11f41, 0x11f42}, {0x16ff0, 0x16ff1}, {0x1e030, 0x1e06d}, {0x1e08f, 0x1e08f},
+             {0x1e130, 0x1e136}, {0x1e2ae, 0x1e2ae}, {0x1e2ec, 0x1e2ef}, {0x1e4ec, 0x1e4ef}, {0x1f16c, 0x1f16c},
+             {0x1fbf0, 0x1fbf9}};
+
+static int is_newer(uint32_t c)
+{
+    size_t lo = 0, hi = sizeof newer / sizeof newer[0];
+    if (c < newer[0].first) return 0;
+    while (hi - lo > 1) {
+        const size_t middle = lo + (hi - lo) / 2;
+        if (newer[middle].first <= c) lo = middle;
+        else hi = middle;
+    }
+    return c <= newer[lo].last;
+}
+
 /** A character that nothing before it can combine with: class 0, no mark (all second halves of compositions are marks, but for
  * conjoining jamo), and the same of the first character that it decomposes to. */
 static int begins_anew(uint32_t c)
 {
     utf8proc_int32_t parts[32];
-    if (c < 0x300) return 1;
+    if (c < 0x300 || is_newer(c)) return 1;
     const utf8proc_property_t *p = utf8proc_get_property((utf8proc_int32_t)c);
     for (int round = 0;; round++) {
         if (p->combining_class != 0 || p->category == UTF8PROC_CATEGORY_MN || p->category == UTF8PROC_CATEGORY_MC ||
@@ -96,7 +123,7 @@ static int begins_anew(uint32_t c)
 static int stays(natsl_tok_kind form, uint32_t c)
 {
     if (c < 0x80) return 1;
-    if (form == NATSL_TOK_NFC && c < 0x300) return 1;
+    if ((form == NATSL_TOK_NFC && c < 0x300) || is_newer(c)) return 1;
     return !(c >= 0xac00 && c <= 0xd7a3) && utf8proc_get_property((utf8proc_int32_t)c)->decomp_seqindex == UINT16_MAX;
 }
 
@@ -133,7 +160,8 @@ static natsl_status normal_form(writer *w, natsl_tok_kind form, const char *text
         const uint32_t c = natsl_utf8_get(text + at, &n);
         int anew = 0;
         end = at + n;
-        while (end < length && !(anew = begins_anew(natsl_utf8_get(text + end, &n)))) end += n;
+        anew = is_newer(c); /* what follows one is a piece of its own */
+        while (!anew && end < length && !(anew = begins_anew(natsl_utf8_get(text + end, &n)))) end += n;
         if (!anew && open) return finish(w, at); /* may go on */
         if (end - at == natsl_utf8_length((unsigned char)text[at]) && stays(form, c))
             st = put(w, at, text + at, end - at);

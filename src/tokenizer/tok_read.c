@@ -11,7 +11,23 @@
 #define MAX_DEPTH 8
 #define MAX_ADDED ((size_t)1 << 17)
 
-static const char white_space[] = "\\s", digit[] = "\\p{N}", punctuation[] = "[\\p{P}$+<=>\\^`|~]";
+static const char white_space[] = "\\s";
+/* Numbers and punctuation as the tokenizers library knows them: of Unicode 16 and of Unicode 8, where PCRE2 has another version's.
+ * Found by comparing every character. */
+static const char digit[] = "[\\p{N}"
+                            "\\x{10d40}-\\x{10d49}\\x{116d0}-\\x{116e3}\\x{11bf0}-\\x{11bf9}\\x{11de0}-\\x{11de9}"
+                            "\\x{16130}-\\x{16139}\\x{16d70}-\\x{16d79}\\x{16ff4}-\\x{16ff6}\\x{1ccf0}-\\x{1ccf9}"
+                            "\\x{1e5f1}-\\x{1e5fa}"
+                            "]";
+static const char punctuation[] =
+    "(?!["
+    "\\x{61d}\\x{9fd}\\x{a76}\\x{c77}\\x{c84}\\x{1b7d}-\\x{1b7e}\\x{2e43}-\\x{2e4f}\\x{2e52}-\\x{2e5d}"
+    "\\x{10ead}\\x{10f55}-\\x{10f59}\\x{10f86}-\\x{10f89}\\x{1144b}-\\x{1144f}\\x{1145a}-\\x{1145b}"
+    "\\x{1145d}\\x{11660}-\\x{1166c}\\x{116b9}\\x{1183b}\\x{11944}-\\x{11946}\\x{119e2}"
+    "\\x{11a3f}-\\x{11a46}\\x{11a9a}-\\x{11a9c}\\x{11a9e}-\\x{11aa2}\\x{11b00}-\\x{11b09}"
+    "\\x{11c41}-\\x{11c45}\\x{11c70}-\\x{11c71}\\x{11ef7}-\\x{11ef8}\\x{11f43}-\\x{11f4f}\\x{11fff}"
+    "\\x{12ff1}-\\x{12ff2}\\x{16e97}-\\x{16e9a}\\x{16fe2}\\x{1e95e}-\\x{1e95f}"
+    "])[\\p{P}$+<=>\\^`|~\\x{166d}\\x{111c9}]";
 static const char gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 static const char words_and_signs[] = "\\w+|[^\\w\\s]+";
 
