@@ -32,8 +32,11 @@ void natsl_model_close(natsl_model **model);
 /** Configuration (borrowed from the model). Not collective. */
 const natsl_config *natsl_model_config(const natsl_model *model);
 
-/** Kind of the model's tokenizer: "byte", or "none" when its file names none. Borrowed. Not collective. */
+/** Kind of the model's tokenizer: "byte"; "json", a Hugging Face tokenizer.json; or "none" when its file names none. Borrowed. Not
+ * collective. */
 const char *natsl_model_tokenizer(const natsl_model *model);
+/** The tokenizer.json of the kind "json", on every rank: *length bytes, NUL-terminated; NULL of another kind. Borrowed. Not collective. */
+const char *natsl_model_tokenizer_json(const natsl_model *model, size_t *length);
 
 /** Number of parameters (published tensors' elements). Not collective. */
 int64_t natsl_model_parameters(const natsl_model *model);

@@ -537,10 +537,14 @@ static natsl_status evaluate(natsl_eval_job *j)
     natsl_status st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &j->model);
     if (st != NATSL_OK) return st;
     j->info.config = *natsl_model_config(j->model);
-    natsl_tokenizer tokenizer;
-    if (!j->ids_only)
-        st = natsl_app_agree(
-            app, natsl_tokenizer_create(natsl_model_tokenizer(j->model), j->info.config.vocab_size, &tokenizer));
+    natsl_tokenizer *tokenizer = NULL;
+    const char *kind = natsl_model_tokenizer(j->model);
+    if (!j->ids_only) {
+        st = natsl_eval_takes(kind);
+        if (st == NATSL_OK) st = natsl_tokenizer_create(kind, j->info.config.vocab_size, NULL, 0, "", &tokenizer);
+        natsl_tokenizer_destroy(&tokenizer);
+    }
+    st = natsl_app_agree(app, st);
     if (st == NATSL_OK) st = natsl_app_agree(app, app->rank == 0 ? open_directory(j, &lock) : NATSL_OK);
     if (st == NATSL_OK) st = find_done(j, &before);
     if (st == NATSL_OK) {

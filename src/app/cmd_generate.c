@@ -46,6 +46,7 @@ static const natsl_option options[] = {
      .name = "json",
      .offset = AT(json),
      .help = "print one JSON object at the end instead of text"},
+    NATSL_OPTION_SPECIAL,
     {.kind = NATSL_OPT_END},
 };
 
@@ -58,7 +59,9 @@ typedef struct decision {
 typedef struct output {
     int json;
     natsl_text_stream *stream;
-    char *text; /* [length] all text so far, with --json */
+    natsl_decoder *decoder;
+    natsl_bytes piece; /* of the token in hand */
+    char *text;        /* [length] all text so far, with --json */
     size_t length, capacity;
     json_t *tokens;
     int stopped;
@@ -82,15 +85,23 @@ static natsl_status put(output *o, const char *text, size_t length)
     return NATSL_OK;
 }
 
-static natsl_status put_token(output *o, const natsl_tokenizer *tokenizer, int32_t token)
+/** What the decoder has made of the last token goes its way. */
+static natsl_status put_piece(output *o)
 {
-    char bytes[NATSL_TOKEN_BYTES];
     const char *ready = NULL;
-    size_t length = natsl_tokenizer_decode(tokenizer, token, bytes);
+    size_t length = 0;
+    const natsl_status st =
+        natsl_text_stream_add(o->stream, o->piece.at ? o->piece.at : "", o->piece.length, &ready, &length, &o->stopped);
+    return st == NATSL_OK ? put(o, ready, length) : st;
+}
+
+static natsl_status put_token(output *o, int32_t token)
+{
     if (o->json && json_array_append_new(o->tokens, json_integer(token)) != 0)
         return natsl_fail(NATSL_ERR_NOMEM, "--json: no memory for the tokens");
-    natsl_status st = natsl_text_stream_add(o->stream, bytes, length, &ready, &length, &o->stopped);
-    return st == NATSL_OK ? put(o, ready, length) : st;
+    o->piece.length = 0;
+    const natsl_status st = natsl_decoder_add(o->decoder, token, &o->piece);
+    return st == NATSL_OK ? put_piece(o) : st;
 }
 
 /** The rest of the text and a last newline, or the JSON object. Rank 0. */
@@ -98,8 +109,11 @@ static natsl_status put_end(output *o, int64_t made)
 {
     const char *ready = NULL;
     size_t length = 0;
+    o->piece.length = 0;
+    natsl_status st = natsl_decoder_finish(o->decoder, &o->piece);
+    if (st == NATSL_OK) st = put_piece(o);
     natsl_text_stream_finish(o->stream, &ready, &length);
-    natsl_status st = put(o, ready, length);
+    if (st == NATSL_OK) st = put(o, ready, length);
     if (st != NATSL_OK) return st;
     if (!o->json) return put(o, "\n", 1);
     json_t *object = json_pack("{s:o?, s:O, s:I, s:s}", "text", natsl_json_text(o->text ? o->text : "", o->length),
@@ -112,8 +126,7 @@ static natsl_status put_end(output *o, int64_t made)
 }
 
 /** Generates. logits [vocab] on all ranks; scratch [vocab] on rank 0. */
-static natsl_status loop(natsl_job *s, const natsl_tokenizer *tokenizer, output *o, float *logits,
-                         natsl_candidate *scratch, int64_t *made)
+static natsl_status loop(natsl_job *s, output *o, float *logits, natsl_candidate *scratch, int64_t *made)
 {
     natsl_app *app = s->app;
     const natsl_args *a = &app->args;
@@ -125,7 +138,7 @@ static natsl_status loop(natsl_job *s, const natsl_tokenizer *tokenizer, output 
         if ((st = natsl_context_logits(s->cx, logits)) != NATSL_OK) return st;
         if (app->rank == 0) {
             natsl_status mine = natsl_sample(logits, (size_t)s->info.config.vocab_size, &how, &rng, scratch, &d.token);
-            if (mine == NATSL_OK) mine = put_token(o, tokenizer, d.token);
+            if (mine == NATSL_OK) mine = put_token(o, d.token);
             d.status = (int32_t)mine;
             d.ends = o->stopped;
         }
@@ -138,20 +151,41 @@ static natsl_status loop(natsl_job *s, const natsl_tokenizer *tokenizer, output 
     return NATSL_OK;
 }
 
-static natsl_status read_prompt(natsl_job *s, const natsl_tokenizer *tokenizer, const char *prompt)
+/** Tokens of the prompt: of a text that begins, or that goes on where something was read before. */
+static natsl_status prompt_ids(const natsl_job *s, const char *prompt, natsl_ids *ids)
 {
-    size_t count = strlen(prompt);
-    if (count == 0) return NATSL_OK;
-    int32_t *ids = natsl_alloc(count, sizeof *ids, "prompt");
-    natsl_status st = ids ? natsl_tokenizer_encode(tokenizer, prompt, count, ids, &count) : NATSL_ERR_NOMEM;
+    const int begins = natsl_context_position(s->cx) == 0;
+    size_t around = 0;
+    const int32_t *before = natsl_tokenizer_around(s->tokenizer, 0, &around);
+    natsl_encoder *e = NULL;
+    natsl_status st = natsl_encoder_create(s->tokenizer, begins, &e);
+    if (st == NATSL_OK && begins && s->app->args.special_tokens) st = natsl_ids_add(ids, before, around);
+    if (st == NATSL_OK) st = natsl_encoder_add(e, prompt, strlen(prompt), 1, 0, ids);
+    natsl_encoder_destroy(&e);
+    return st;
+}
+
+/** Reads the prompt. On rank 0 the decoder sees the tokens before those to come: what a token's text is may depend on them. */
+static natsl_status read_prompt(natsl_job *s, const char *prompt, output *o)
+{
+    natsl_ids ids = {0};
+    int32_t last = 0;
+    const int64_t length = s->doc ? natsl_doc_length(s->doc) : 0;
+    natsl_status st = *prompt ? prompt_ids(s, prompt, &ids) : NATSL_OK;
+    if (st == NATSL_OK && s->app->rank == 0 && length > 0) {
+        st = natsl_doc_read(s->doc, length - 1, 1, &last);
+        if (st == NATSL_OK) st = natsl_decoder_add(o->decoder, last, &o->piece);
+    }
+    for (size_t i = 0; st == NATSL_OK && s->app->rank == 0 && i < ids.count; i++)
+        st = natsl_decoder_add(o->decoder, ids.at[i], &o->piece);
     st = natsl_app_agree(s->app, st);
     const double start = natsl_now_s();
-    if (st == NATSL_OK) st = natsl_context_extend_array(s->cx, (int64_t)count, ids, NULL);
-    if (st == NATSL_OK) {
-        s->read += (int64_t)count;
+    if (st == NATSL_OK && ids.count > 0) {
+        st = natsl_context_extend_array(s->cx, (int64_t)ids.count, ids.at, NULL);
+        s->read += (int64_t)ids.count;
         s->read_s += natsl_now_s() - start;
     }
-    natsl_free(ids);
+    natsl_ids_free(&ids);
     return st;
 }
 
@@ -174,18 +208,25 @@ static natsl_status generate(natsl_job *s, const char *prompt)
     natsl_app *app = s->app;
     const natsl_args *a = &app->args;
     const size_t vocab = (size_t)s->info.config.vocab_size;
-    natsl_tokenizer tokenizer;
     output o = {.json = a->json};
     float *logits = NULL;
     natsl_candidate *scratch = NULL;
     int64_t made = 0;
-    natsl_status st = natsl_tokenizer_create(s->info.tokenizer, s->info.config.vocab_size, &tokenizer);
+    natsl_status st =
+        s->tokenizer
+            ? NATSL_OK
+            : natsl_fail(NATSL_ERR_INPUT,
+                         "%s: no tokenizer, and a vocabulary of %zu tokens is too small for bytes: text cannot "
+                         "be read or printed",
+                         a->model, vocab);
+    if (st != NATSL_OK) return st;
+    st = natsl_app_agree(app, natsl_decoder_create(s->tokenizer, 0, &o.decoder));
     if (st != NATSL_OK) return st;
     if (a->n_operands > 0) {
-        if ((st = natsl_job_open_doc(s, a->operands[0])) != NATSL_OK) return st;
-        if ((st = natsl_job_read_doc(s)) != NATSL_OK) return st;
+        NATSL_TRY(st, cleanup, natsl_job_open_doc(s, a->operands[0]));
+        NATSL_TRY(st, cleanup, natsl_job_read_doc(s));
     }
-    if ((st = read_prompt(s, &tokenizer, prompt)) != NATSL_OK) return st;
+    NATSL_TRY(st, cleanup, read_prompt(s, prompt, &o));
 
     logits = natsl_alloc(vocab, sizeof *logits, "scores");
     scratch = app->rank == 0 ? natsl_alloc(vocab, sizeof *scratch, "candidates") : NULL;
@@ -195,7 +236,7 @@ static natsl_status generate(natsl_job *s, const char *prompt)
         st = natsl_fail(NATSL_ERR_NOMEM, "--json: no memory for the tokens");
     NATSL_TRY(st, cleanup, natsl_app_agree(app, st));
     const double start = natsl_now_s();
-    NATSL_TRY(st, cleanup, loop(s, &tokenizer, &o, logits, scratch, &made));
+    NATSL_TRY(st, cleanup, loop(s, &o, logits, scratch, &made));
     const double seconds = natsl_now_s() - start;
     NATSL_TRY(st, cleanup, natsl_app_agree(app, app->rank == 0 ? put_end(&o, made) : NATSL_OK));
     st = report(s, made, seconds);
@@ -203,6 +244,8 @@ cleanup:
     json_decref(o.tokens);
     free(o.text);
     natsl_text_stream_destroy(&o.stream);
+    natsl_decoder_destroy(&o.decoder);
+    natsl_bytes_free(&o.piece);
     natsl_free(scratch);
     natsl_free(logits);
     return st;

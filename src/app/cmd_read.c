@@ -15,6 +15,7 @@ static const natsl_option options[] = {
      .offset = AT(context),
      .help = "continue this context instead of an empty one"},
     NATSL_OPTIONS_CHECKPOINT,
+    NATSL_OPTION_SPECIAL,
     {.kind = NATSL_OPT_END},
 };
 

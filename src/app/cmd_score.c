@@ -18,6 +18,7 @@ static const natsl_option options[] = {
      .offset = AT(write),
      .help = "write more: hidden (final rows), state (last states), or hidden,state"},
     NATSL_OPTIONS_CHECKPOINT,
+    NATSL_OPTION_SPECIAL,
     {.kind = NATSL_OPT_END},
 };
 

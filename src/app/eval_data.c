@@ -422,10 +422,12 @@ natsl_status natsl_eval_write_data(natsl_eval_job *j)
     natsl_app *app = j->app;
     natsl_status st = NATSL_OK;
     if (!app->args.count_tokens && !j->ids_only) { /* the model's tokenizer: there is one kind, if it has any */
-        natsl_tokenizer tokenizer;
+        natsl_tokenizer *tokenizer = NULL;
         st = app->rank == 0 ? natsl_model_file_info(app->args.model, &j->info) : NATSL_OK;
+        if (st == NATSL_OK && app->rank == 0) st = natsl_eval_takes(j->info.tokenizer);
         if (st == NATSL_OK && app->rank == 0)
-            st = natsl_tokenizer_create(j->info.tokenizer, j->info.config.vocab_size, &tokenizer);
+            st = natsl_tokenizer_create(j->info.tokenizer, j->info.config.vocab_size, NULL, 0, "", &tokenizer);
+        natsl_tokenizer_destroy(&tokenizer);
         if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
     }
     const double start = natsl_now_s();

@@ -23,13 +23,28 @@ void natsl_job_begin(natsl_job *s, natsl_app *app)
                                  .stage_tokens = a->stage_tokens};
 }
 
+/** The model's tokenizer, where it has one that text can be read with. */
+static natsl_status make_tokenizer(natsl_job *s, const char *json, size_t length)
+{
+    const int32_t vocab = s->info.config.vocab_size;
+    natsl_status st = NATSL_OK;
+    if (json || vocab >= NATSL_BYTE_TOKENS)
+        st = natsl_tokenizer_create(s->info.tokenizer, vocab, json, length, s->app->args.model, &s->tokenizer);
+    return natsl_app_agree(s->app, st);
+}
+
 natsl_status natsl_job_look(natsl_job *s, natsl_app *app)
 {
     natsl_job_begin(s, app);
     natsl_status st = app->rank == 0 ? natsl_model_file_info(app->args.model, &s->info) : NATSL_OK;
     if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
     NATSL_MPI(MPI_Bcast(&s->info, sizeof s->info, MPI_BYTE, 0, app->comm));
-    return NATSL_OK;
+    char *json = NULL;
+    size_t length = 0;
+    st = natsl_model_file_tokenizer(app->comm, app->args.model, s->info.tokenizer, &json, &length);
+    if (st == NATSL_OK) st = make_tokenizer(s, json, length);
+    natsl_free(json);
+    return st;
 }
 
 natsl_status natsl_job_open(natsl_job *s, natsl_app *app, const char *context)
@@ -42,6 +57,11 @@ natsl_status natsl_job_open(natsl_job *s, natsl_app *app, const char *context)
     s->load_s = natsl_now_s() - start;
     s->info.config = *natsl_model_config(s->model);
     (void)snprintf(s->info.tokenizer, sizeof s->info.tokenizer, "%s", natsl_model_tokenizer(s->model));
+    size_t length = 0;
+    const char *json = natsl_model_tokenizer_json(s->model, &length);
+    st = make_tokenizer(s, json, length);
+    if (st != NATSL_OK) natsl_job_close(s);
+    if (st != NATSL_OK) return st;
     st = context ? natsl_context_load(app->comm, s->model, &s->options, context, &s->cx)
                  : natsl_context_create(app->comm, s->model, &s->options, &s->cx);
     if (st != NATSL_OK) natsl_job_close(s);
@@ -52,13 +72,15 @@ void natsl_job_close(natsl_job *s)
 {
     natsl_result_abandon(&s->result);
     natsl_doc_close(&s->doc);
+    natsl_tokenizer_destroy(&s->tokenizer);
     natsl_context_destroy(&s->cx);
     natsl_model_close(&s->model);
 }
 
 natsl_status natsl_job_open_doc(natsl_job *s, const char *path)
 {
-    return natsl_doc_open(s->app->comm, path, &s->info, &s->doc);
+    const int special = s->app->args.special_tokens;
+    return natsl_doc_open(s->app->comm, path, &s->info, s->tokenizer, special, &s->doc);
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------------- */

@@ -21,6 +21,7 @@ typedef struct natsl_job {
     natsl_model_info info; /* equal on all ranks */
     natsl_options options;
     natsl_model *model;
+    natsl_tokenizer *tokenizer; /* the model's; NULL: it has none, and text is no document */
     natsl_context *cx;
     double load_s;               /* for opening the model */
     natsl_prediction prediction; /* of reading the document, before it began; seconds 0: none was made */
@@ -54,7 +55,7 @@ natsl_status natsl_job_look(natsl_job *s, natsl_app *app);
 natsl_status natsl_job_open(natsl_job *s, natsl_app *app, const char *context);
 void natsl_job_close(natsl_job *s);
 
-/** Opens a document. */
+/** Opens a document; --special-tokens: with the tokenizer's special tokens around it. */
 natsl_status natsl_job_open_doc(natsl_job *s, const char *path);
 
 /** Reads the open document into the context; log-probabilities, choices and (write_hidden) hidden rows go to s->result unless

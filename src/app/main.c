@@ -16,9 +16,10 @@
 #include <unistd.h>
 
 const natsl_command *const natsl_commands[] = {
-    &natsl_command_init,  &natsl_command_import,   &natsl_command_export, &natsl_command_info, &natsl_command_score,
-    &natsl_command_read,  &natsl_command_generate, &natsl_command_eval,   &natsl_command_grad, &natsl_command_train,
-    &natsl_command_bench, &natsl_command_plan,     &natsl_command_report, &natsl_command_help, NULL};
+    &natsl_command_init, &natsl_command_import, &natsl_command_export, &natsl_command_tokenize,
+    &natsl_command_info, &natsl_command_score,  &natsl_command_read,   &natsl_command_generate,
+    &natsl_command_eval, &natsl_command_grad,   &natsl_command_train,  &natsl_command_bench,
+    &natsl_command_plan, &natsl_command_report, &natsl_command_help,   NULL};
 
 const natsl_command *natsl_command_find(const char *name)
 {

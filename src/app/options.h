@@ -31,7 +31,8 @@ typedef struct natsl_args {
     int tokenizer; /* 0 byte, 1 none */
     int64_t seed, max_new, top_k;
     double temperature, top_p;
-    int json;
+    int json, special_tokens;
+    const char *tokenizer_file;              /* tokenize */
     const char *parts, *lengths, *json_file; /* bench */
     int64_t repeat, context_tokens, decode_tokens;
     double seconds;
@@ -100,6 +101,11 @@ typedef struct natsl_option {
     {                                                                                                                  \
         .kind = NATSL_OPT_FLAG, .name = "resume", .offset = offsetof(natsl_args, resume),                              \
         .help = "go on from the newest whole checkpoint in DIR, on any number of ranks; begin where there is none"     \
+    }
+#define NATSL_OPTION_SPECIAL                                                                                           \
+    {                                                                                                                  \
+        .kind = NATSL_OPT_FLAG, .name = "special-tokens", .offset = offsetof(natsl_args, special_tokens),              \
+        .help = "with the special tokens that the model's tokenizer.json puts around a text"                           \
     }
 /** How tokens are chosen (natsl_sampling): temperature, top-k, top-p. */
 #define NATSL_OPTIONS_SAMPLING                                                                                         \

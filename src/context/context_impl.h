@@ -19,6 +19,8 @@ struct natsl_model {
     natsl_weights weights;
     void *store; /* [layout.store_bytes] */
     char tokenizer[16];
+    char *tokenizer_json; /* [tokenizer_length] of the kind "json"; else NULL */
+    size_t tokenizer_length;
     double kept_share; /* that the file expects; 0: it says nothing */
     uint64_t digest;
 };

@@ -139,6 +139,8 @@ static natsl_status make_model(MPI_Comm comm, const char *path, const natsl_conf
     m->kept_share = info.kept_share;
 
     st = natsl_agree(m->comm, natsl_layout_create(&info.config, weights, &m->layout));
+    if (st == NATSL_OK && path)
+        st = natsl_model_file_tokenizer(m->comm, path, m->tokenizer, &m->tokenizer_json, &m->tokenizer_length);
     if (st == NATSL_OK) st = natsl_agree(m->comm, allocate_weights(m, &reader));
     if (st == NATSL_OK) {
         if (!path) st = fill_random(m, &info.config, seed, reader);
@@ -176,6 +178,7 @@ void natsl_model_close(natsl_model **model)
 {
     natsl_model *m = *model;
     if (!m) return;
+    natsl_free(m->tokenizer_json);
     natsl_weights_free(&m->weights);
     natsl_layout_free(&m->layout);
     if (m->window != MPI_WIN_NULL) NATSL_MPI(MPI_Win_free(&m->window));
@@ -188,6 +191,11 @@ void natsl_model_close(natsl_model **model)
 
 const natsl_config *natsl_model_config(const natsl_model *model) { return &model->weights.config; }
 const char *natsl_model_tokenizer(const natsl_model *model) { return model->tokenizer; }
+const char *natsl_model_tokenizer_json(const natsl_model *model, size_t *length)
+{
+    *length = model->tokenizer_length;
+    return model->tokenizer_json;
+}
 size_t natsl_model_bytes(const natsl_model *model) { return model->layout.store_bytes; }
 uint64_t natsl_model_digest(const natsl_model *model) { return model->digest; }
 

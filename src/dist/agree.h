@@ -40,6 +40,7 @@ enum natsl_tag {
     NATSL_TAG_UNIT_GRADS,       /* training: their gradients, back to the range they came from */
     NATSL_TAG_HALO_GRAD,        /* training: gradient of the halo, to the range before */
     NATSL_TAG_STATE_GRAD,       /* training: gradient of the state, head by head, to the range before */
+    NATSL_TAG_TOKENS,           /* tokenizing: how many of its tokens the next rank drops */
     NATSL_TAG_KEPT_COUNT = 100, /* + layer: how many chunks a rank kept in this layer and pass, and which */
     NATSL_TAG_KEPT_DATA = 1000  /* + 2 * (parity of the pass * layers + layer) + is_new: kept keys and values */
 };

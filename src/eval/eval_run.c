@@ -10,15 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+natsl_status natsl_eval_takes(const char *tokenizer)
+{
+    if (strcmp(tokenizer, "json") != 0) return NATSL_OK;
+    return natsl_fail(NATSL_ERR_INPUT,
+                      "eval: samples are measured in bytes, so the model needs a byte tokenizer; this one has a "
+                      "tokenizer.json");
+}
+
 natsl_status natsl_eval_runner_start(natsl_eval_runner *r)
 {
     const natsl_config *c = natsl_model_config(r->model);
     const size_t vocab = (size_t)c->vocab_size, layers = (size_t)c->num_hidden_layers;
     NATSL_MPI(MPI_Comm_rank(r->comm, &r->rank));
     NATSL_MPI(MPI_Comm_size(r->comm, &r->size));
+    const char *kind = natsl_model_tokenizer(r->model);
     natsl_status st = NATSL_OK;
-    r->tokenizer = (natsl_tokenizer){.vocab_size = c->vocab_size};
-    if (!r->ids_only) st = natsl_tokenizer_create(natsl_model_tokenizer(r->model), c->vocab_size, &r->tokenizer);
+    if (!r->ids_only) st = natsl_eval_takes(kind);
+    if (st == NATSL_OK && !r->ids_only) st = natsl_tokenizer_create(kind, c->vocab_size, NULL, 0, "", &r->tokenizer);
     r->logits = natsl_alloc(vocab, sizeof *r->logits, "scores");
     r->scratch = natsl_alloc(r->rank == 0 ? vocab : 0, sizeof *r->scratch, "candidates");
     r->kept = natsl_calloc(layers, sizeof *r->kept, "choices");
@@ -44,6 +53,8 @@ static void drop_base(natsl_eval_runner *r)
 void natsl_eval_runner_finish(natsl_eval_runner *r)
 {
     drop_base(r);
+    natsl_tokenizer_destroy(&r->tokenizer);
+    natsl_bytes_free(&r->piece);
     natsl_free(r->logits);
     natsl_free(r->scratch);
     natsl_free(r->kept);
@@ -72,14 +83,14 @@ typedef struct reading {
 static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_t *ids)
 {
     const reading *w = user;
-    size_t n = 0;
     if (w->runner->interrupted && w->runner->interrupted())
         return natsl_fail(NATSL_INTERRUPTED, "interrupted while reading a sample");
     if (w->sample->ids) {
         memcpy(ids, w->sample->ids + first, (size_t)count * sizeof *ids);
         return NATSL_OK;
     }
-    return natsl_tokenizer_encode(&w->runner->tokenizer, w->sample->text + first, (size_t)count, ids, &n);
+    for (int64_t i = 0; i < count; i++) ids[i] = (unsigned char)w->sample->text[first + i];
+    return NATSL_OK;
 }
 
 static natsl_status take_choices(void *user, int layer, int64_t first_chunk, int64_t count, const uint8_t *keep)
@@ -235,14 +246,16 @@ static natsl_status append(natsl_eval_answer *out, const char *text, size_t leng
 static natsl_status choose(natsl_eval_runner *r, natsl_text_stream *stream, natsl_rng *rng, natsl_eval_answer *out,
                            decision *d)
 {
-    char bytes[NATSL_TOKEN_BYTES];
+    const size_t vocab = (size_t)natsl_tokenizer_vocab(r->tokenizer);
     const char *ready = NULL;
     if (r->interrupted && r->interrupted())
         return natsl_fail(NATSL_INTERRUPTED, "interrupted while answering a sample");
-    natsl_status st = natsl_sample(r->logits, (size_t)r->tokenizer.vocab_size, &r->how, rng, r->scratch, &d->token);
+    size_t length = 0;
+    natsl_status st = natsl_sample(r->logits, vocab, &r->how, rng, r->scratch, &d->token);
+    r->piece.length = 0;
+    if (st == NATSL_OK) st = natsl_decoder_add(r->decoder, d->token, &r->piece);
     if (st != NATSL_OK) return st;
-    size_t length = natsl_tokenizer_decode(&r->tokenizer, d->token, bytes);
-    st = natsl_text_stream_add(stream, bytes, length, &ready, &length, &d->ends);
+    st = natsl_text_stream_add(stream, r->piece.at ? r->piece.at : "", r->piece.length, &ready, &length, &d->ends);
     return st == NATSL_OK ? append(out, ready, length) : st;
 }
 
@@ -252,6 +265,7 @@ static natsl_status generate(natsl_eval_runner *r, natsl_context *cx, int64_t ma
     natsl_text_stream *stream = NULL;
     const double start = natsl_now_s();
     natsl_status st = r->rank == 0 ? natsl_text_stream_create(r->stops, r->n_stops, &stream) : NATSL_OK;
+    if (st == NATSL_OK) st = natsl_decoder_create(r->tokenizer, 0, &r->decoder);
     st = natsl_agree(r->comm, st);
     while (st == NATSL_OK && out->generated < max_new) {
         decision d = {0};
@@ -274,6 +288,7 @@ static natsl_status generate(natsl_eval_runner *r, natsl_context *cx, int64_t ma
         st = append(out, ready, length);
     }
     natsl_text_stream_destroy(&stream);
+    natsl_decoder_destroy(&r->decoder);
     out->generate_s = natsl_now_s() - start;
     return natsl_agree(r->comm, st);
 }

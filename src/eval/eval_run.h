@@ -19,8 +19,10 @@ typedef struct natsl_eval_runner {
     int rank, size;
     const natsl_model *model; /* opened by these ranks and perhaps others (borrowed) */
     natsl_options options;
-    int ids_only; /* 1: all prompts are in token ids, the model need not have a tokenizer */
-    natsl_tokenizer tokenizer;
+    int ids_only;               /* 1: all prompts are in token ids, the model need not have a tokenizer */
+    natsl_tokenizer *tokenizer; /* of bytes; NULL with ids_only */
+    natsl_decoder *decoder;     /* of the answer in hand */
+    natsl_bytes piece;          /* of its last token */
     natsl_sampling how;
     const char *const *stops; /* (borrowed) */
     size_t n_stops;
@@ -65,6 +67,9 @@ typedef struct natsl_eval_answer {
     size_t n_bins;
     size_t peak_bytes; /* largest resident memory of a rank so far */
 } natsl_eval_answer;
+
+/** NATSL_ERR_INPUT: samples cannot be made for a model with a tokenizer of this kind. Not collective. */
+natsl_status natsl_eval_takes(const char *tokenizer);
 
 /** Work space; r->comm, model, options, ids_only, how, stops, interrupted and progress are set by the caller. Collective on
  * r->comm. NATSL_ERR_NOMEM; NATSL_ERR_INPUT: the model has no tokenizer for texts. */

@@ -1,6 +1,7 @@
 /* doc.c - documents: token files, text files, standard input. See files.h. */
 #include "files.h"
 #include "h5.h"
+#include "tokenize.h"
 
 #include "agree.h"
 #include <errno.h>
@@ -15,6 +16,7 @@ struct natsl_doc {
     char *path;      /* for messages */
     int fd;          /* text; -1 for a token file */
     hid_t file, set; /* token file; -1 for text */
+    natsl_spool ids; /* tokens of a text, where one is not one byte; fd -1 else */
     int64_t length;
     int32_t vocab;
 };
@@ -124,17 +126,21 @@ static natsl_status open_file(const char *path, natsl_doc *doc)
     return NATSL_OK;
 }
 
-static natsl_status open_local(const char *path, const natsl_model_info *model, natsl_doc *doc)
+static natsl_status open_local(const char *path, const natsl_model_info *model, const natsl_tokenizer *tokenizer,
+                               natsl_doc *doc)
 {
     struct stat s;
     if (doc->fd >= 0) { /* text */
         if (fstat(doc->fd, &s) != 0) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
         if (!S_ISREG(s.st_mode)) return natsl_fail(NATSL_ERR_INPUT, "%s: not a regular file", path);
         doc->length = (int64_t)s.st_size;
-        if (strcmp(model->tokenizer, "json") == 0)
+        const int bytes = tokenizer ? natsl_tokenizer_is_byte(tokenizer) : strcmp(model->tokenizer, "json") != 0;
+        if (!tokenizer && !bytes)
             return natsl_fail(NATSL_ERR_INPUT,
-                              "%s: the model's tokenizer (tokenizer.json) is not read, expected a token file", path);
-        if (model->config.vocab_size < 256)
+                              "%s: text for a model with a tokenizer.json, expected a token file "
+                              "(natsl tokenize makes one)",
+                              path);
+        if (bytes && model->config.vocab_size < 256)
             return natsl_fail(
                 NATSL_ERR_INPUT,
                 "%s: text needs a model with a byte tokenizer, this one has %d tokens; expected a token file", path,
@@ -144,30 +150,48 @@ static natsl_status open_local(const char *path, const natsl_model_info *model, 
     return NATSL_OK;
 }
 
-natsl_status natsl_doc_open(MPI_Comm comm, const char *path, const natsl_model_info *model, natsl_doc **out)
+/** All ranks must see the same file. Collective. */
+static natsl_status same_length(MPI_Comm comm, const natsl_doc *doc, natsl_status st)
+{
+    int64_t ends[2] = {doc ? doc->length : 0, doc ? -doc->length : 0};
+    if ((st = natsl_agree(comm, st)) != NATSL_OK) return st;
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, ends, 2, MPI_INT64_T, MPI_MAX, comm));
+    if (ends[0] == -ends[1]) return NATSL_OK;
+    return natsl_fail(NATSL_ERR_INPUT, "%s: ranks see different lengths", doc->path);
+}
+
+/** An opened text becomes tokens. Collective. */
+static natsl_status make_tokens(MPI_Comm comm, const natsl_tokenizer *tokenizer, int special, natsl_doc *doc)
+{
+    natsl_token_part part;
+    natsl_status st = natsl_tokenize(comm, doc->path, doc->fd, doc->length, tokenizer, special, &part);
+    if (st != NATSL_OK) return st;
+    st = natsl_spool_gather(comm, &part, &doc->ids);
+    natsl_spool_close(&part.spool);
+    doc->length = part.total;
+    if (st == NATSL_OK && doc->length < 1)
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: has no tokens, expected at least one", doc->path);
+    return st;
+}
+
+natsl_status natsl_doc_open(MPI_Comm comm, const char *path, const natsl_model_info *model,
+                            const natsl_tokenizer *tokenizer, int special, natsl_doc **out)
 {
     natsl_doc *doc = natsl_calloc(1, sizeof *doc, "document");
     const int standard = strcmp(path, "-") == 0;
     natsl_status st = doc ? NATSL_OK : NATSL_ERR_NOMEM;
     *out = NULL;
     if (doc) {
-        *doc = (natsl_doc){.fd = -1, .file = -1, .set = -1, .vocab = model->config.vocab_size};
+        *doc = (natsl_doc){.fd = -1, .file = -1, .set = -1, .ids.fd = -1, .vocab = model->config.vocab_size};
         doc->path = strdup(standard ? "standard input" : path);
         if (!doc->path) st = natsl_fail(NATSL_ERR_NOMEM, "out of memory: document");
     }
     if ((st = natsl_agree(comm, st)) == NATSL_OK && standard) st = open_stdin(comm, doc);
     else if (st == NATSL_OK) st = open_file(path, doc);
-    if (st == NATSL_OK) st = open_local(doc->path, model, doc);
-    if (st == NATSL_OK) { /* all ranks must see the same file */
-        int64_t ends[2] = {doc->length, -doc->length};
-        st = natsl_agree(comm, st);
-        if (st == NATSL_OK) {
-            NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, ends, 2, MPI_INT64_T, MPI_MAX, comm));
-            if (ends[0] != -ends[1]) st = natsl_fail(NATSL_ERR_INPUT, "%s: ranks see different lengths", doc->path);
-        }
-    } else {
-        st = natsl_agree(comm, st);
-    }
+    if (st == NATSL_OK) st = open_local(doc->path, model, tokenizer, doc);
+    st = same_length(comm, doc, st);
+    const int is_text = st == NATSL_OK && doc->fd >= 0;
+    if (is_text && tokenizer && !natsl_tokenizer_is_byte(tokenizer)) st = make_tokens(comm, tokenizer, special, doc);
     if (st != NATSL_OK) natsl_doc_close(&doc);
     *out = doc;
     return st;
@@ -179,13 +203,40 @@ natsl_status natsl_doc_open_alone(const char *path, const natsl_model_info *mode
     natsl_status st = NATSL_OK;
     *out = NULL;
     if (!doc) return NATSL_ERR_NOMEM;
-    *doc = (natsl_doc){.fd = -1, .file = -1, .set = -1, .vocab = model->config.vocab_size};
+    *doc = (natsl_doc){.fd = -1, .file = -1, .set = -1, .ids.fd = -1, .vocab = model->config.vocab_size};
     doc->path = strdup(path);
     if (!doc->path) st = natsl_fail(NATSL_ERR_NOMEM, "out of memory: document");
     if (st == NATSL_OK) st = open_file(path, doc);
-    if (st == NATSL_OK) st = open_local(path, model, doc);
+    if (st == NATSL_OK) st = open_local(path, model, NULL, doc);
     if (st != NATSL_OK) natsl_doc_close(&doc);
     *out = doc;
+    return st;
+}
+
+natsl_status natsl_text_open(MPI_Comm comm, const char *path, int *fd, int64_t *length)
+{
+    natsl_doc doc = {.fd = -1, .file = -1, .set = -1, .ids.fd = -1};
+    struct stat s;
+    natsl_status st = NATSL_OK;
+    *fd = -1;
+    if (strcmp(path, "-") == 0) {
+        path = "standard input";
+        st = open_stdin(comm, &doc);
+    } else {
+        st = open_file(path, &doc);
+    }
+    if (st == NATSL_OK && doc.fd < 0) st = natsl_fail(NATSL_ERR_INPUT, "%s: a token file, expected a text", path);
+    if (st == NATSL_OK && fstat(doc.fd, &s) != 0) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
+    if (st == NATSL_OK && s.st_size < 1)
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: empty, expected at least one byte", path);
+    if (st == NATSL_OK) doc.length = (int64_t)s.st_size;
+    doc.path = (char *)(uintptr_t)path; /* for a message, not freed */
+    st = same_length(comm, &doc, st);
+    if (doc.set >= 0) (void)H5Dclose(doc.set);
+    if (doc.file >= 0) (void)H5Fclose(doc.file);
+    if (st != NATSL_OK && doc.fd >= 0) (void)close(doc.fd);
+    else *fd = doc.fd;
+    *length = doc.length;
     return st;
 }
 
@@ -216,6 +267,7 @@ natsl_status natsl_doc_read(natsl_doc *doc, int64_t first, int64_t count, int32_
     if (first < 0 || count < 0 || first > doc->length - count)
         return natsl_fail(NATSL_ERR_INTERNAL, "%s: tokens %lld+%lld of %lld", doc->path, (long long)first,
                           (long long)count, (long long)doc->length);
+    if (doc->ids.fd >= 0) return natsl_spool_read(&doc->ids, first, count, ids);
     if (doc->fd >= 0) return read_text(doc, first, count, ids);
     int64_t block[4096]; /* any integer type, checked before it is narrowed */
     for (int64_t at = 0; at < count;) {
@@ -239,6 +291,7 @@ void natsl_doc_close(natsl_doc **out)
     natsl_doc *doc = *out;
     if (!doc) return;
     if (doc->fd >= 0) (void)close(doc->fd);
+    natsl_spool_close(&doc->ids);
     if (doc->set >= 0) (void)H5Dclose(doc->set);
     if (doc->file >= 0) (void)H5Fclose(doc->file);
     free(doc->path);

@@ -6,6 +6,7 @@
 #define NATSL_FILES_H
 
 #include "layout.h"
+#include "tokenizer.h"
 #include <mpi.h>
 #include <natsl/config.h>
 #include <natsl/status.h>
@@ -42,6 +43,10 @@ typedef struct natsl_model_info {
 /** Reads and checks attributes and the presence, type and shape of every tensor. Not collective (rank 0 calls). */
 natsl_status natsl_model_file_info(const char *path, natsl_model_info *info);
 
+/** The tokenizer.json that a model of kind "json" carries, on all ranks: *json [*length], NUL-terminated (free with natsl_free); NULL and
+ * 0 of another kind. path, kind: equal on all ranks. Rank 0 reads. Collective on comm. NATSL_ERR_INPUT, NATSL_ERR_NOMEM. */
+natsl_status natsl_model_file_tokenizer(MPI_Comm comm, const char *path, const char *kind, char **json, size_t *length);
+
 /** Reads every tensor of `layout` into the store [layout->store_bytes] (float64 and float16 files too) and refuses
  * non-finite values, naming the tensor and index. Needs memory for the largest tensor. Not collective: one rank per node
  * calls it. */
@@ -65,12 +70,18 @@ natsl_status natsl_grad_file_write(MPI_Comm comm, const char *path, const natsl_
 typedef struct natsl_doc natsl_doc;
 
 /** Opens `path` and learns its length in tokens. "-" is standard input: rank 0 reads it to its end into a file in
- * TMPDIR that all ranks open and that is then unlinked (NATSL_ERR_USAGE when a rank on another node cannot). Text is
- * tokenised by the byte tokenizer (one token per byte). Collective on comm. NATSL_ERR_INPUT: cannot open, empty (0
- * tokens), wrong type. */
-natsl_status natsl_doc_open(MPI_Comm comm, const char *path, const natsl_model_info *model, natsl_doc **out);
-/** The same for a path on this rank alone. Not collective. */
+ * TMPDIR that all ranks open and that is then unlinked (NATSL_ERR_USAGE when a rank on another node cannot). tokenizer: of
+ * text; NULL or one of bytes: a token per byte, read where it stands. Another one's tokens are made now, by all ranks together, and kept
+ * in a temporary file on each node (TMPDIR, 4 bytes per token): any rank may ask for any of them, and a text may be longer than
+ * memory. special: with the tokenizer's special tokens around them. Collective on comm. NATSL_ERR_INPUT: cannot open, empty (0
+ * tokens), wrong type; NATSL_ERR_IO. */
+natsl_status natsl_doc_open(MPI_Comm comm, const char *path, const natsl_model_info *model,
+                            const natsl_tokenizer *tokenizer, int special, natsl_doc **out);
+/** A token file, or a text of bytes, on this rank alone. Not collective. */
 natsl_status natsl_doc_open_alone(const char *path, const natsl_model_info *model, natsl_doc **out);
+/** Opens a text, or "-" as above, for natsl_tokenize: its descriptor (the caller closes it) and bytes, 1 or more. NATSL_ERR_INPUT: it is an
+ * HDF5 file. Collective on comm. */
+natsl_status natsl_text_open(MPI_Comm comm, const char *path, int *fd, int64_t *length);
 int64_t natsl_doc_length(const natsl_doc *doc); /* tokens, >= 1 */
 /** Reads tokens [first, first+count) into ids. Each is checked against the vocabulary: NATSL_ERR_INPUT names the
  * first bad position. Not collective: each rank reads its own range. */

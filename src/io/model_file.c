@@ -1,12 +1,14 @@
 /* model_file.c - model files. Format: README.md, "Files". */
 #include "tensors.h"
 
+#include "agree.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define CONFIG_LIMIT ((size_t)1 << 20)
+#define CONFIG_LIMIT    ((size_t)1 << 20)
+#define TOKENIZER_LIMIT ((size_t)256 << 20)
 
 /** Which tokenizer the file names: a group `tokenizer` with its kind, or the attribute `tokenizer` of an imported model. */
 static natsl_status get_tokenizer(hid_t file, const char *path, natsl_model_info *info)
@@ -89,6 +91,33 @@ cleanup:
     natsl_layout_free(&layout);
     natsl_free(text);
     (void)H5Fclose(file);
+    return st;
+}
+
+natsl_status natsl_model_file_tokenizer(MPI_Comm comm, const char *path, const char *kind, char **json, size_t *length)
+{
+    hid_t file = -1;
+    int rank = 0;
+    natsl_status st = NATSL_OK;
+    *json = NULL;
+    *length = 0;
+    if (strcmp(kind, "json") != 0) return NATSL_OK;
+    NATSL_MPI(MPI_Comm_rank(comm, &rank));
+    if (rank == 0 && (st = natsl_h5_open(path, &file)) == NATSL_OK) {
+        st = natsl_h5_bytes(file, path, "tokenizer_json", TOKENIZER_LIMIT, json, length);
+        (void)H5Fclose(file);
+    }
+    if ((st = natsl_agree(comm, st)) != NATSL_OK) return st;
+    uint64_t bytes = *length; /* below INT_MAX: the limit */
+    NATSL_MPI(MPI_Bcast(&bytes, 1, MPI_UINT64_T, 0, comm));
+    *length = (size_t)bytes;
+    if (rank != 0 && !(*json = natsl_calloc(*length + 1, 1, "tokenizer"))) st = NATSL_ERR_NOMEM;
+    if ((st = natsl_agree(comm, st)) == NATSL_OK) {
+        NATSL_MPI(MPI_Bcast(*json, (int)*length, MPI_CHAR, 0, comm));
+    } else {
+        natsl_free(*json);
+        *json = NULL;
+    }
     return st;
 }
 

@@ -1,6 +1,7 @@
 /* text_stream.c - text that is shown while it is being made. See tokenizer.h. */
 #include "core.h"
 #include "tokenizer.h"
+#include "utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,28 +15,6 @@ struct natsl_text_stream {
     int stopped;
 };
 
-/** Bytes of the character that `lead` begins; 0 when no character begins so. */
-static size_t utf8_length(unsigned char lead)
-{
-    if (lead < 0x80) return 1;
-    if (lead >= 0xc2 && lead <= 0xdf) return 2;
-    if (lead >= 0xe0 && lead <= 0xef) return 3;
-    if (lead >= 0xf0 && lead <= 0xf4) return 4;
-    return 0;
-}
-
-/** Whether `second` may follow `lead`: overlong forms, surrogates and values past U+10FFFF are excluded by it. */
-static int utf8_second(unsigned char lead, unsigned char second)
-{
-    switch (lead) {
-    case 0xe0: return second >= 0xa0 && second <= 0xbf;
-    case 0xed: return second >= 0x80 && second <= 0x9f;
-    case 0xf0: return second >= 0x90 && second <= 0xbf;
-    case 0xf4: return second >= 0x80 && second <= 0x8f;
-    default: return second >= 0x80 && second <= 0xbf;
-    }
-}
-
 size_t natsl_utf8_whole(const char *text, size_t length)
 {
     const unsigned char *bytes = (const unsigned char *)text;
@@ -43,8 +22,8 @@ size_t natsl_utf8_whole(const char *text, size_t length)
     for (size_t back = 1; back <= 3 && back <= length; back++) {
         const size_t begin = length - back;
         if ((bytes[begin] & 0xc0) == 0x80) continue; /* inside a character */
-        if (utf8_length(bytes[begin]) <= back) return length;
-        if (back >= 2 && !utf8_second(bytes[begin], bytes[begin + 1])) return length;
+        if (natsl_utf8_length(bytes[begin]) <= back) return length;
+        if (back >= 2 && !natsl_utf8_second(bytes[begin], bytes[begin + 1])) return length;
         return begin;
     }
     return length;

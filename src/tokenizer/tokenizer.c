@@ -1,36 +1,165 @@
-/* tokenizer.c - the byte tokenizer. See tokenizer.h. */
+/* tokenizer.c - the byte tokenizer, and the way to the other kind. See tokenizer.h. */
 #include "tokenizer.h"
 
 #include "core.h"
+#include "tok.h"
+#include "tok_decode.h"
+#include "tok_encode.h"
 
 #include <string.h>
 
-natsl_status natsl_tokenizer_create(const char *kind, int32_t vocab_size, natsl_tokenizer *out)
+struct natsl_tokenizer {
+    int32_t vocab_size;
+    natsl_tok *tok; /* NULL: bytes */
+};
+
+struct natsl_encoder {
+    natsl_tok_encoder *tok;
+    uint64_t taken;
+};
+
+struct natsl_decoder {
+    natsl_tok_decoder *tok;
+    int32_t vocab_size;
+};
+
+natsl_status natsl_tokenizer_create(const char *kind, int32_t vocab_size, const char *json, size_t length,
+                                    const char *where, natsl_tokenizer **out)
 {
-    const int none = strcmp(kind, "none") == 0;
-    if (!none && strcmp(kind, "byte") != 0)
-        return natsl_fail(NATSL_ERR_INPUT, "tokenizer '%s' is unknown, expected byte", kind);
-    if (vocab_size < NATSL_BYTE_TOKENS)
+    const int none = strcmp(kind, "none") == 0, is_json = strcmp(kind, "json") == 0;
+    *out = NULL;
+    if (!none && !is_json && strcmp(kind, "byte") != 0)
+        return natsl_fail(NATSL_ERR_INPUT, "tokenizer '%s' is unknown, expected byte or json", kind);
+    if (!is_json && vocab_size < NATSL_BYTE_TOKENS)
         return natsl_fail(NATSL_ERR_INPUT,
                           "%s and its vocabulary of %d tokens is too small for bytes: text cannot be read, "
                           "expected a token file",
                           none ? "the model names no tokenizer" : "the model's tokenizer is byte", vocab_size);
-    out->vocab_size = vocab_size;
+    natsl_tokenizer *t = natsl_calloc(1, sizeof *t, "tokenizer");
+    if (!t) return NATSL_ERR_NOMEM;
+    t->vocab_size = vocab_size;
+    natsl_status st = is_json ? natsl_tok_read(json, length, where, &t->tok) : NATSL_OK;
+    if (st == NATSL_OK && is_json && vocab_size > 0 && t->tok->end > vocab_size)
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: has the token %d, but the model only tokens 0 to %d", where,
+                        t->tok->end - 1, vocab_size - 1);
+    if (st == NATSL_OK && is_json && vocab_size == 0) t->vocab_size = t->tok->end;
+    if (st != NATSL_OK) natsl_tokenizer_destroy(&t);
+    *out = t;
+    return st;
+}
+
+void natsl_tokenizer_destroy(natsl_tokenizer **t)
+{
+    if (!*t) return;
+    natsl_tok_destroy(&(*t)->tok);
+    natsl_free(*t);
+    *t = NULL;
+}
+
+int natsl_tokenizer_is_byte(const natsl_tokenizer *t) { return !t->tok; }
+int32_t natsl_tokenizer_vocab(const natsl_tokenizer *t) { return t->vocab_size; }
+int natsl_tokenizer_cuts(const natsl_tokenizer *t) { return !t->tok || !t->tok->whole; }
+
+const int32_t *natsl_tokenizer_around(const natsl_tokenizer *t, int end, size_t *count)
+{
+    *count = 0;
+    if (!t->tok) return NULL;
+    *count = end ? t->tok->after.count : t->tok->before.count;
+    return end ? t->tok->after.at : t->tok->before.at;
+}
+
+/* ---- encoding -------------------------------------------------------------------------------------------------------- */
+
+static natsl_status add_bytes(const char *text, size_t length, natsl_ids *ids)
+{
+    const natsl_status st = natsl_ids_reserve(ids, length);
+    if (st != NATSL_OK) return st;
+    for (size_t i = 0; i < length; i++) ids->at[ids->count + i] = (unsigned char)text[i];
+    ids->count += length;
     return NATSL_OK;
 }
 
-natsl_status natsl_tokenizer_encode(const natsl_tokenizer *t, const char *text, size_t length, int32_t *ids,
-                                    size_t *count)
+natsl_status natsl_tokenizer_encode(const natsl_tokenizer *t, const char *text, size_t length, int special,
+                                    natsl_ids *ids)
 {
-    (void)t; /* every tokenizer has this signature */
-    for (size_t i = 0; i < length; i++) ids[i] = (unsigned char)text[i];
-    *count = length;
-    return NATSL_OK;
+    natsl_tok_encoder *e = NULL;
+    if (!t->tok) return add_bytes(text, length, ids);
+    natsl_status st = natsl_tok_encoder_create(t->tok, 1, &e);
+    if (st == NATSL_OK && special) st = natsl_ids_add(ids, t->tok->before.at, t->tok->before.count);
+    if (st == NATSL_OK) st = natsl_tok_encoder_add(e, text, length, 1, 0, ids);
+    if (st == NATSL_OK && special) st = natsl_ids_add(ids, t->tok->after.at, t->tok->after.count);
+    natsl_tok_encoder_destroy(&e);
+    return st;
 }
 
-size_t natsl_tokenizer_decode(const natsl_tokenizer *t, int32_t id, char text[NATSL_TOKEN_BYTES])
+natsl_status natsl_encoder_create(const natsl_tokenizer *t, int begin, natsl_encoder **out)
 {
-    if (id < 0 || id >= NATSL_BYTE_TOKENS || id >= t->vocab_size) return 0;
-    text[0] = (char)(unsigned char)id;
-    return 1;
+    natsl_encoder *e = natsl_calloc(1, sizeof *e, "tokenizer");
+    *out = NULL;
+    if (!e) return NATSL_ERR_NOMEM;
+    const natsl_status st = t->tok ? natsl_tok_encoder_create(t->tok, begin, &e->tok) : NATSL_OK;
+    if (st != NATSL_OK) natsl_encoder_destroy(&e);
+    *out = e;
+    return st;
+}
+
+void natsl_encoder_destroy(natsl_encoder **e)
+{
+    if (!*e) return;
+    natsl_tok_encoder_destroy(&(*e)->tok);
+    natsl_free(*e);
+    *e = NULL;
+}
+
+natsl_status natsl_encoder_add(natsl_encoder *e, const char *text, size_t length, int last, int settle, natsl_ids *ids)
+{
+    e->taken += length;
+    return e->tok ? natsl_tok_encoder_add(e->tok, text, length, last, settle, ids) : add_bytes(text, length, ids);
+}
+
+uint64_t natsl_encoder_taken(const natsl_encoder *e) { return e->tok ? natsl_tok_encoder_taken(e->tok) : e->taken; }
+
+void natsl_encoder_keep_marks(natsl_encoder *e)
+{
+    if (e->tok) natsl_tok_encoder_keep_marks(e->tok);
+}
+
+const natsl_mark *natsl_encoder_marks(const natsl_encoder *e, size_t *count)
+{
+    *count = 0;
+    return e->tok ? natsl_tok_encoder_marks(e->tok, count) : NULL;
+}
+
+/* ---- decoding -------------------------------------------------------------------------------------------------------- */
+
+natsl_status natsl_decoder_create(const natsl_tokenizer *t, int special, natsl_decoder **out)
+{
+    natsl_decoder *d = natsl_calloc(1, sizeof *d, "tokenizer");
+    *out = NULL;
+    if (!d) return NATSL_ERR_NOMEM;
+    d->vocab_size = t->vocab_size;
+    const natsl_status st = t->tok ? natsl_tok_decoder_create(t->tok, special, &d->tok) : NATSL_OK;
+    if (st != NATSL_OK) natsl_decoder_destroy(&d);
+    *out = d;
+    return st;
+}
+
+void natsl_decoder_destroy(natsl_decoder **d)
+{
+    if (!*d) return;
+    natsl_tok_decoder_destroy(&(*d)->tok);
+    natsl_free(*d);
+    *d = NULL;
+}
+
+natsl_status natsl_decoder_add(natsl_decoder *d, int32_t id, natsl_bytes *text)
+{
+    if (d->tok) return natsl_tok_decoder_add(d->tok, id, text);
+    if (id < 0 || id >= NATSL_BYTE_TOKENS || id >= d->vocab_size) return NATSL_OK;
+    return natsl_bytes_add(text, &(char){(char)(unsigned char)id}, 1);
+}
+
+natsl_status natsl_decoder_finish(natsl_decoder *d, natsl_bytes *text)
+{
+    return d->tok ? natsl_tok_decoder_finish(d->tok, text) : NATSL_OK;
 }

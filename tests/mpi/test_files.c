@@ -446,7 +446,7 @@ static natsl_model_info bytes_model(void)
 static void refuse_doc(const char *path, const natsl_model_info *model, natsl_status want, const char *word)
 {
     natsl_doc *doc = NULL;
-    failed_with(natsl_doc_open(MPI_COMM_WORLD, path, model, &doc), want, word, path);
+    failed_with(natsl_doc_open(MPI_COMM_WORLD, path, model, NULL, 0, &doc), want, word, path);
     CU_ASSERT_PTR_NULL(doc);
     natsl_doc_close(&doc);
 }
@@ -489,7 +489,7 @@ static void test_text(void)
     int32_t ids[4];
     make_text(text);
     ON_RANK_0(write_bytes(at("doc"), text, TEXT));
-    EXPECT(natsl_doc_open(MPI_COMM_WORLD, at("doc"), &model, &doc) == NATSL_OK, "%s", natsl_error_text());
+    EXPECT(natsl_doc_open(MPI_COMM_WORLD, at("doc"), &model, NULL, 0, &doc) == NATSL_OK, "%s", natsl_error_text());
     if (doc) check_text(doc, text);
     MPI_Barrier(MPI_COMM_WORLD);
     for (int longer = 0; longer < 2 && doc; longer++) { /* the file changes under our eyes */
@@ -541,7 +541,7 @@ static void test_stdin(void)
         else if (kind == 3) refuse_doc("-", &model, NATSL_ERR_INPUT, "HDF5");
         else if (kind == 4) refuse_doc("-", &model, NATSL_ERR_IO, "nowhere");
         else {
-            EXPECT(natsl_doc_open(MPI_COMM_WORLD, "-", &model, &doc) == NATSL_OK, "%s", natsl_error_text());
+            EXPECT(natsl_doc_open(MPI_COMM_WORLD, "-", &model, NULL, 0, &doc) == NATSL_OK, "%s", natsl_error_text());
             EXPECT(count_files("natsl-stdin") == 0, "the temporary file is still listed");
             if (doc) check_text(doc, text);
             natsl_doc_close(&doc);
@@ -583,7 +583,7 @@ static void test_tokens(void)
     for (size_t k = 0; k < COUNT(types); k++) {
         natsl_doc *doc = NULL;
         ON_RANK_0(write_tokens(types[k], 1, TOKENS, 0, -1, k == 4 ? 'z' : 'c'));
-        EXPECT(natsl_doc_open(MPI_COMM_WORLD, at("t.h5"), &model, &doc) == NATSL_OK, "%s", natsl_error_text());
+        EXPECT(natsl_doc_open(MPI_COMM_WORLD, at("t.h5"), &model, NULL, 0, &doc) == NATSL_OK, "%s", natsl_error_text());
         if (!doc) continue;
         CU_ASSERT_EQUAL(natsl_doc_length(doc), TOKENS);
         const int64_t first = TOKENS * (int64_t)world_rank / world_size, n = TOKENS - first;
@@ -603,7 +603,7 @@ static void test_tokens(void)
     for (size_t k = 0; k < COUNT(odd); k++) {
         natsl_doc *doc = NULL;
         ON_RANK_0(write_tokens(H5T_STD_I64LE, 1, TOKENS, odd[k], 9001, 'c'));
-        CU_ASSERT_EQUAL(natsl_doc_open(MPI_COMM_WORLD, at("t.h5"), &model, &doc), NATSL_OK);
+        CU_ASSERT_EQUAL(natsl_doc_open(MPI_COMM_WORLD, at("t.h5"), &model, NULL, 0, &doc), NATSL_OK);
         if (!doc) continue;
         failed_with(natsl_doc_read(doc, 3, 9500, ids), NATSL_ERR_INPUT, "token 9001", "odd token");
         EXPECT(strstr(natsl_error_text(), words[k]) != NULL, "%s", natsl_error_text());

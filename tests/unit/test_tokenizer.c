@@ -10,31 +10,46 @@
 #include <stdlib.h>
 #include <string.h>
 
+static natsl_status refused(const char *kind, int32_t vocab)
+{
+    natsl_tokenizer *t = NULL;
+    const natsl_status st = natsl_tokenizer_create(kind, vocab, NULL, 0, "", &t);
+    natsl_tokenizer_destroy(&t);
+    return st;
+}
+
 static void test_bytes(void)
 {
-    natsl_tokenizer t;
-    char text[256], out[NATSL_TOKEN_BYTES];
-    int32_t ids[256];
-    size_t count = 0;
-    CU_ASSERT_EQUAL_FATAL(natsl_tokenizer_create("byte", 264, &t), NATSL_OK);
+    natsl_tokenizer *t = NULL;
+    natsl_decoder *d = NULL;
+    natsl_ids ids = {0};
+    natsl_bytes out = {0};
+    char text[256];
+    CU_ASSERT_EQUAL_FATAL(natsl_tokenizer_create("byte", 264, NULL, 0, "", &t), NATSL_OK);
+    CU_ASSERT_EQUAL_FATAL(natsl_decoder_create(t, 0, &d), NATSL_OK);
     for (int i = 0; i < 256; i++) text[i] = (char)i; /* also NUL, and bytes that are no UTF-8 */
-    CU_ASSERT_EQUAL(natsl_tokenizer_encode(&t, text, 256, ids, &count), NATSL_OK);
-    CU_ASSERT_EQUAL_FATAL(count, 256);
+    CU_ASSERT_EQUAL(natsl_tokenizer_encode(t, text, 256, 1, &ids), NATSL_OK);
+    CU_ASSERT_EQUAL_FATAL(ids.count, 256);
     for (int i = 0; i < 256; i++) {
-        CU_ASSERT_EQUAL(ids[i], i);
-        CU_ASSERT_EQUAL(natsl_tokenizer_decode(&t, ids[i], out), 1);
-        CU_ASSERT_EQUAL(out[0], text[i]);
+        CU_ASSERT_EQUAL(ids.at[i], i);
+        CU_ASSERT_EQUAL(natsl_decoder_add(d, ids.at[i], &out), NATSL_OK);
     }
+    CU_ASSERT(out.length == 256 && memcmp(out.at, text, 256) == 0);
     static const int32_t special[] = {256, 263, 264, -1, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < sizeof special / sizeof special[0]; i++)
-        CU_ASSERT_EQUAL(natsl_tokenizer_decode(&t, special[i], out), 0);
-    CU_ASSERT_EQUAL(natsl_tokenizer_encode(&t, "", 0, ids, &count), NATSL_OK);
-    CU_ASSERT_EQUAL(count, 0);
-    CU_ASSERT_EQUAL(natsl_tokenizer_create("none", 256, &t), NATSL_OK);
-    CU_ASSERT_EQUAL(natsl_tokenizer_create("none", 255, &t), NATSL_ERR_INPUT);
-    CU_ASSERT_EQUAL(natsl_tokenizer_create("byte", 255, &t), NATSL_ERR_INPUT);
-    CU_ASSERT_EQUAL(natsl_tokenizer_create("", 300, &t), NATSL_ERR_INPUT);
-    CU_ASSERT_EQUAL(natsl_tokenizer_create("sentencepiece", 300, &t), NATSL_ERR_INPUT);
+        CU_ASSERT_EQUAL(natsl_decoder_add(d, special[i], &out), NATSL_OK);
+    CU_ASSERT(natsl_decoder_finish(d, &out) == NATSL_OK && out.length == 256);
+    CU_ASSERT(natsl_tokenizer_encode(t, "", 0, 0, &ids) == NATSL_OK && ids.count == 256);
+    CU_ASSERT(natsl_tokenizer_is_byte(t) && natsl_tokenizer_cuts(t) && natsl_tokenizer_vocab(t) == 264);
+    natsl_decoder_destroy(&d);
+    natsl_tokenizer_destroy(&t);
+    natsl_ids_free(&ids);
+    natsl_bytes_free(&out);
+    CU_ASSERT_EQUAL(refused("none", 256), NATSL_OK);
+    CU_ASSERT_EQUAL(refused("none", 255), NATSL_ERR_INPUT);
+    CU_ASSERT_EQUAL(refused("byte", 255), NATSL_ERR_INPUT);
+    CU_ASSERT_EQUAL(refused("", 300), NATSL_ERR_INPUT);
+    CU_ASSERT_EQUAL(refused("sentencepiece", 300), NATSL_ERR_INPUT);
 }
 
 static void test_utf8(void)

@@ -1,5 +1,5 @@
 # NatslDependencies.cmake - finds what natsl links: MPI::MPI_C, HDF5::HDF5 (parallel), BLAS::BLAS (OpenBLAS),
-# OpenMP::OpenMP_C, PkgConfig::JANSSON, PkgConfig::NETTLE, and PkgConfig::NATSL_XSMM where NATSL_XSMM_FOUND. Included by natsl's own
+# OpenMP::OpenMP_C, PkgConfig::JANSSON, PkgConfig::NETTLE, PkgConfig::PCRE2, PkgConfig::UTF8PROC, and PkgConfig::NATSL_XSMM where NATSL_XSMM_FOUND. Included by natsl's own
 # build and, installed beside natslConfig.cmake, by consumers of the static library: it therefore defines targets only where they
 # are missing.
 # Out: NATSL_LIBS_PRIVATE, the link words a static consumer adds (natsl.pc).
@@ -9,8 +9,10 @@ include(CMakePushCheckState)
 find_package(PkgConfig REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
 find_package(OpenMP REQUIRED COMPONENTS C)
-pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET GLOBAL jansson>=2.10)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET GLOBAL jansson>=2.14)
 pkg_check_modules(NETTLE REQUIRED IMPORTED_TARGET GLOBAL nettle)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET GLOBAL libpcre2-8>=10.40) # \p{White_Space} and its like
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET GLOBAL libutf8proc>=2.5)
 
 # natsl_try_link(VAR LIBRARIES... SOURCE text): VAR is true when the program compiles and links.
 function(natsl_try_link variable)
@@ -158,7 +160,8 @@ endif()
 if(NATSL_XSMM_FOUND)
     list(APPEND natsl_private ${NATSL_XSMM_LDFLAGS})
 endif()
-list(APPEND natsl_private ${JANSSON_LDFLAGS} ${NETTLE_LDFLAGS} ${OpenMP_C_FLAGS} -lm)
+list(APPEND natsl_private ${JANSSON_LDFLAGS} ${NETTLE_LDFLAGS} ${PCRE2_LDFLAGS} ${UTF8PROC_LDFLAGS}
+     ${OpenMP_C_FLAGS} -lm)
 list(JOIN natsl_private " " NATSL_LIBS_PRIVATE)
 
 get_target_property(natsl_link_hdf5 HDF5::HDF5 INTERFACE_LINK_LIBRARIES)
