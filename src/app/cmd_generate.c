@@ -219,6 +219,7 @@ static natsl_status generate(natsl_job *s, const char *prompt)
                          "%s: no tokenizer, and a vocabulary of %zu tokens is too small for bytes: text cannot "
                          "be read or printed",
                          a->model, vocab);
+    if (st != NATSL_OK && s->no_tokenizer[0]) return natsl_fail(st, "%s", s->no_tokenizer);
     if (st != NATSL_OK) return st;
     st = natsl_app_agree(app, natsl_decoder_create(s->tokenizer, 0, &o.decoder));
     if (st != NATSL_OK) return st;

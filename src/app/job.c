@@ -30,7 +30,11 @@ static natsl_status make_tokenizer(natsl_job *s, const char *json, size_t length
     natsl_status st = NATSL_OK;
     if (json || vocab >= NATSL_BYTE_TOKENS)
         st = natsl_tokenizer_create(s->info.tokenizer, vocab, json, length, s->app->args.model, &s->tokenizer);
-    return natsl_app_agree(s->app, st);
+    st = natsl_app_agree(s->app, st);
+    if (!json || st != NATSL_ERR_INPUT) return st;
+    natsl_tokenizer_destroy(&s->tokenizer);
+    (void)snprintf(s->no_tokenizer, sizeof s->no_tokenizer, "%s", natsl_error_text());
+    return NATSL_OK;
 }
 
 natsl_status natsl_job_look(natsl_job *s, natsl_app *app)
@@ -80,7 +84,10 @@ void natsl_job_close(natsl_job *s)
 natsl_status natsl_job_open_doc(natsl_job *s, const char *path)
 {
     const int special = s->app->args.special_tokens;
-    return natsl_doc_open(s->app->comm, path, &s->info, s->tokenizer, special, &s->doc);
+    const natsl_status st = natsl_doc_open(s->app->comm, path, &s->info, s->tokenizer, special, &s->doc);
+    if (st == NATSL_ERR_INPUT && s->no_tokenizer[0] && strstr(natsl_error_text(), "tokenizer.json"))
+        return natsl_fail(st, "%s", s->no_tokenizer); /* the text needs it */
+    return st;
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------------- */

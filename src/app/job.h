@@ -21,6 +21,7 @@ typedef struct natsl_job {
     natsl_model_info info; /* equal on all ranks */
     natsl_options options;
     natsl_model *model;
+    char no_tokenizer[512]; /* why the model's tokenizer.json cannot be used; token files can be read all the same */
     natsl_tokenizer *tokenizer; /* the model's; NULL: it has none, and text is no document */
     natsl_context *cx;
     double load_s;               /* for opening the model */

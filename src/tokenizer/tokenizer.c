@@ -40,7 +40,7 @@ natsl_status natsl_tokenizer_create(const char *kind, int32_t vocab_size, const 
     t->vocab_size = vocab_size;
     natsl_status st = is_json ? natsl_tok_read(json, length, where, &t->tok) : NATSL_OK;
     if (st == NATSL_OK && is_json && vocab_size > 0 && t->tok->end > vocab_size)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: has the token %d, but the model only tokens 0 to %d", where,
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: the tokenizer has the token %d, but the model only tokens 0 to %d", where,
                         t->tok->end - 1, vocab_size - 1);
     if (st == NATSL_OK && is_json && vocab_size == 0) t->vocab_size = t->tok->end;
     if (st != NATSL_OK) natsl_tokenizer_destroy(&t);
