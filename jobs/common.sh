@@ -41,6 +41,20 @@ job_need_file()
     [ -r "${!1}" ] || job_fail 2 "$1: cannot read ${!1} in $PWD, expected $2"
 }
 
+# job_need_documents: what DOC names, in job_docs: one file, several with blanks between them, or @list. natsl says which of several it
+# cannot read, and leaves them out if it is told so.
+job_need_documents()
+{
+    local one
+    job_need DOC "a document, several with blanks between them, or @list"
+    job_docs=("$DOC")
+    [ -e "$DOC" ] || read -rd '' -a job_docs <<<"$DOC" || true
+    [ "${#job_docs[@]}" -gt 1 ] || [[ $DOC == @* ]] || job_need_file DOC "a document"
+    for one in "${job_docs[@]}"; do
+        [[ $one != @* ]] || [ -r "${one#@}" ] || job_fail 2 "DOC: cannot read ${one#@} in $PWD, expected a list of documents"
+    done
+}
+
 # The name under which Slurm knows this job alone: the number of one element may be that of its whole array.
 job_name()
 {

@@ -2,13 +2,14 @@
 #include "agree.h"
 #include "app.h"
 #include "core.h"
+#include "documents.h"
 #include "job.h"
 #include "resume.h"
 
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
     NATSL_OPTION_MODEL,
-    NATSL_OPTION_OUT("CTX.h5", "context file to write"),
+    NATSL_OPTION_OUT("CTX.h5", "context file to write; several DOCs: directory for contexts"),
     {.kind = NATSL_OPT_TEXT,
      .name = "context",
      .value = "CTX.h5",
@@ -16,6 +17,7 @@ static const natsl_option options[] = {
      .help = "continue this context instead of an empty one"},
     NATSL_OPTIONS_CHECKPOINT,
     NATSL_OPTION_SPECIAL,
+    NATSL_OPTIONS_DOCUMENTS,
     {.kind = NATSL_OPT_END},
 };
 
@@ -34,6 +36,12 @@ static natsl_status read_and_save(natsl_job *s, natsl_resume *r)
     return natsl_app_agree(app, app->rank == 0 ? natsl_stdout_flush() : NATSL_OK);
 }
 
+static natsl_status read_one(natsl_job *s, natsl_resume *r, void *user)
+{
+    (void)user;
+    return read_and_save(s, r);
+}
+
 static natsl_status read_doc(natsl_job *s, const natsl_resume_order *order)
 {
     natsl_resume r = {0};
@@ -50,7 +58,11 @@ static natsl_status run(natsl_app *app)
     const char *inputs[] = {a->model, a->operands[0], NULL};
     natsl_job s;
     natsl_resume_order order;
-    natsl_status st = natsl_resume_order_make(app, &order);
+    int several = 0;
+    natsl_status st = natsl_documents_asked(app, &several);
+    if (st == NATSL_OK && several)
+        return natsl_documents_run(app, &(natsl_documents_order){.one = read_one, .write = "", .context = a->context});
+    if (st == NATSL_OK) st = natsl_resume_order_make(app, &order);
     if (st != NATSL_OK) return st;
     if (a->dry_run) {
         st = natsl_job_look(&s, app);
@@ -69,7 +81,7 @@ static natsl_status run(natsl_app *app)
 
 const natsl_command natsl_command_read = {
     .name = "read",
-    .usage = "read --model M.h5 DOC --out CTX.h5",
+    .usage = "read --model M.h5 DOC --out CTX.h5, or DOC ... | @LIST --out DIR",
     .summary = "read a document once, keep its context",
     .details =
         "DOC is a text file, an HDF5 token file or - (text from standard input). What the model remembers of it "
@@ -79,10 +91,14 @@ const natsl_command natsl_command_read = {
         "and end\n"
         "natsl with code 6. The same command with --resume goes on from there, on any number of ranks "
         "(README.md,\n"
-        "\"Checkpoints\").\n",
+        "\"Checkpoints\").\n"
+        "Several DOCs, or @LIST (a file with a path on each line), are read side by side by groups of ranks, each on "
+        "its own;\n"
+        "--out is then a directory: a context for each, documents.csv and documents.jsonl (README.md, \"Many "
+        "documents\").\n",
     .options = options,
     .operand = "DOC",
     .least = 1,
-    .most = 1,
+    .most = NATSL_MAX_DOCS,
     .run = run,
 };

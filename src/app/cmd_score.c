@@ -2,6 +2,7 @@
 #include "agree.h"
 #include "app.h"
 #include "core.h"
+#include "documents.h"
 #include "job.h"
 #include "resume.h"
 
@@ -11,7 +12,7 @@
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
     NATSL_OPTION_MODEL,
-    NATSL_OPTION_OUT("R.h5", "result file to write"),
+    NATSL_OPTION_OUT("R.h5", "result file to write; several DOCs: directory for results"),
     {.kind = NATSL_OPT_TEXT,
      .name = "write",
      .value = "WHAT",
@@ -19,6 +20,7 @@ static const natsl_option options[] = {
      .help = "write more: hidden (final rows), state (last states), or hidden,state"},
     NATSL_OPTIONS_CHECKPOINT,
     NATSL_OPTION_SPECIAL,
+    NATSL_OPTIONS_DOCUMENTS,
     {.kind = NATSL_OPT_END},
 };
 
@@ -101,7 +103,7 @@ static natsl_status score_doc(natsl_job *s, natsl_resume *r, int write_hidden, i
     s->write_hidden = write_hidden;
     if ((st = natsl_resume_read(r)) != NATSL_OK) return st;
     if ((st = write_last(s, write_state)) != NATSL_OK) return st;
-    const double mean = natsl_job_mean(s, tokens - 1);
+    const double mean = s->mean = natsl_job_mean(s, tokens - 1);
     double seconds = s->before_s + s->read_s;
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, app->comm));
     if ((st = write_attributes(s, tokens, mean, seconds)) != NATSL_OK) return st;
@@ -110,15 +112,31 @@ static natsl_status score_doc(natsl_job *s, natsl_resume *r, int write_hidden, i
     return report(s, tokens, mean);
 }
 
-static natsl_status score(natsl_job *s, natsl_resume_order order, int write_hidden, int write_state)
+/** What --write asks for. */
+typedef struct extras {
+    int hidden, state;
+} extras;
+
+static const char *write_words(const extras *write)
 {
     static const char *const words[] = {"", "hidden", "state", "hidden,state"};
+    return words[write->hidden + 2 * write->state];
+}
+
+static natsl_status score_one(natsl_job *s, natsl_resume *r, void *user)
+{
+    const extras *write = user;
+    return score_doc(s, r, write->hidden, write->state);
+}
+
+static natsl_status score(natsl_job *s, natsl_resume_order order, const extras *write)
+{
     natsl_resume r = {0};
     natsl_status st = natsl_job_open_doc(s, s->app->args.operands[0]);
     if (st != NATSL_OK) return st;
-    order.write = words[write_hidden + 2 * write_state];
+    order.write = write_words(write);
     st = natsl_resume_begin(&r, s, &order);
-    if (st == NATSL_OK && !r.finished) st = score_doc(s, &r, write_hidden, write_state);
+    if (st == NATSL_OK && !r.finished) st = score_doc(s, &r, write->hidden, write->state);
     return natsl_resume_end(&r, st, stdout);
 }
 
@@ -128,8 +146,13 @@ static natsl_status run(natsl_app *app)
     const char *inputs[] = {a->model, a->operands[0]};
     natsl_job s;
     natsl_resume_order order;
-    int write_hidden = 0, write_state = 0;
-    natsl_status st = parse_write(a->write, &write_hidden, &write_state);
+    extras write = {0};
+    int several = 0;
+    natsl_status st = parse_write(a->write, &write.hidden, &write.state);
+    if (st == NATSL_OK) st = natsl_documents_asked(app, &several);
+    if (st == NATSL_OK && several)
+        return natsl_documents_run(
+            app, &(natsl_documents_order){.one = score_one, .user = &write, .write = write_words(&write), .scores = 1});
     if (st == NATSL_OK) st = natsl_resume_order_make(app, &order);
     if (st != NATSL_OK) return st;
     if (a->dry_run) {
@@ -139,7 +162,7 @@ static natsl_status run(natsl_app *app)
     } else {
         if ((st = natsl_app_check_out(app, a->out, inputs, 2)) != NATSL_OK) return st;
         st = natsl_job_open(&s, app, NULL);
-        if (st == NATSL_OK) st = score(&s, order, write_hidden, write_state);
+        if (st == NATSL_OK) st = score(&s, order, &write);
     }
     natsl_job_close(&s);
     return st;
@@ -147,7 +170,7 @@ static natsl_status run(natsl_app *app)
 
 const natsl_command natsl_command_score = {
     .name = "score",
-    .usage = "score --model M.h5 DOC --out R.h5",
+    .usage = "score --model M.h5 DOC --out R.h5, or DOC ... | @LIST --out DIR",
     .summary = "log-probabilities, perplexity, which chunks were kept",
     .details =
         "DOC is a text file, an HDF5 token file or - (text from standard input). R.h5 gets the natural logarithm of "
@@ -161,10 +184,14 @@ const natsl_command natsl_command_score = {
         "natsl with code 6. The same command with --resume goes on from there, on any number of ranks, to the same "
         "bits; "
         "when\n"
-        "R.h5 is there, the checkpoints are removed (README.md, \"Checkpoints\").\n",
+        "R.h5 is there, the checkpoints are removed (README.md, \"Checkpoints\").\n"
+        "Several DOCs, or @LIST (a file with a path on each line), are read side by side by groups of ranks; --out is "
+        "then "
+        "a\n"
+        "directory: a result for each, documents.csv and documents.jsonl (README.md, \"Many documents\").\n",
     .options = options,
     .operand = "DOC",
     .least = 1,
-    .most = 1,
+    .most = NATSL_MAX_DOCS,
     .run = run,
 };

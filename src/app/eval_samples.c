@@ -3,6 +3,7 @@
 
 #include "agree.h"
 #include "core.h"
+#include "groups.h"
 #include "progress.h"
 #include "score.h"
 #include "signals.h"
@@ -15,18 +16,15 @@
 #define CUT_HEAD 200
 #define CUT_TAIL 400
 
-#define TAG_STOP 1
-
 /** A group of ranks and its work. */
 typedef struct group {
     natsl_eval_job *job;
-    MPI_Comm control; /* all ranks; for messages between leaders only */
+    natsl_groups groups;
     natsl_eval_runner runner;
     natsl_progress progress;
     natsl_eval_maker maker;
     int64_t done, total; /* tokens of this group's samples */
-    int number, groups, leads;
-    int part; /* file descriptor, on the leader; -1 elsewhere */
+    int part;            /* file descriptor, on the leader; -1 elsewhere */
 } group;
 
 /* ---- one sample ------------------------------------------------------------------------------------------------------ */
@@ -168,7 +166,7 @@ static natsl_status answer_one(group *g, size_t cell_number, int64_t index)
         else
             st = natsl_eval_run(&g->runner, &sample, natsl_eval_max_new(&j->settings, task),
                                 is_shared(j, cell, task, index), rng, &answer);
-        if (st == NATSL_OK && g->leads)
+        if (st == NATSL_OK && g->groups.leads)
             st = natsl_eval_part_add(g->part, cell, record_json(j, cell, task, index, &sample, &answer),
                                      json_pack("{s:I, s:i, s:I, s:f, s:f, s:I}", "index", (json_int_t)index, "ranks",
                                                g->runner.size, "read_tokens", (json_int_t)answer.read, "read_seconds",
@@ -184,35 +182,6 @@ static natsl_status answer_one(group *g, size_t cell_number, int64_t index)
 
 /* ---- groups ---------------------------------------------------------------------------------------------------------- */
 
-/** Whether this group is to stop: a signal, or another group has failed. The leader decides. Collective on the group. */
-static int asked_to_stop(group *g)
-{
-    int stop = 0;
-    if (g->leads) {
-        NATSL_MPI(MPI_Iprobe(MPI_ANY_SOURCE, TAG_STOP, g->control, &stop, MPI_STATUS_IGNORE));
-        stop = stop || natsl_signals_caught();
-    }
-    NATSL_MPI(MPI_Bcast(&stop, 1, MPI_INT, 0, g->runner.comm));
-    return stop;
-}
-
-/** Tells the other groups to stop. Messages without contents need no receiver to leave. */
-static void tell_to_stop(group *g, int per_sample)
-{
-    for (int other = 0; other < g->groups; other++) {
-        if (other != g->number) NATSL_MPI(MPI_Send(NULL, 0, MPI_BYTE, other * per_sample, TAG_STOP, g->control));
-    }
-}
-
-/** Messages that came too late to matter are received after all groups have agreed. */
-static void drain(group *g)
-{
-    for (int there = 1; there;) {
-        NATSL_MPI(MPI_Iprobe(MPI_ANY_SOURCE, TAG_STOP, g->control, &there, MPI_STATUS_IGNORE));
-        if (there) NATSL_MPI(MPI_Recv(NULL, 0, MPI_BYTE, MPI_ANY_SOURCE, TAG_STOP, g->control, MPI_STATUS_IGNORE));
-    }
-}
-
 /** Calls `each` for this group's samples of lengths [from, to) that are not done; NULL: counts their tokens. */
 static natsl_status walk(group *g, size_t from, size_t to, natsl_status (*each)(group *, size_t, int64_t))
 {
@@ -226,9 +195,9 @@ static natsl_status walk(group *g, size_t from, size_t to, natsl_status (*each)(
             if (j->done[cell * (size_t)j->samples + (size_t)i]) continue;
             if (first != haystack) turn++;
             haystack = first;
-            if (turn % g->groups != g->number) continue;
+            if (turn % g->groups.count != g->groups.number) continue;
             if (!each) g->total += j->store.cells[cell].length;
-            else if (asked_to_stop(g)) return NATSL_INTERRUPTED;
+            else if (natsl_groups_asked_to_stop(&g->groups)) return NATSL_INTERRUPTED;
             else if ((st = each(g, cell, i)) != NATSL_OK) return st;
         }
     }
@@ -240,15 +209,9 @@ static natsl_status run_lengths(natsl_eval_job *j, size_t from, size_t to)
 {
     natsl_app *app = j->app;
     const natsl_args *a = &app->args;
-    group g = {.job = j, .part = -1, .groups = natsl_eval_groups(j, from)};
-    g.number = app->rank / j->per_sample[from];
-    if (g.number >= g.groups) g.number = g.groups - 1; /* ranks that are left over */
-    MPI_Comm comm = MPI_COMM_NULL;
-    NATSL_MPI(MPI_Comm_dup(app->comm, &g.control));
-    NATSL_MPI(MPI_Comm_set_errhandler(g.control, MPI_ERRORS_RETURN));
-    NATSL_MPI(MPI_Comm_split(app->comm, g.number, app->rank, &comm));
-    NATSL_MPI(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN));
-    g.runner = (natsl_eval_runner){.comm = comm,
+    group g = {.job = j, .part = -1};
+    natsl_groups_split(app, j->per_sample[from], &g.groups);
+    g.runner = (natsl_eval_runner){.comm = g.groups.comm,
                                    .model = j->model,
                                    .options = j->options,
                                    .ids_only = j->ids_only,
@@ -259,26 +222,19 @@ static natsl_status run_lengths(natsl_eval_job *j, size_t from, size_t to)
                                    .progress = show_progress,
                                    .user = &g};
     natsl_status st = natsl_eval_runner_start(&g.runner);
-    g.leads = st == NATSL_OK && g.runner.rank == 0;
-    if (g.leads) st = natsl_eval_part_open(a->out, app->rank, &g.part);
+    if (st == NATSL_OK && g.groups.leads) st = natsl_eval_part_open(a->out, app->rank, &g.part);
     st = natsl_app_agree(app, st);
     if (st == NATSL_OK) {
         (void)walk(&g, from, to, NULL);
         natsl_progress_start(&g.progress, app, "evaluating");
         st = walk(&g, from, to, answer_one);
         natsl_progress_finish(&g.progress);
-        if (st != NATSL_OK && g.leads) tell_to_stop(&g, j->per_sample[from]);
-        /* A group that was told to stop has no error of its own: whoever told it has a worse one, or a signal. */
-        if (st == NATSL_INTERRUPTED) natsl_error_set("interrupted");
-        const natsl_status failed = natsl_app_agree(app, st == NATSL_INTERRUPTED ? NATSL_OK : st);
-        st = failed != NATSL_OK ? failed : natsl_app_agree(app, st);
-        drain(&g);
+        st = natsl_groups_agree(&g.groups, st);
     }
     if (g.part >= 0) (void)close(g.part);
     natsl_eval_maker_free(&g.maker);
     natsl_eval_runner_finish(&g.runner);
-    NATSL_MPI(MPI_Comm_free(&comm));
-    NATSL_MPI(MPI_Comm_free(&g.control));
+    natsl_groups_free(&g.groups);
     return st;
 }
 

@@ -92,10 +92,18 @@ natsl_status natsl_job_open_doc(natsl_job *s, const char *path)
 
 /* ---- reading --------------------------------------------------------------------------------------------------------- */
 
+/** Whether the reading is to end before its end. */
+static natsl_status given_up(const natsl_job *s)
+{
+    if (!s->give_up || !s->give_up(s->watcher)) return NATSL_OK;
+    return natsl_fail(NATSL_INTERRUPTED, "interrupted while reading");
+}
+
 static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_t *ids)
 {
     natsl_job *s = user;
-    return natsl_doc_read(s->doc, first - s->doc_begin, count, ids);
+    const natsl_status st = given_up(s);
+    return st != NATSL_OK ? st : natsl_doc_read(s->doc, first - s->doc_begin, count, ids);
 }
 
 natsl_status natsl_job_add(void *job, int64_t first, int64_t count, const float *values)
@@ -127,7 +135,8 @@ static natsl_status take_hidden(void *user, int64_t first, int64_t count, const 
 static natsl_status take_choices(void *user, int layer, int64_t first_chunk, int64_t count, const uint8_t *keep)
 {
     natsl_job *s = user;
-    return natsl_result_choices(s->result, layer, first_chunk, count, keep);
+    const natsl_status st = given_up(s);
+    return st != NATSL_OK ? st : natsl_result_choices(s->result, layer, first_chunk, count, keep);
 }
 
 static void take_progress(void *user, int64_t done, int64_t total)
@@ -135,6 +144,7 @@ static void take_progress(void *user, int64_t done, int64_t total)
     natsl_job *s = user;
     const int64_t before = natsl_context_position(s->cx) - s->run_begin; /* of this run, in windows before this one */
     natsl_progress_update(&s->progress, before + done, before + total);
+    if (s->watch) s->watch(s->watcher, natsl_context_position(s->cx) - s->doc_begin + done);
 }
 
 static int ask_pause(void *user)

@@ -42,6 +42,13 @@ typedef struct natsl_job {
     int64_t run_begin;          /* position where this run began to read it */
     int (*pause)(void *pauser); /* natsl_stream's, or NULL */
     void *pauser;
+    void (*watch)(void *watcher,
+                  int64_t done); /* told on every rank, often: tokens of the document that are done as far as it
+                                                   knows; NULL: nobody */
+    int (*give_up)(
+        void *watcher); /* asked at every stage; nonzero on any rank ends the reading with NATSL_INTERRUPTED; or NULL */
+    void *watcher;
+    double mean; /* log-probability of a token, once the document is scored */
     natsl_result *result;
     int write_hidden;
 } natsl_job;

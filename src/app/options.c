@@ -201,7 +201,9 @@ natsl_status natsl_options_parse(const char *command, const natsl_option *own, c
         if (c == -1) break;
         const char *word = argv[before];
         if (c == 1) {
-            if (out->n_operands >= most || out->n_operands == NATSL_MAX_OPERANDS)
+            if (out->n_operands >= most && most > 1)
+                return natsl_fail(NATSL_ERR_USAGE, "%s: more than %d %ss, expected no more", command, most, operand);
+            if (out->n_operands >= most)
                 return natsl_fail(NATSL_ERR_USAGE, "%s: extra argument '%s', expected %s%s; see natsl help %s", command,
                                   word, most == 0 ? "options only" : "one ", most == 0 ? "" : operand, command);
             out->operands[out->n_operands++] = word;
@@ -224,7 +226,7 @@ natsl_status natsl_options_parse(const char *command, const natsl_option *own, c
         if (st != NATSL_OK) return st;
     }
     for (; optind < argc; optind++) { /* after "--" */
-        if (out->n_operands >= most || out->n_operands == NATSL_MAX_OPERANDS)
+        if (out->n_operands >= most)
             return natsl_fail(NATSL_ERR_USAGE, "%s: extra argument '%s'; see natsl help %s", command, argv[optind],
                               command);
         out->operands[out->n_operands++] = argv[optind];

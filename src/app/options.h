@@ -12,6 +12,7 @@
 
 #define NATSL_MAX_STOPS    64
 #define NATSL_MAX_OPERANDS 128
+#define NATSL_MAX_DOCS     4096 /* on the command line; a list has room for more */
 
 /** Values of all options of all commands; text is borrowed from argv. */
 typedef struct natsl_args {
@@ -46,10 +47,11 @@ typedef struct natsl_args {
     const char *suite, *tasks, *haystack, *word_lists, *squad, *hotpot, *eval_seed; /* eval */
     const char *heatmap;                                                            /* report */
     int mode, keep_inputs, data_only, count_tokens, metric, keep_going, fill, score_only;
+    int64_t ranks_per_doc; /* score, read: several documents; also keep_going */
     int64_t samples, ranks_per_sample, questions, pairs, vocabulary, bins;
     const char *stops[NATSL_MAX_STOPS];
     size_t n_stops;
-    const char *operands[NATSL_MAX_OPERANDS];
+    const char *operands[NATSL_MAX_DOCS];
     int n_operands;
 } natsl_args;
 
@@ -106,6 +108,18 @@ typedef struct natsl_option {
     {                                                                                                                  \
         .kind = NATSL_OPT_FLAG, .name = "special-tokens", .offset = offsetof(natsl_args, special_tokens),              \
         .help = "with the special tokens that the model's tokenizer.json puts around a text"                           \
+    }
+/** Several documents (documents.h). */
+#define NATSL_OPTIONS_DOCUMENTS                                                                                        \
+    {.kind = NATSL_OPT_COUNT,                                                                                          \
+     .name = "ranks-per-doc",                                                                                          \
+     .value = "N",                                                                                                     \
+     .offset = offsetof(natsl_args, ranks_per_doc),                                                                    \
+     .most = 1 << 20,                                                                                                  \
+     .help = "several DOCs: ranks that read one together; 0 (default): by length, and no fewer than memory wants"},    \
+    {                                                                                                                  \
+        .kind = NATSL_OPT_FLAG, .name = "keep-going", .offset = offsetof(natsl_args, keep_going),                      \
+        .help = "several DOCs: leave out those that fail, and tell at the end"                                         \
     }
 /** How tokens are chosen (natsl_sampling): temperature, top-k, top-p. */
 #define NATSL_OPTIONS_SAMPLING                                                                                         \

@@ -276,11 +276,17 @@ natsl_status natsl_resume_begin(natsl_resume *r, natsl_job *job, const natsl_res
     return NATSL_OK;
 }
 
+/** Whether this rank is asked to end. */
+static int stops(const natsl_resume *r)
+{
+    return natsl_signals_caught() || (r->order.stop && r->order.stop(r->order.stopper));
+}
+
 /** natsl_stream's pause. */
 static int wants_pause(void *user)
 {
     const natsl_resume *r = user;
-    if (natsl_signals_caught()) return 1;
+    if (stops(r)) return 1;
     return r->job->app->rank == 0 && r->order.every_s > 0.0 && natsl_now_s() - r->saved_s >= r->order.every_s;
 }
 
@@ -348,7 +354,7 @@ natsl_status natsl_resume_read(natsl_resume *r)
         const int64_t at = natsl_context_position(s->cx);
         const double before = s->read_s;
         if ((st = natsl_job_read_go(s)) != NATSL_OK || natsl_context_position(s->cx) == end) break;
-        int caught = natsl_signals_caught();
+        int caught = stops(r);
         NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &caught, 1, MPI_INT, MPI_MAX, app->comm));
         if ((st = save(r)) != NATSL_OK) break;
         if (caught)

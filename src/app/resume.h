@@ -25,6 +25,9 @@ typedef struct natsl_resume_order {
     int resume;      /* go on where there is something to go on from; else what is there is refused */
     const char *out; /* the file that the whole document gives */
     const char *command, *write; /* "score", "hidden": what else decides what is in that file */
+    int (*stop)(
+        void *stopper); /* asked on every rank between passes: nonzero on any of them is like a signal; or NULL */
+    void *stopper;
 } natsl_resume_order;
 
 typedef struct natsl_resume {
