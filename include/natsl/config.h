@@ -1,4 +1,4 @@
-/* natsl/config.h - the configuration of a NAtS-L model: the published keys, checked, and the sizes that follow.
+/* natsl/config.h - the configuration of a model: the published keys and a few of natsl's own, checked, and the sizes that follow.
  * MPI: none. Source: ../tests/oracle/oracle.py class Config, parameter_shapes. */
 #ifndef NATSL_CONFIG_H
 #define NATSL_CONFIG_H
@@ -11,8 +11,26 @@
 extern "C" {
 #endif
 
-/** Most layers a model may have. */
+/** Most layers a model may have, and most kinds of attention layers among them. */
 #define NATSL_MAX_LAYERS 512
+#define NATSL_MAX_ATTN   8
+
+/** What mixes a layer's tokens: Gated DeltaNet and softmax attention by the gate's choice, Gated DeltaNet alone, softmax
+ * attention alone. */
+typedef enum natsl_layer_kind { NATSL_LAYER_NATS = 0, NATSL_LAYER_GDN, NATSL_LAYER_ATTN } natsl_layer_kind;
+
+/** A kind of attention layers: an object of the key `attn`. Rotary positions in the rotate-half form. */
+typedef struct natsl_attn_config {
+    int32_t num_heads;
+    int32_t num_kv_heads; /* a divisor of num_heads */
+    int32_t head_dim;     /* hidden_size / num_heads unless given */
+    int32_t rotary_dim;   /* first dimensions of a head that are rotated, even; 0: none; head_dim unless given */
+    int32_t window_size;  /* tokens that a token sees, itself included; 0: all */
+    float qk_norm_eps;    /* norm_eps unless given */
+    double rope_theta;
+    int qkv_bias, qk_norm;
+    int output_gate; /* q_proj has for each head its query, then its gate, a sigmoid on the head's output */
+} natsl_attn_config;
 
 /** Plain data; copy freely. Every size is >= 1 unless said. */
 typedef struct natsl_config {
@@ -32,9 +50,13 @@ typedef struct natsl_config {
     double expand_v;
     int allow_neg_eigval, attn_qk_norm, attn_with_short_conv, attn_apply_pos_encoding, decay_for_non_gdn_blocks;
     int tie_word_embeddings, use_gate, use_short_conv;
-    uint8_t is_gdn[NATSL_MAX_LAYERS]; /* 1: pure Gated DeltaNet layer (gdn_layers); 0: NAtS-L layer */
+    int norm_zero_centred;             /* norms multiply by 1 + weight, but for the two operations' output norms */
+    int32_t head_v_dim;                /* dv; int(head_dim * expand_v) unless given */
+    uint8_t kind[NATSL_MAX_LAYERS];    /* natsl_layer_kind: gdn_layers, attn.layers, all others NAtS-L */
+    uint8_t attn_of[NATSL_MAX_LAYERS]; /* attention layers: which of attn */
+    int32_t num_attn;                  /* kinds of attention layers */
+    natsl_attn_config attn[NATSL_MAX_ATTN];
     /* derived */
-    int32_t head_v_dim; /* dv = int(head_dim * expand_v) */
     int32_t key_dim;    /* num_heads * head_dim */
     int32_t value_dim;  /* num_v_heads * head_v_dim */
     int32_t attn_k_dim; /* key_dim / num_attn_heads */

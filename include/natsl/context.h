@@ -70,7 +70,8 @@ typedef struct natsl_stream {
     natsl_status (*logprobs)(void *user, int64_t first, int64_t count, const float *values);
     /** rows [count, hidden_size] after the final norm. */
     natsl_status (*hidden)(void *user, int64_t first, int64_t count, const float *rows);
-    /** keep [count, num_nats_head] of complete chunks of a NAtS-L layer: 1 = kept for softmax attention. */
+    /** keep [count, num_nats_head] of complete chunks of a NAtS-L layer: 1 = kept for softmax attention. Not called for layers
+     * that keep every chunk (softmax attention alone). */
     natsl_status (*choices)(void *user, int layer, int64_t first_chunk, int64_t count, const uint8_t *keep);
     /** Progress, on every rank: tokens of the window that this rank knows to be done. */
     void (*progress)(void *user, int64_t done, int64_t total);
@@ -98,7 +99,7 @@ natsl_status natsl_context_next(natsl_context *context, int32_t token);
 natsl_status natsl_context_logits(natsl_context *context, float *logits);
 
 /** Gated DeltaNet state of a layer, [num_v_heads, head_k_dim, head_v_dim] on all ranks: after the last token, and (block_state,
- * may be NULL) at the start of the open chunk. */
+ * may be NULL) at the start of the open chunk. NATSL_ERR_USAGE for layers of softmax attention, which have none. */
 natsl_status natsl_context_state(natsl_context *context, int layer, float *state, float *block_state);
 
 /** Writes the context to a file (parallel HDF5; under a temporary name, then renamed). */
@@ -129,7 +130,7 @@ typedef struct natsl_plan {
     int ranks, threads;
     int64_t pass_tokens, stage_tokens, passes;
     size_t weight_bytes, stage_bytes, residual_bytes, context_bytes; /**< per rank; weights per node */
-    size_t kept_bytes_all;                                           /**< per rank, if every chunk were kept */
+    size_t kept_bytes_all; /**< per rank, if every chunk were kept (of layers of softmax attention they are) */
     int64_t scan_passes;   /**< passes that pass states by scan; the others relay */
     size_t scan_bytes;     /**< per rank, for them: summaries under way */
     size_t kept_bytes;     /**< per rank, at the expected share of kept chunks */

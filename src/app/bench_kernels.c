@@ -27,6 +27,7 @@ struct bench_case {
     char shape[96];
     double flop, bytes; /* per call; bytes > 0: memory is the limit */
     size_t m, n, k, h;  /* what the call makes of them */
+    size_t dv;          /* of attention */
     const natsl_kernels *kernels;
     const natsl_config *config;
     call_fn *call;
@@ -73,7 +74,7 @@ static void call_short_conv(const bench_case *k, float *const p[], float *scratc
 static void call_rotary(const bench_case *k, float *const p[], float *scratch)
 {
     (void)scratch;
-    k->kernels->rotary(k->m, k->h, k->n, p[0], k->h * k->n, 4096, k->config->rope_theta);
+    k->kernels->rotary(k->m, k->h, k->k, k->n, p[0], k->h * k->k, 4096, k->config->rope_theta);
 }
 static void call_decay_beta(const bench_case *k, float *const p[], float *scratch)
 {
@@ -106,11 +107,16 @@ static void call_delta_step(const bench_case *k, float *const p[], float *scratc
     (void)scratch;
     k->kernels->delta_step(k->k, k->n, p[0], p[1], p[2], -0.1f, 0.5f, p[3], p[4]);
 }
+static void call_sigmoid_gate(const bench_case *k, float *const p[], float *scratch)
+{
+    const size_t row = k->h * k->n;
+    (void)scratch;
+    k->kernels->sigmoid_gate(k->m, k->h, k->n, p[0], row, p[1], 2 * row, 2 * k->n, p[2], row);
+}
 static void call_attn(const bench_case *k, float *const p[], float *scratch)
 {
-    const size_t dv = (size_t)k->config->attn_v_dim;
-    k->kernels->attn_block(k->m, k->n, k->k, dv, p[0], k->k, p[1], k->n, p[2], dv, 1.0f / sqrtf((float)k->k),
-                           k->h ? 0 : -1, p[3], p[4], 1, p[5], dv, scratch);
+    k->kernels->attn_block(k->m, k->n, k->k, k->dv, p[0], k->k, p[1], k->n, p[2], k->dv, 1.0f / sqrtf((float)k->k),
+                           k->h ? 0 : -1, NATSL_ATTN_ALL, p[3], p[4], 1, p[5], k->dv, scratch);
 }
 static void call_attn_finish(const bench_case *k, float *const p[], float *scratch)
 {
@@ -254,12 +260,9 @@ static void add_delta(case_list *l)
     k->high = 0.05f; /* keys of length below 1 keep the state bounded */
 }
 
-static void add_attention(case_list *l, size_t tile)
+static void add_attention(case_list *l, const natsl_attn_shape *a, size_t tile)
 {
-    const natsl_config *c = l->config;
-    const size_t n = (size_t)natsl_min64(c->chunk, NATSL_ATTN_KEYS), dk = (size_t)c->attn_k_dim;
-    const size_t dv = (size_t)c->attn_v_dim, ha = (size_t)c->num_attn_heads, hn = (size_t)c->num_nats_head;
-    const size_t d = (size_t)c->hidden_size, kd = (size_t)c->key_dim;
+    const size_t n = (size_t)natsl_min64((int64_t)a->chunk, NATSL_ATTN_KEYS), dk = a->dk, dv = a->dv, ha = a->heads;
     const double both = (double)dk + (double)dv, dn = (double)n;
     const struct {
         const char *name;
@@ -269,6 +272,7 @@ static void add_attention(case_list *l, size_t tile)
         const size_t m = calls[i].m;
         bench_case *k = add(l, calls[i].name, call_attn, m, n, dk, calls[i].causal, m * dk, n * dk, n * dv, m, m,
                             m * dv, (size_t)0);
+        k->dv = dv;
         (void)snprintf(k->shape, sizeof k->shape, "%zu rows, %zu keys, dk %zu, dv %zu", m, n, dk, dv);
         k->flop = calls[i].causal ? both * dn * (dn + 1.0) : 2.0 * both * (double)m * dn;
         k->formula = calls[i].causal ? "2 (dk + dv) n (n + 1) / 2" : "2 (dk + dv) m n";
@@ -283,18 +287,34 @@ static void add_attention(case_list *l, size_t tile)
     (void)snprintf(k->shape, sizeof k->shape, "%zu x %zu", ha, dv);
     k->in_place = 1;
     moves(k, 3.0 * (double)(ha * dv), "12 m dv bytes");
-    if (c->use_gate) add_linear(l, "linear mix", tile, 2 * ha, kd, 0);
-    k = add(l, "gate_choose", call_gate_choose, (size_t)1, d, (size_t)0, hn, 2 * hn * d, d, 2 * hn, hn, (size_t)0);
+    if (a->rotary) {
+        k = add(l, "rotary", call_rotary, tile, a->rotary, dk, ha, tile * a->qd, (size_t)0);
+        (void)snprintf(k->shape, sizeof k->shape, "%zu x %zu heads x %zu of %zu", tile, ha, a->rotary, dk);
+        k->in_place = 1;
+        moves(k, 2.0 * (double)(tile * ha * a->rotary), "8 m heads d bytes");
+    }
+    if (a->gated) {
+        k = add(l, "sigmoid_gate", call_sigmoid_gate, tile, dv, (size_t)0, ha, tile * a->od, tile * a->k_at,
+                tile * a->od, (size_t)0);
+        (void)snprintf(k->shape, sizeof k->shape, "%zu x %zu heads x %zu", tile, ha, dv);
+        moves(k, 3.0 * (double)(tile * a->od), "12 m heads d bytes");
+    }
+}
+
+/** Attention of NAtS-L layers, and what else only they have. */
+static void add_nats(case_list *l, size_t tile)
+{
+    const natsl_config *c = l->config;
+    const natsl_attn_shape a = natsl_attn_shape_nats(c);
+    const size_t d = (size_t)c->hidden_size, ha = a.heads, hn = a.groups, dv = a.dv;
+    add_attention(l, &a, tile);
+    if (c->use_gate) add_linear(l, "linear mix", tile, 2 * ha, a.kd, 0);
+    bench_case *k =
+        add(l, "gate_choose", call_gate_choose, (size_t)1, d, (size_t)0, hn, 2 * hn * d, d, 2 * hn, hn, (size_t)0);
     (void)snprintf(k->shape, sizeof k->shape, "%zu heads, d %zu", hn, d);
     k->flop = 4.0 * (double)(hn * d);
     k->formula = "2 (2 heads) d";
     k->n_shared = 1;
-    if (c->attn_apply_pos_encoding && dk % 2 == 0) {
-        k = add(l, "rotary", call_rotary, tile, dk, (size_t)0, ha, tile * kd, (size_t)0);
-        (void)snprintf(k->shape, sizeof k->shape, "%zu x %zu heads x %zu", tile, ha, dk);
-        k->in_place = 1;
-        moves(k, 2.0 * (double)(tile * kd), "8 m heads d bytes");
-    }
     const size_t row = tile * (size_t)c->value_dim;
     k = add(l, "nats_mix", call_nats_mix, tile, (size_t)c->value_dim, (size_t)0, ha, (size_t)c->head_v_dim, dv, row,
             row, tile * 2 * ha, row, row, (size_t)0);
@@ -358,13 +378,21 @@ static void add_movers(case_list *l, size_t tile, int any_gdn)
 static void make_cases(case_list *l, const natsl_config *c, const natsl_kernels *kernels, natsl_storage type)
 {
     const size_t tile = (size_t)natsl_grid_make(c->chunk).tile;
-    int gdn = 0;
-    for (int i = 0; i < c->num_hidden_layers; i++) gdn += c->is_gdn[i];
+    int kinds[3] = {0};
+    for (int i = 0; i < c->num_hidden_layers; i++) kinds[c->kind[i]]++;
     *l = (case_list){.kernels = kernels, .config = c, .type = type};
     add_products(l, tile);
     add_delta(l);
-    if (gdn < c->num_hidden_layers) add_attention(l, tile);
-    add_movers(l, tile, gdn > 0);
+    if (kinds[NATSL_LAYER_NATS]) add_nats(l, tile);
+    for (int i = 0; i < c->num_hidden_layers; i++) { /* the first kind of attention layers */
+        if (c->kind[i] != NATSL_LAYER_ATTN) continue;
+        const natsl_shape shape = natsl_shape_of(c, i);
+        add_linear(l, "linear attn in", tile, shape.n_in, (size_t)c->hidden_size, 0);
+        add_linear(l, "linear attn out", tile, (size_t)c->hidden_size, shape.attn.od, 0);
+        add_attention(l, &shape.attn, tile);
+        break;
+    }
+    add_movers(l, tile, kinds[NATSL_LAYER_GDN] > 0);
 }
 
 /* ---- measuring -------------------------------------------------------------------------------------------------------- */

@@ -90,7 +90,8 @@ const char natsl_bench_work_formula[] =
     "per block of m <= 64 tokens: 2 m^2 dk per key head (K K^T, Q K^T as halves), m^3/3 + 2 m^2 dv per value head. "
     "Attention, per attention head: 2 (dk + dv) per visible pair of query and key: half of the own chunk, and for each "
     "kept "
-    "chunk all tokens after it. Gate: pooled scores per chunk. Head: 2 D V per scored token. Norms, convolution and "
+    "chunk (of layers of softmax attention: every one) all tokens after it that see it. Gate: pooled scores per chunk. "
+    "Head: 2 D V per scored token. Norms, convolution and "
     "other "
     "element-wise steps are not counted, nothing is counted twice.";
 
@@ -117,8 +118,8 @@ natsl_bench_flops natsl_bench_count_work(const natsl_config *c, int64_t tokens, 
     const int64_t chunk = c->chunk, chunks = tokens / chunk, rest = tokens % chunk;
     const double last_block = (double)((chunk - 1) % NATSL_DELTA_BLOCK + 1);
     double squares, cubes, nats = 0.0, units = 0.0, pairs = 0.0;
-    const double layers = c->num_hidden_layers;
-    for (int l = 0; l < c->num_hidden_layers; l++) nats += !c->is_gdn[l];
+    const double layers = natsl_state_layers(c);
+    for (int l = 0; l < c->num_hidden_layers; l++) nats += c->kind[l] == NATSL_LAYER_NATS;
     block_sums(tokens, chunk, &squares, &cubes);
     for (int64_t j = 0; j < chunks; j++) { /* per gate head */
         units += kept[j];
@@ -134,9 +135,21 @@ natsl_bench_flops natsl_bench_count_work(const natsl_config *c, int64_t tokens, 
     w.delta -= units * (hv / hn) * last_block * 2.0 * dk * dv;
     w.attention = 2.0 * both * (nats * ha * own + ha / hn * pairs);
     w.gate = nats * (double)chunks * 2.0 * d * 2.0 * hn;
+    for (int l = 0; l < c->num_hidden_layers; l++) {
+        if (c->kind[l] != NATSL_LAYER_ATTN) continue;
+        const natsl_work one = natsl_cost_layer(c, l, 0, tokens, 1.0);
+        w.projections += one.of[NATSL_WORK_PROJECT] + one.of[NATSL_WORK_FEED_FORWARD];
+        w.attention += one.of[NATSL_WORK_OWN] + one.of[NATSL_WORK_KEPT];
+    }
     w.head = 2.0 * d * (double)c->vocab_size * (double)scored;
     w.sum = w.projections + w.delta + w.attention + w.gate + w.head;
     return w;
+}
+
+/** Numbers of one layer's state. */
+static double state_floats(const natsl_config *c)
+{
+    return (double)c->num_v_heads * (double)c->head_dim * (double)c->head_v_dim;
 }
 
 /** One run's results, equal on all ranks. */
@@ -150,14 +163,35 @@ typedef struct prefill {
     int fresh_peak;                             /* peak memory is of this run, not of the process so far */
 } prefill;
 
+/** Bytes of the units of an attention layer that this rank's tokens see of other ranks': [0] those that come by messages, [1] all. */
+static void count_seen(const natsl_context *cx, int layer, double bytes[2])
+{
+    const natsl_attn_shape *a = &natsl_layer_of(cx, layer)->shape.attn;
+    const natsl_kept *kept = &cx->kept[layer];
+    const double unit = (double)natsl_unit_floats(a, cx->options.kept) * sizeof(float) * (double)a->groups;
+    int64_t chunks = 0, next = INT64_MAX; /* this rank's first chunk behind the one in hand */
+    for (size_t i = 0; i < kept->n_segments; i++) chunks += kept->segments[i].count[0];
+    for (size_t i = kept->n_segments; i > 0; i--) { /* every chunk is kept, so units are chunks in their order */
+        const natsl_segment *s = &kept->segments[i - 1];
+        for (int64_t n = s->count[0]; n > 0; n--) {
+            const int64_t j = --chunks;
+            if (s->rank == cx->rank) next = j;
+            else if (next < INT64_MAX && natsl_attn_first_chunk(a, next * (int64_t)a->chunk) <= j) {
+                bytes[1] += unit;
+                if (!natsl_arena_reads(&cx->arena, s->rank)) bytes[0] += unit;
+            }
+        }
+    }
+}
+
 /** What must travel: (readers - 1) halos and states per layer; to every rank the kept units of ranks before it, except of those
  * whose memory it reads in place. */
 static void count_least(watch *w, const natsl_context *cx, prefill *p)
 {
     const natsl_config *c = &w->b->config;
-    const natsl_tail_layout tail = natsl_tail_make(c);
-    const double unit = (double)natsl_unit_floats(c, w->b->job.options.kept) * sizeof(float),
-                 layers = c->num_hidden_layers;
+    const natsl_attn_shape nats = natsl_attn_shape_nats(c);
+    const double unit = (double)natsl_unit_floats(&nats, w->b->job.options.kept) * sizeof(float),
+                 layers = natsl_state_layers(c);
     int64_t last = -1;
     double kept[2] = {0.0, 0.0}; /* by messages, all */
     int readers = w->reads;
@@ -171,10 +205,13 @@ static void count_least(watch *w, const natsl_context *cx, prefill *p)
         kept[1] += w->kept[j] * unit;
         if (!natsl_arena_reads(&cx->arena, owner)) kept[0] += w->kept[j] * unit;
     }
+    for (int l = 0; l < c->num_hidden_layers; l++) {
+        if (c->kind[l] == NATSL_LAYER_ATTN) count_seen(cx, l, kept);
+    }
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, kept, 2, MPI_DOUBLE, MPI_SUM, w->b->app->comm));
     const double hops = readers > 0 ? (double)(readers - 1) : 0.0;
-    p->least_halo = hops * layers * (double)(tail.pool - tail.halo) * sizeof(float);
-    p->least_state = hops * layers * (double)(tail.current - tail.state) * sizeof(float);
+    p->least_halo = hops * layers * (c->conv_size - 1.0) * (2.0 * c->key_dim + c->value_dim) * sizeof(float);
+    p->least_state = hops * layers * state_floats(c) * sizeof(float);
     p->least_kept = kept[0];
     p->seen = kept[1];
 }
@@ -382,15 +419,23 @@ natsl_status natsl_bench_prefill(natsl_bench *b)
 static void count_read(const natsl_bench *b, const natsl_stats *stats, int64_t first, int64_t count, double bytes[3])
 {
     const natsl_config *c = &b->config;
-    const natsl_tail_layout tail = natsl_tail_make(c);
+    const natsl_attn_shape a = natsl_attn_shape_nats(c);
     double nats = 0.0, open = 0.0;
-    for (int l = 0; l < c->num_hidden_layers; l++) nats += !c->is_gdn[l];
+    for (int l = 0; l < c->num_hidden_layers; l++) nats += c->kind[l] == NATSL_LAYER_NATS;
     for (int64_t i = first; i < first + count; i++) open += (double)(i % c->chunk + 1) / (double)count;
     bytes[0] =
         natsl_bench_weights_read(c, (natsl_storage)b->app->args.weights, (double)natsl_model_bytes(b->job.model));
-    bytes[1] = (double)c->num_hidden_layers * (double)(tail.current - tail.state) * sizeof(float);
-    bytes[2] = (double)stats->kept_chunks * (double)natsl_unit_floats(c, b->job.options.kept) * sizeof(float) +
+    bytes[1] = (double)natsl_state_layers(c) * state_floats(c) * sizeof(float);
+    bytes[2] = (double)stats->kept_chunks * (double)natsl_unit_floats(&a, b->job.options.kept) * sizeof(float) +
                nats * open * ((double)c->key_dim + (double)c->value_dim) * sizeof(float);
+    for (int l = 0; l < c->num_hidden_layers; l++) {
+        const natsl_shape s = natsl_shape_of(c, l);
+        if (s.kind != NATSL_LAYER_ATTN) continue;
+        const int64_t chunks = first / c->chunk - natsl_attn_first_chunk(&s.attn, first);
+        bytes[2] += (double)chunks * (double)s.attn.groups * (double)natsl_unit_floats(&s.attn, b->job.options.kept) *
+                        sizeof(float) +
+                    open * (double)(s.attn.kd + s.attn.vd) * sizeof(float);
+    }
 }
 
 natsl_status natsl_bench_decode(natsl_bench *b)

@@ -47,7 +47,8 @@ static natsl_status count_step(natsl_bench *b, const natsl_trainer *t, step *out
         natsl_trainer_kept(t, kept);
         natsl_bench_sum(b, kept, chunks);
         for (int64_t j = 0; j < chunks; j++) all += kept[j];
-        for (int l = 0; l < c->num_hidden_layers; l++) most += c->is_gdn[l] ? 0 : (double)chunks * c->num_nats_head;
+        for (int l = 0; l < c->num_hidden_layers; l++)
+            most += c->kind[l] == NATSL_LAYER_GDN ? 0 : (double)chunks * c->num_nats_head;
         out->kept_share = most > 0.0 ? all / most : 0.0;
         out->flop = 3.0 * natsl_bench_count_work(c, out->tokens, out->tokens - 1, kept).sum;
     }

@@ -49,6 +49,21 @@ static void info_imported(const natsl_model_info *info, hid_t file)
     if (some) printf("\n");
 }
 
+/** One kind of attention layers. */
+static void print_attention(const natsl_config *c, int which)
+{
+    const natsl_attn_config *a = &c->attn[which];
+    printf("attention   in layer");
+    for (int l = 0; l < c->num_hidden_layers; l++) {
+        if (c->kind[l] == NATSL_LAYER_ATTN && c->attn_of[l] == which) printf(" %d", l);
+    }
+    printf(": %d heads of size %d, %d of keys and values, %d dimensions rotated", a->num_heads, a->head_dim,
+           a->num_kv_heads, a->rotary_dim);
+    if (a->window_size) printf(", window of %d tokens", a->window_size);
+    printf("%s%s%s\n", a->qk_norm ? ", query and key norms" : "", a->qkv_bias ? ", biases" : "",
+           a->output_gate ? ", output gate" : "");
+}
+
 static natsl_status info_model(const char *path, hid_t file)
 {
     natsl_model_info info;
@@ -58,17 +73,20 @@ static natsl_status info_model(const char *path, hid_t file)
     if (st != NATSL_OK) return st;
     const natsl_config *c = &info.config;
     int64_t parameters = 0;
-    int gdn = 0;
+    int kinds[3] = {0};
     char size[32], *origin = NULL;
     for (size_t i = 0; i < layout.count; i++) parameters += (int64_t)layout.tensors[i].count;
-    for (int l = 0; l < c->num_hidden_layers; l++) gdn += c->is_gdn[l] != 0;
+    for (int l = 0; l < c->num_hidden_layers; l++) kinds[c->kind[l]]++;
     printf("%s: a NAtS-L model\n", path);
     printf("parameters  %lld (%s in memory)\n", (long long)parameters,
            natsl_format_bytes((double)layout.floats * sizeof(float), size));
-    printf("layers      %d: %d Gated DeltaNet, %d NAtS-L; hidden size %d, feed-forward %d\n", c->num_hidden_layers, gdn,
-           c->num_hidden_layers - gdn, c->hidden_size, c->intermediate_size);
+    printf("layers      %d: %d Gated DeltaNet, %d NAtS-L", c->num_hidden_layers, kinds[NATSL_LAYER_GDN],
+           kinds[NATSL_LAYER_NATS]);
+    if (kinds[NATSL_LAYER_ATTN]) printf(", %d softmax attention", kinds[NATSL_LAYER_ATTN]);
+    printf("; hidden size %d, feed-forward %d\n", c->hidden_size, c->intermediate_size);
     printf("heads       %d of key size %d, %d of value size %d; attention %d, gate %d\n", c->num_heads, c->head_dim,
            c->num_v_heads, c->head_v_dim, c->num_attn_heads, c->num_nats_head);
+    for (int i = 0; i < c->num_attn; i++) print_attention(c, i);
     printf("chunk       %d tokens\n", c->chunk);
     printf("vocabulary  %d tokens, tokenizer %s\n", c->vocab_size, info.tokenizer);
     info_imported(&info, file);

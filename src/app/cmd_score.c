@@ -54,7 +54,8 @@ static natsl_status write_last(natsl_job *s, int write_state)
     if (st == NATSL_OK) st = natsl_context_logits(s->cx, logits);
     if (st == NATSL_OK && writes) mine = natsl_result_logits_last(s->result, logits);
     for (int l = 0; write_state && st == NATSL_OK && l < c->num_hidden_layers; l++) {
-        float *block_state = c->is_gdn[l] ? NULL : state + state_floats;
+        float *block_state = c->kind[l] == NATSL_LAYER_NATS ? state + state_floats : NULL;
+        if (c->kind[l] == NATSL_LAYER_ATTN) continue; /* no state */
         st = natsl_context_state(s->cx, l, state, block_state);
         if (st == NATSL_OK && writes && mine == NATSL_OK) mine = natsl_result_state(s->result, l, state, block_state);
     }

@@ -418,7 +418,7 @@ static natsl_status validate_length(natsl_train_job *j, int64_t tokens, int64_t 
     json_t *layers = json_array();
     for (int l = 0; layers && l < j->spec.model.num_hidden_layers; l++) {
         const double share = sums->chunks[l] > 0 ? (double)sums->kept[l] / (double)sums->chunks[l] : 0.0;
-        if (!j->spec.model.is_gdn[l]) (void)json_array_append_new(layers, json_real(share));
+        if (j->spec.model.kind[l] == NATSL_LAYER_NATS) (void)json_array_append_new(layers, json_real(share));
         *kept += sums->kept[l];
         *choices += sums->chunks[l];
     }

@@ -128,21 +128,24 @@ void natsl_run_balance_tell(natsl_run *r)
 void natsl_run_balance_hear(natsl_run *r)
 {
     const natsl_config *c = r->cx->config;
-    const int64_t *s = r->heard_sums;
-    double keeping = 0.0;
-    for (int l = 0; l < c->num_hidden_layers; l++) keeping += !c->is_gdn[l];
-    if (s[BALANCE_CHUNKS] <= 0 || s[BALANCE_TOKENS] <= 0 || s[BALANCE_PAIRS] <= 0 || s[BALANCE_OTHER_NS] <= 0) return;
+    const int64_t *s = r->heard_sums, chunk = c->chunk;
+    if (s[BALANCE_TOKENS] <= 0 || s[BALANCE_PAIRS] <= 0 || s[BALANCE_OTHER_NS] <= 0) return;
+    const double share = s[BALANCE_CHUNKS] > 0 ? (double)s[BALANCE_KEPT] / (double)s[BALANCE_CHUNKS] : 0.0;
     /* Attention takes its time inside the chunk, too: by the machine's ratio of both speeds. */
-    const double both = 2.0 * ((double)c->key_dim + (double)c->value_dim) / (double)c->num_nats_head, chunk = c->chunk;
     const double ratio = r->cx->machine.per_s[NATSL_WORK_KEPT] / r->cx->machine.per_s[NATSL_WORK_OWN];
-    const double kept = (double)s[BALANCE_PAIRS] * both * chunk;
-    const double own =
-        (double)s[BALANCE_TOKENS] * keeping * both * (double)c->num_nats_head * (chunk + 1.0) / 2.0 * ratio;
-    const double attend_s = 1e-9 * (double)s[BALANCE_ATTEND_NS], unit_s = attend_s / (kept + own) * both * chunk;
-    const double token_s =
-        (1e-9 * (double)s[BALANCE_OTHER_NS] + attend_s * own / (kept + own)) / (double)s[BALANCE_TOKENS];
-    r->weights = natsl_cost_weights_of(token_s, unit_s * keeping * (double)c->num_nats_head,
-                                       (double)s[BALANCE_KEPT] / (double)s[BALANCE_CHUNKS]);
+    /* Operations of a token: inside its chunk; what a chunk before adds; what a window always has. */
+    double own = 0.0, slope = 0.0, windows = 0.0;
+    for (int l = 0; l < c->num_hidden_layers; l++) {
+        const int64_t window = natsl_layer_of(r->cx, l)->shape.attn.window, far = (window / chunk + 2) * chunk;
+        own += natsl_cost_layer(c, l, 0, chunk, share).of[NATSL_WORK_OWN] / (double)chunk;
+        if (window == 0) slope += natsl_cost_layer(c, l, chunk, 2 * chunk, share).of[NATSL_WORK_KEPT] / (double)chunk;
+        else windows += natsl_cost_layer(c, l, far, far + chunk, share).of[NATSL_WORK_KEPT] / (double)chunk;
+    }
+    const double tokens = (double)s[BALANCE_TOKENS], attend_s = 1e-9 * (double)s[BALANCE_ATTEND_NS];
+    const double kept = 2.0 * (double)s[BALANCE_PAIRS] * (double)chunk;
+    const double one_s = attend_s / (kept + tokens * own * ratio); /* an operation against kept chunks */
+    const double token_s = 1e-9 * (double)s[BALANCE_OTHER_NS] / tokens + one_s * (own * ratio + windows);
+    r->weights = natsl_cost_weights_of(token_s, one_s * slope);
 }
 
 void natsl_run_cut(const natsl_run *r, int64_t begin, int64_t end, int owner, int64_t *first)

@@ -11,10 +11,11 @@
 #define STAGE_TOKENS    16384
 #define MAX_PASS_TOKENS ((int64_t)1 << 40)
 
-static int has_nats_layer(const natsl_config *config)
+/** Whether later tokens cost more. */
+static int has_attention(const natsl_config *config)
 {
     for (int l = 0; l < config->num_hidden_layers; l++) {
-        if (!config->is_gdn[l]) return 1;
+        if (config->kind[l] != NATSL_LAYER_GDN) return 1;
     }
     return 0;
 }
@@ -42,7 +43,7 @@ natsl_status natsl_options_complete(const natsl_config *config, int ranks, const
     if (o.threads == 0) o.threads = omp_get_max_threads();
     /* The longest range of a balanced pass should still be one stage: a longer one keeps the next rank waiting for a state, and
      * cannot be passed by scan. So there equal ranges are two thirds of a stage. */
-    const int room = ranks > 1 && o.balance != NATSL_BALANCE_OFF && has_nats_layer(config);
+    const int room = ranks > 1 && o.balance != NATSL_BALANCE_OFF && has_attention(config);
     int64_t share = 0;
     if (o.stage_tokens == 0) {
         /* What a unit costs does not depend on threads: ranks with different bindings choose the same stages. */
@@ -86,15 +87,18 @@ static natsl_status allocate(natsl_context *cx)
     if ((int64_t)c->head_dim * c->head_v_dim > INT_MAX ||
         (int64_t)c->conv_size * (int64_t)cx->stage.conv_channels > INT_MAX)
         return natsl_fail(NATSL_ERR_INPUT, "a head's state or the convolution's halo exceeds one message");
+    size_t slab = 0;
     for (size_t l = 0; l < layers; l++) {
-        cx->tails[l] = natsl_calloc(cx->stage.tail.floats, sizeof(float), "context");
+        const natsl_shape *shape = &natsl_layer_of(cx, (int)l)->shape;
+        cx->tails[l] = natsl_calloc(shape->tail.floats, sizeof(float), "context");
         if (!cx->tails[l]) return NATSL_ERR_NOMEM;
         if (!natsl_layer_keeps(cx, (int)l)) continue;
-        if ((st = natsl_kept_create(c->num_nats_head, natsl_unit_floats(c, cx->options.kept), &cx->arena,
-                                    &cx->kept[l])) != NATSL_OK)
-            return st;
+        const size_t unit = natsl_unit_floats(&shape->attn, cx->options.kept);
+        if ((st = natsl_kept_create((int)shape->attn.groups, unit, &cx->arena, &cx->kept[l])) != NATSL_OK) return st;
+        const size_t one = (size_t)natsl_kept_per_slab(unit) * unit;
+        slab = slab > one ? slab : one;
     }
-    return natsl_kept_inbox_create(natsl_unit_floats(c, cx->options.kept), &cx->inbox);
+    return natsl_kept_inbox_create(slab, &cx->inbox);
 }
 
 natsl_status natsl_context_create(MPI_Comm comm, const natsl_model *model, const natsl_options *options,
@@ -167,7 +171,7 @@ natsl_status natsl_context_copy(const natsl_context *from, natsl_context **out)
     cx->chunks = from->chunks;
     memcpy(cx->last_hidden, from->last_hidden, (size_t)c->hidden_size * sizeof(float));
     for (int l = 0; l < c->num_hidden_layers && st == NATSL_OK; l++) {
-        memcpy(cx->tails[l], from->tails[l], from->stage.tail.floats * sizeof(float));
+        memcpy(cx->tails[l], from->tails[l], natsl_layer_of(from, l)->shape.tail.floats * sizeof(float));
         if (!natsl_layer_keeps(from, l)) continue;
         natsl_kept_free(&cx->kept[l]);
         st = natsl_kept_copy(&from->kept[l], &cx->arena, &cx->kept[l]);
@@ -198,19 +202,18 @@ static void receive_floats(float *to, size_t count, int from, int tag, MPI_Comm 
 
 void natsl_context_move(natsl_context *cx, int to)
 {
-    const natsl_tail_layout *tl = &cx->stage.tail;
     const int from = cx->owner;
-    /* Between chunks there are no open rows, and an empty context has nothing but zeros everywhere. */
-    const size_t floats = cx->position % cx->stage.grid.chunk ? tl->floats : tl->fixed;
     if (from != to && cx->position > 0) {
         for (int l = 0; l < cx->config->num_hidden_layers; l++) {
+            /* Between chunks there are no open rows, and an empty context has nothing but zeros everywhere. */
+            const natsl_tail_layout *tl = &natsl_layer_of(cx, l)->shape.tail;
+            const size_t floats = cx->position % cx->stage.grid.chunk ? tl->floats : tl->fixed;
+            if (cx->rank == from) cx->state_bytes += (int64_t)(floats * sizeof(float));
             if (cx->rank == from) send_floats(cx->tails[l], floats, to, NATSL_TAG_TAIL, cx->comm);
             if (cx->rank == to) receive_floats(cx->tails[l], floats, from, NATSL_TAG_TAIL, cx->comm);
         }
-        if (cx->rank == from) {
+        if (cx->rank == from)
             send_floats(cx->last_hidden, (size_t)cx->config->hidden_size, to, NATSL_TAG_TAIL, cx->comm);
-            cx->state_bytes += (int64_t)(floats * sizeof(float)) * cx->config->num_hidden_layers;
-        }
         if (cx->rank == to)
             receive_floats(cx->last_hidden, (size_t)cx->config->hidden_size, from, NATSL_TAG_TAIL, cx->comm);
     }
@@ -228,11 +231,13 @@ static void broadcast(float *data, size_t count, int root, MPI_Comm comm)
 
 natsl_status natsl_context_state(natsl_context *cx, int layer, float *state, float *block_state)
 {
-    const natsl_tail_layout *tl = &cx->stage.tail;
-    const size_t floats = tl->current - tl->state;
     if (layer < 0 || layer >= cx->config->num_hidden_layers)
         return natsl_fail(NATSL_ERR_USAGE, "layer %d does not exist, expected 0 to %d", layer,
                           cx->config->num_hidden_layers - 1);
+    if (!natsl_layer_has_state(cx, layer))
+        return natsl_fail(NATSL_ERR_USAGE, "layer %d is a layer of softmax attention, which has no state", layer);
+    const natsl_tail_layout *tl = &natsl_layer_of(cx, layer)->shape.tail;
+    const size_t floats = tl->current - tl->state;
     if (cx->rank == cx->owner) {
         memcpy(state, cx->tails[layer] + tl->current, floats * sizeof(float));
         if (block_state) memcpy(block_state, cx->tails[layer] + tl->state, floats * sizeof(float));

@@ -33,8 +33,8 @@ typedef struct natsl_span {
 /** Work space of one token (next.c). */
 typedef struct natsl_next {
     float *rows;          /* one token's rows */
-    float *message;       /* [value_dim + P * (2*Ha + value_dim)] parts of the output gate and partial softmaxes */
-    uint8_t *choices;     /* [layers, Hn] of the chunk that a token closes */
+    float *message;       /* [value_dim + P * (2*heads + od)] parts of the output gate and partial softmaxes */
+    uint8_t *choices;     /* [layers, groups] of the chunk that a token closes */
     size_t *first;        /* [P+1] panels of each rank, of the matrix in hand */
     int64_t *load;        /* [P] what each has to do besides */
     natsl_span *gates;    /* [P] parts of the output gate, as sent to the owner */
@@ -51,21 +51,35 @@ struct natsl_context {
     natsl_stage stage;
     int64_t position;
     int owner;          /* rank whose tails are valid: the one that read the last token */
-    float **tails;      /* [layers][tail.floats] */
+    float **tails;      /* [layers][shape.tail.floats] */
     float *last_hidden; /* [D] after the final norm, of the last token; valid on the owner */
     natsl_arena arena;  /* of the kept units */
     natsl_kept *kept;   /* [layers]; unused for pure Gated DeltaNet layers */
     natsl_kept_inbox inbox;
     natsl_next next;
     int64_t halo_bytes, state_bytes, kept_bytes, directory_bytes, row_bytes, kept_chunks, chunks;
-    int64_t attended; /* pairs of a token and a kept unit before it that this rank has computed */
+    int64_t
+        attended; /* what this rank has computed of attention to kept chunks: pairs of a token and a unit, times natsl_attn_pair */
     size_t residual_bytes, resident_bytes;
     natsl_cost_machine machine; /* valid when machine_known; equal on all ranks */
     int machine_known;
 };
 
-/** Layers that keep chunks. */
-static inline int natsl_layer_keeps(const natsl_context *cx, int layer) { return !cx->config->is_gdn[layer]; }
+/** A layer's weights, and the sizes that follow from its kind. */
+static inline const natsl_layer *natsl_layer_of(const natsl_context *cx, int layer)
+{
+    return &cx->model->weights.layers[layer];
+}
+
+/** Layers that keep chunks (NAtS-L: some; attention: all), and layers with a delta rule: its state and halo. */
+static inline int natsl_layer_keeps(const natsl_context *cx, int layer)
+{
+    return cx->config->kind[layer] != NATSL_LAYER_GDN;
+}
+static inline int natsl_layer_has_state(const natsl_context *cx, int layer)
+{
+    return cx->config->kind[layer] != NATSL_LAYER_ATTN;
+}
 
 /** natsl_context_save, with more in the file: `more` (may be NULL) is called by all ranks when the context is in it, and returns a status
  * that they have agreed on. */

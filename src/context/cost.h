@@ -27,13 +27,16 @@ typedef struct natsl_work {
     double of[NATSL_WORK_KINDS];
 } natsl_work;
 
-/** Tokens [begin, end) of a text in one layer; kept_share: expected share of (chunk, gate head) pairs that are kept, 0..1.
- * No logits. */
-natsl_work natsl_cost_layer(const natsl_config *config, int is_gdn, int64_t begin, int64_t end, double kept_share);
+/** Tokens [begin, end) of a text in one layer; kept_share: expected share of (chunk, gate head) pairs that are kept, 0..1 (layers of
+ * softmax attention keep all). No logits. */
+natsl_work natsl_cost_layer(const natsl_config *config, int layer, int64_t begin, int64_t end, double kept_share);
 /** The same in all layers, and the head for `scored` tokens. */
 natsl_work natsl_cost_count(const natsl_config *config, int64_t begin, int64_t end, double kept_share, int64_t scored);
-/** Sum over tokens t of [begin, end) of the number of complete chunks before t's own. */
-double natsl_cost_chunks_before(int64_t chunk, int64_t begin, int64_t end);
+/** Pairs of a token t of [begin, end) and a token before t's own chunk that t sees, if every chunk is kept. window as in
+ * natsl_attn_shape: 0: none. */
+double natsl_cost_pairs_before(int64_t chunk, int64_t window, int64_t begin, int64_t end);
+/** Share of a layer's chunks that are kept: kept_share, or all, or none. */
+double natsl_cost_share(const natsl_config *config, int layer, double kept_share);
 
 /** A machine: what one rank does with all its threads, and what lies between ranks. */
 typedef struct natsl_cost_machine {
@@ -80,8 +83,8 @@ typedef struct natsl_prediction {
 /** Weights of a partition: what a chunk costs, and how that grows. The same numbers give the same weights. */
 natsl_part_weights natsl_cost_weights(const natsl_config *config, const natsl_cost_machine *machine, double kept_share,
                                       int scores);
-/** The same from seconds of a token (without kept chunks) and of a token with one (chunk, all gate heads, all layers) that is kept. */
-natsl_part_weights natsl_cost_weights_of(double token_s, double token_chunk_s, double kept_share);
+/** The same from seconds of a token without chunks before it, and what each such chunk adds (in all layers, as far as it is kept). */
+natsl_part_weights natsl_cost_weights_of(double token_s, double token_chunk_s);
 
 /** How much longer than the mean the costliest of equal ranges of the window's first pass takes, as a share of the mean. */
 double natsl_cost_skew(const natsl_cost_run *run, const natsl_part_weights *weights);

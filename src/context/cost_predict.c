@@ -13,8 +13,12 @@ typedef struct token_s {
     double rows;    /* convolution, until the units are filled */
     double state;   /* all heads */
     double summary; /* of a scan */
-    double kept;    /* per kept chunk before it, all gate heads */
+    double kept;    /* per pair with a token of the chunks before, all heads */
     double finish;
+    double share;   /* of chunks that are kept */
+    double unit;    /* bytes of a chunk of all groups */
+    double queries; /* heads of a group */
+    int64_t window;
 } token_s;
 
 typedef struct simulation {
@@ -22,10 +26,10 @@ typedef struct simulation {
     const natsl_cost_machine *m;
     const natsl_config *c;
     natsl_grid grid;
-    token_s kind[2];                /* NAtS-L, Gated DeltaNet */
-    double logits_s;                /* a token */
-    double compose_s;               /* of two maps of the state */
-    double halo, state, pair, unit; /* bytes: of a layer; unit: a chunk of all gate heads */
+    token_s *kind;            /* [layers] */
+    double logits_s;          /* a token */
+    double compose_s;         /* of two maps of the state */
+    double halo, state, pair; /* bytes of a layer */
     int groups, steps;
     int64_t *first;
     double *ready, *busy;        /* [P] */
@@ -40,6 +44,8 @@ typedef struct simulation {
 
 static double max(double a, double b) { return a > b ? a : b; }
 
+static int has_state(const simulation *s, int layer) { return s->c->kind[layer] != NATSL_LAYER_ATTN; }
+
 /** Seconds of `bytes` from one rank to another. */
 static double message(const simulation *s, int from, int to, double bytes)
 {
@@ -49,12 +55,14 @@ static double message(const simulation *s, int from, int to, double bytes)
     return m->latency_s + bytes / m->bytes_per_s;
 }
 
-static token_s token_times(const natsl_cost_run *run, const natsl_cost_machine *m, int is_gdn)
+static token_s token_times(const natsl_cost_run *run, const natsl_cost_machine *m, int layer)
 {
     const natsl_config *c = run->config;
-    const double n = (double)c->chunk, d = c->hidden_size, kd = c->key_dim, vd = c->value_dim, hv = c->num_v_heads;
-    const natsl_work w = natsl_cost_layer(c, is_gdn, 0, c->chunk, run->kept_share);
-    const double in = 2.0 * d * (2.0 * kd + vd + 2.0 * hv), project = w.of[NATSL_WORK_PROJECT] / n;
+    const natsl_shape shape = natsl_shape_of(c, layer);
+    const natsl_attn_shape *a = &shape.attn;
+    const double n = (double)c->chunk, d = c->hidden_size, hv = c->num_v_heads;
+    const natsl_work w = natsl_cost_layer(c, layer, 0, c->chunk, run->kept_share);
+    const double in = 2.0 * d * (double)shape.n_in, project = w.of[NATSL_WORK_PROJECT] / n;
     const double rows = w.of[NATSL_WORK_ROWS] / n / m->per_s[NATSL_WORK_ROWS];
     token_s t = {0};
     /* A sixth of the rows' work is the first norm, a third mixing and the norms after it. */
@@ -66,8 +74,13 @@ static token_s token_times(const natsl_cost_run *run, const natsl_cost_machine *
     /* A map has dk + dv columns through all chunks, without outputs: per token and column 4 dk + 2 m. */
     const double columns = hv * ((double)c->head_dim + (double)c->head_v_dim);
     const double block = (double)natsl_min64(c->chunk, NATSL_DELTA_BLOCK);
-    t.summary = columns * (4.0 * (double)c->head_dim + 2.0 * block) / m->per_s[NATSL_WORK_STATE];
-    t.kept = is_gdn ? 0.0 : run->kept_share * 2.0 * (kd + vd) * (double)c->chunk / m->per_s[NATSL_WORK_KEPT];
+    if (shape.kind != NATSL_LAYER_ATTN)
+        t.summary = columns * (4.0 * (double)c->head_dim + 2.0 * block) / m->per_s[NATSL_WORK_STATE];
+    t.share = natsl_cost_share(c, layer, run->kept_share);
+    t.kept = t.share * 2.0 * (double)(a->heads * (a->dk + a->dv)) / m->per_s[NATSL_WORK_KEPT];
+    t.unit = (double)natsl_unit_floats(a, run->kept) * sizeof(float) * (double)a->groups;
+    t.queries = a->groups ? (double)natsl_attn_group(a) : 1.0;
+    t.window = a->window;
     t.finish = (project - in) / m->per_s[NATSL_WORK_PROJECT] +
                w.of[NATSL_WORK_FEED_FORWARD] / n / m->per_s[NATSL_WORK_FEED_FORWARD] + rows / 3.0;
     return t;
@@ -80,15 +93,15 @@ static double rounds_of(const simulation *s, double items)
     return items > 0.0 ? ceil(items / threads) * threads / items : 1.0;
 }
 
-/** Items that are tiles; tiles and attention heads of a gate head; chunks and value heads (local blocks, own chunks). */
+/** Items that are tiles; tiles and query heads of a group; chunks and value heads (local blocks, own chunks). */
 static double tiles_of(const simulation *s, int64_t tokens)
 {
     return ceil((double)tokens / (double)natsl_min64(s->grid.tile, NATSL_TILE));
 }
 static double rounds(const simulation *s, int64_t tokens) { return rounds_of(s, tiles_of(s, tokens)); }
-static double attend_rounds(const simulation *s, int64_t tokens)
+static double attend_rounds(const simulation *s, const token_s *k, int64_t tokens)
 {
-    return rounds_of(s, tiles_of(s, tokens) * (double)s->c->num_attn_heads / (double)s->c->num_nats_head);
+    return rounds_of(s, tiles_of(s, tokens) * k->queries);
 }
 static double local_s(const simulation *s, const token_s *k, int64_t tokens)
 {
@@ -115,7 +128,7 @@ typedef struct heard_at {
 static double until_local(simulation *s, int layer, int r, int prev, double *halo_at)
 {
     const natsl_cost_run *run = s->run;
-    const token_s *k = &s->kind[s->c->is_gdn[layer] != 0];
+    const token_s *k = &s->kind[layer];
     const int64_t first = s->first[r], last = s->first[r + 1];
     double t = s->ready[r];
     const int64_t stage = natsl_min64(first - first % s->grid.unit + run->stage_tokens, last) - first;
@@ -124,9 +137,11 @@ static double until_local(simulation *s, int layer, int r, int prev, double *hal
     t += before + s->m->stage_s;
     s->busy[r] += before + s->m->stage_s;
     const double own_halo = t;
-    if (prev >= 0) t = max(t, *halo_at + message(s, prev, r, s->halo));
-    *halo_at = own_halo;
-    if (prev >= 0 && prev != r) s->out->halo_bytes += s->halo;
+    if (has_state(s, layer)) {
+        if (prev >= 0) t = max(t, *halo_at + message(s, prev, r, s->halo));
+        *halo_at = own_halo;
+        if (prev >= 0 && prev != r) s->out->halo_bytes += s->halo;
+    }
     t += local;
     s->busy[r] += local;
     return t;
@@ -136,17 +151,20 @@ static double until_local(simulation *s, int layer, int r, int prev, double *hal
 static double after_state(simulation *s, int layer, int r, int64_t begin, int64_t end, double t, const heard_at *heard)
 {
     const natsl_cost_run *run = s->run;
-    const token_s *k = &s->kind[s->c->is_gdn[layer] != 0];
+    const token_s *k = &s->kind[layer];
     const double n = (double)(end - begin);
-    if (!s->c->is_gdn[layer]) {
-        const double work = k->kept * natsl_cost_chunks_before(s->c->chunk, begin, end) *
-                            attend_rounds(s, end - begin) * shared_tiles(s, begin, end);
+    if (k->unit > 0.0) {
+        const double work = k->kept * natsl_cost_pairs_before(s->c->chunk, k->window, begin, end) *
+                            attend_rounds(s, k, end - begin) * shared_tiles(s, begin, end);
         /* Units of other nodes come in while others are attended to. */
         const int per_node = s->m->ranks_per_node, node = r / per_node * per_node;
         const int here = (int)natsl_min64(per_node, run->ranks - node);
         const double old = (double)(s->first[0] / s->c->chunk) * (run->ranks - here) / run->ranks;
         const double fresh = (double)(s->first[node] - s->first[0]) / (double)s->c->chunk;
-        const double bytes = (old + fresh) * run->kept_share * s->unit;
+        double chunks = old + fresh;
+        if (k->window > 0 && chunks > (double)k->window / (double)s->c->chunk)
+            chunks = (double)k->window / (double)s->c->chunk;
+        const double bytes = chunks * k->share * k->unit;
         if (heard) t = max(max(t, heard->counts), heard->units);
         t += max(work, bytes * here / s->m->bytes_per_s);
         s->busy[r] += work;
@@ -163,7 +181,7 @@ static double relay_range(simulation *s, int layer, int r, int prev, double *hal
                           const heard_at *heard, double *local_end)
 {
     const natsl_cost_run *run = s->run;
-    const token_s *k = &s->kind[s->c->is_gdn[layer] != 0];
+    const token_s *k = &s->kind[layer];
     const int64_t last = s->first[r + 1];
     double t = s->ready[r];
     for (int64_t begin = s->first[r], end; begin < last; begin = end) {
@@ -181,7 +199,7 @@ static double relay_range(simulation *s, int layer, int r, int prev, double *hal
         }
         if (end == last) *local_end = t;
         const double one = n * k->state / s->groups;
-        for (int g = 0; g < s->groups; g++) {
+        for (int g = 0; has_state(s, layer) && g < s->groups; g++) {
             if (begin == s->first[r] && prev >= 0) t = max(t, state_at[g] + message(s, prev, r, s->state / s->groups));
             t += one;
             if (end == last) s->sent[g] = t;
@@ -189,6 +207,7 @@ static double relay_range(simulation *s, int layer, int r, int prev, double *hal
         s->busy[r] += n * k->state;
         t = after_state(s, layer, r, begin, end, t, begin == s->first[r] ? heard : NULL);
     }
+    if (!has_state(s, layer)) return t;
     memcpy(state_at, s->sent, (size_t)s->groups * sizeof *state_at);
     if (prev >= 0 && prev != r) s->out->state_bytes += s->state;
     return t;
@@ -197,12 +216,13 @@ static double relay_range(simulation *s, int layer, int r, int prev, double *hal
 /** Notes that rank r's counts and units of this layer are on their way. */
 static void tell(simulation *s, int layer, int r, double t, heard_at *heard)
 {
-    if (s->c->is_gdn[layer]) return;
+    const token_s *k = &s->kind[layer];
+    if (k->unit == 0.0) return;
     const int per_node = s->m->ranks_per_node, ranks = s->run->ranks;
     heard->counts = max(heard->counts, t + (ranks > per_node ? s->m->latency_s : s->m->near_latency_s));
     if (ranks <= per_node) return;
     /* the readers on later nodes, one after the other; ranks of a node share its way out */
-    const double bytes = (double)(s->first[r + 1] - s->first[r]) / (double)s->c->chunk * s->run->kept_share * s->unit;
+    const double bytes = (double)(s->first[r + 1] - s->first[r]) / (double)s->c->chunk * k->share * k->unit;
     const double each = bytes * per_node / s->m->bytes_per_s, start = max(t, s->kept_end[r]);
     const int readers = ranks - (r / per_node + 1) * per_node;
     s->kept_end[r] = start + (readers > 0 ? readers : 0) * each;
@@ -233,7 +253,7 @@ static void relay_layer(simulation *s, int layer)
 static void scan_layer(simulation *s, int layer)
 {
     const int ranks = s->run->ranks;
-    const token_s *k = &s->kind[s->c->is_gdn[layer] != 0];
+    const token_s *k = &s->kind[layer];
     double *state_at = s->chain_state + (size_t)layer * (size_t)s->groups, halo_at = s->chain_halo[layer];
     heard_at heard = {0};
     int prev = s->chain_rank, first = -1, last = -1;
@@ -312,7 +332,7 @@ static void one_pass(simulation *s)
     const int by_scan = scans(s);
     s->out->scan_passes += by_scan;
     for (int l = 0; l < s->c->num_hidden_layers; l++) {
-        if (by_scan) scan_layer(s, l);
+        if (by_scan && has_state(s, l)) scan_layer(s, l);
         else relay_layer(s, l);
     }
     for (int r = 0; r < run->ranks; r++) {
@@ -340,7 +360,7 @@ static void setup(simulation *s)
     /* Items of the state phase are blocks of columns, of one group of heads at a time; of a summary, of all heads. */
     const double items = (double)natsl_min64(group, c->num_v_heads) * (double)columns;
     const double more = (c->head_dim + NATSL_STATE_COLUMNS - 1) / NATSL_STATE_COLUMNS;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < c->num_hidden_layers; i++) {
         s->kind[i] = token_times(run, s->m, i);
         s->kind[i].state *= rounds_of(s, run->ranks == 1 ? (double)c->num_v_heads * columns : items);
         s->kind[i].summary *= rounds_of(s, (double)c->num_v_heads * (columns + more));
@@ -350,7 +370,6 @@ static void setup(simulation *s)
     s->pair = hv * dk * (dk + dv) * sizeof(float);
     s->compose_s = hv * 2.0 * dk * dk * 2.0 * (dk + dv) / s->m->per_s[NATSL_WORK_STATE];
     s->halo = (double)(c->conv_size - 1) * (2.0 * c->key_dim + c->value_dim) * sizeof(float);
-    s->unit = (double)natsl_unit_floats(c, run->kept) * sizeof(float) * (double)c->num_nats_head;
     s->chain_rank = -1;
 }
 
@@ -372,6 +391,7 @@ natsl_status natsl_cost_predict(const natsl_cost_run *run, const natsl_cost_mach
     natsl_status st = check(run, m);
     if (st != NATSL_OK) return st;
     *out = (natsl_prediction){0};
+    if (!(s.kind = natsl_alloc(layers, sizeof *s.kind, "prediction"))) return NATSL_ERR_NOMEM;
     setup(&s);
     const size_t groups = (size_t)s.groups;
     double *all = natsl_calloc(7 * ranks + layers * (1 + groups) + groups, sizeof *all, "prediction");
@@ -379,6 +399,7 @@ natsl_status natsl_cost_predict(const natsl_cost_run *run, const natsl_cost_mach
     if (!all || !s.first) {
         natsl_free(all);
         natsl_free(s.first);
+        natsl_free(s.kind);
         return NATSL_ERR_NOMEM;
     }
     s.ready = all, s.busy = all + ranks, s.at = all + 2 * ranks, s.kept_end = all + 3 * ranks, s.map = all + 4 * ranks;
@@ -414,5 +435,6 @@ natsl_status natsl_cost_predict(const natsl_cost_run *run, const natsl_cost_mach
     out->efficiency = out->seconds > 0.0 ? out->one_rank_s / (out->seconds * (double)ranks) : 1.0;
     natsl_free(all);
     natsl_free(s.first);
+    natsl_free(s.kind);
     return NATSL_OK;
 }

@@ -44,7 +44,7 @@ static void halo_receive(natsl_run *r, int layer)
     natsl_context *cx = r->cx;
     const size_t floats = (size_t)(cx->config->conv_size - 1) * cx->stage.conv_channels;
     if (r->prev < 0) {
-        memcpy(r->halo, cx->tails[layer] + cx->stage.tail.halo, floats * sizeof(float));
+        memcpy(r->halo, cx->tails[layer] + natsl_layer_of(cx, layer)->shape.tail.halo, floats * sizeof(float));
         return;
     }
     const double start = natsl_now_s();
@@ -59,7 +59,7 @@ static void halo_pass(natsl_run *r, int layer, int last_stage)
 {
     natsl_context *cx = r->cx;
     const size_t floats = (size_t)(cx->config->conv_size - 1) * cx->stage.conv_channels;
-    float *out = cx->tails[layer] + cx->stage.tail.halo;
+    float *out = cx->tails[layer] + natsl_layer_of(cx, layer)->shape.tail.halo;
     NATSL_MPI(MPI_Wait(&r->halo_sent[layer], MPI_STATUS_IGNORE));
     natsl_stage_halo_out(&cx->stage, r->halo, out);
     if (!last_stage || r->next < 0) return;
@@ -75,13 +75,14 @@ static void gate_stage(natsl_run *r, int layer, const float *x)
     natsl_context *cx = r->cx;
     natsl_stage *s = &cx->stage;
     const int64_t first = s->first;
-    const float *pool_in = first % s->grid.chunk ? cx->tails[layer] + s->tail.pool : NULL;
-    natsl_stage_gate(s, &cx->model->weights.layers[layer], x, pool_in, (natsl_route_kind)cx->options.route);
-    if (s->last % s->grid.chunk)
-        memcpy(cx->tails[layer] + s->tail.pool, s->pool, (size_t)cx->config->hidden_size * sizeof(float));
+    const int learned = cx->config->kind[layer] == NATSL_LAYER_NATS;
+    float *pool = cx->tails[layer] + natsl_layer_of(cx, layer)->shape.tail.pool;
+    natsl_stage_gate(s, natsl_layer_of(cx, layer), x, first % s->grid.chunk ? pool : NULL,
+                     (natsl_route_kind)cx->options.route);
+    if (learned && s->last % s->grid.chunk) memcpy(pool, s->pool, (size_t)cx->config->hidden_size * sizeof(float));
     natsl_run_reserve_units(r, layer);
     const int64_t complete = s->last / s->grid.chunk - s->chunk0;
-    if (r->stream->choices && complete > 0 && r->st == NATSL_OK)
+    if (r->stream->choices && learned && complete > 0 && r->st == NATSL_OK)
         r->st = r->stream->choices(r->stream->user, layer, s->chunk0, complete, s->keep);
 }
 
@@ -89,14 +90,14 @@ static void layer_pass(natsl_run *r, int l)
 {
     natsl_context *cx = r->cx;
     natsl_stage *s = &cx->stage;
-    const natsl_layer *layer = &cx->model->weights.layers[l];
-    const int keeps = natsl_layer_keeps(cx, l);
+    const natsl_layer *layer = natsl_layer_of(cx, l);
+    const int keeps = natsl_layer_keeps(cx, l), has_state = natsl_layer_has_state(cx, l);
     const int64_t first = r->first[cx->rank], last = r->first[cx->rank + 1];
-    const size_t d = (size_t)cx->config->hidden_size, heads = (size_t)cx->config->num_nats_head;
+    const size_t d = (size_t)cx->config->hidden_size, heads = layer->shape.attn.groups, most = cx->stage.most.groups;
     int64_t *all = NULL;
     int64_t **chunks = NULL;
     if (keeps) {
-        for (size_t h = 0; h < heads; h++) r->old_counts[(size_t)l * heads + h] = cx->kept[l].lists[h].count;
+        for (size_t h = 0; h < heads; h++) r->old_counts[(size_t)l * most + h] = cx->kept[l].lists[h].count;
         chunks = natsl_calloc((size_t)cx->size, sizeof *chunks, "kept chunk indices");
         if (!chunks) natsl_die_nomem();
     }
@@ -107,16 +108,19 @@ static void layer_pass(natsl_run *r, int l)
         natsl_stage_set(s, r->pass_begin, r->pass_end, t, end);
         if (!r->drain) natsl_stage_project(s, layer, x);
         const int early = natsl_stage_halo_complete(s); /* the halo can go on before one has come in */
-        if (!first_stage)
-            memcpy(r->halo, cx->tails[l] + s->tail.halo,
+        if (!has_state) {                               /* nor a halo */
+        } else if (!first_stage) {
+            memcpy(r->halo, cx->tails[l] + layer->shape.tail.halo,
                    s->conv_channels * (size_t)(cx->config->conv_size - 1) * sizeof(float));
-        else if (!early || r->prev < 0) halo_receive(r, l);
-        halo_pass(r, l, last_stage);
+        } else if (!early || r->prev < 0) {
+            halo_receive(r, l);
+        }
+        if (has_state) halo_pass(r, l, last_stage);
         if (keeps) {
             for (size_t h = 0; h < heads; h++) r->from_unit[h] = cx->kept[l].lists[h].count;
             if (!r->drain) gate_stage(r, l, x);
         }
-        if (first_stage && early && r->prev >= 0) halo_receive(r, l);
+        if (has_state && first_stage && early && r->prev >= 0) halo_receive(r, l);
         if (!r->drain) {
             if (t % s->grid.chunk) natsl_stage_rows_load(s, layer, cx->tails[l]);
             natsl_stage_local(s, layer, r->halo);
@@ -126,7 +130,7 @@ static void layer_pass(natsl_run *r, int l)
             natsl_run_counts_tell(r, l);
             natsl_run_new_send(r, l);
         }
-        natsl_run_state(r, l, first_stage, last_stage);
+        if (has_state) natsl_run_state(r, l, first_stage, last_stage);
         if (keeps) {
             if (first_stage) natsl_run_counts_hear(r, l, &all, chunks);
             natsl_run_attend(r, l, chunks);
@@ -259,7 +263,7 @@ static natsl_status run_allocate(natsl_run *r)
 {
     natsl_context *cx = r->cx;
     const natsl_config *c = cx->config;
-    const size_t layers = (size_t)c->num_hidden_layers, heads = (size_t)c->num_nats_head, size = (size_t)cx->size;
+    const size_t layers = (size_t)c->num_hidden_layers, heads = cx->stage.most.groups, size = (size_t)cx->size;
     const size_t d = (size_t)c->hidden_size, stage_rows = (size_t)cx->options.stage_tokens;
     int64_t most = 0, chunks = 0;
     int scans = 0, slots = 0;

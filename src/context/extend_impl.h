@@ -8,8 +8,8 @@
 #include "scan.h"
 #include "state_cost.h"
 
-/** What ranks add up to balance later passes: kept chunks, chunks, nanoseconds and pairs of attention, nanoseconds of everything
- * else, tokens. */
+/** What ranks add up to balance later passes: kept chunks and chunks of the gate, nanoseconds of attention and what it has computed
+ * (natsl_context.attended), nanoseconds of everything else, tokens. */
 enum {
     BALANCE_KEPT = 0,
     BALANCE_CHUNKS,
@@ -47,13 +47,13 @@ typedef struct natsl_run {
     natsl_scan scan;          /* zero when no pass of the window scans */
     int wants_scan, scans;    /* in this window; in this pass */
     MPI_Request *halo_sent;   /* [layers] */
-    int64_t *old_counts;      /* [layers, Hn]: own units before this pass */
+    int64_t *old_counts;      /* [layers, most groups]: own units before this pass */
     int64_t **counts[2];      /* [layers] own count messages of this and the last pass (they alternate) */
     natsl_sends counts_sent[2];
-    int64_t *heard;        /* [layers, P, Hn] counts of this pass by rank */
+    int64_t *heard;        /* [layers, P, most groups] counts of this pass by rank */
     int64_t *heard_chunks; /* incoming count message */
     size_t heard_capacity;
-    int64_t *from_unit; /* [Hn] first unit of the stage in hand */
+    int64_t *from_unit; /* [most groups] first unit of the stage in hand */
     uint8_t *known;     /* [layers] the directory holds the pass that the layer was last read in */
     natsl_sends sends;  /* kept units under way */
     natsl_kept_runs runs;

@@ -93,9 +93,12 @@ static natsl_status probe_create(probe *p, const natsl_config *config, const nat
     p->config = *config;
     p->config.num_hidden_layers = 1;
     p->config.vocab_size = config->vocab_size < PROBE_VOCABULARY ? config->vocab_size : PROBE_VOCABULARY;
-    memset(p->config.is_gdn, 0, sizeof p->config.is_gdn);
-    p->config.is_gdn[0] = 1;
-    for (int l = 0; l < config->num_hidden_layers; l++) p->config.is_gdn[0] &= config->is_gdn[l];
+    /* A NAtS-L layer stands for all kinds: it does the work of each, and an operation's time hardly depends on sizes of heads. */
+    memset(p->config.kind, 0, sizeof p->config.kind);
+    p->config.num_attn = 0;
+    int gdn = 1;
+    for (int l = 0; l < config->num_hidden_layers; l++) gdn &= config->kind[l] == NATSL_LAYER_GDN;
+    p->config.kind[0] = gdn ? NATSL_LAYER_GDN : NATSL_LAYER_NATS;
     const natsl_config *c = &p->config;
     const natsl_grid g = natsl_grid_make(c->chunk);
     const int64_t all = natsl_min64(g.tile, NATSL_TILE) * o->threads;
@@ -107,8 +110,9 @@ static natsl_status probe_create(probe *p, const natsl_config *config, const nat
     p->stage.thread_time = 1;
     const size_t n = (size_t)p->tokens, d = (size_t)c->hidden_size;
     p->x = natsl_alloc(n, d * sizeof(float), "rows of the probe");
-    p->state = natsl_calloc(p->stage.tail.floats, sizeof(float), "state of the probe");
-    p->units = natsl_alloc(PROBE_UNITS, natsl_unit_floats(c, o->kept) * sizeof(float), "units of the probe");
+    const natsl_shape *shape = &p->weights.layers[0].shape;
+    p->state = natsl_calloc(shape->tail.floats, sizeof(float), "state of the probe");
+    p->units = natsl_alloc(PROBE_UNITS, natsl_unit_floats(&shape->attn, o->kept) * sizeof(float), "units of the probe");
     p->logprobs = natsl_alloc(n, sizeof(float), "results of the probe");
     p->targets = natsl_calloc(n, sizeof(int32_t), "targets of the probe");
     return p->x && p->state && p->units && p->logprobs && p->targets ? NATSL_OK : NATSL_ERR_NOMEM;
@@ -134,7 +138,8 @@ static void probe_round(probe *p, double seconds[NATSL_WORK_KINDS], natsl_work *
     natsl_stage *s = &p->stage;
     const natsl_config *c = &p->config;
     const natsl_layer *layer = &p->weights.layers[0];
-    const natsl_tail_layout *tail = &s->tail;
+    const natsl_tail_layout *tail = &layer->shape.tail;
+    const natsl_attn_shape *a = &layer->shape.attn;
     double before[NATSL_PHASES], own[NATSL_PHASES], after[NATSL_PHASES], kept = 0.0;
     natsl_stage_seconds(s, before);
     fill(p->x, (size_t)p->tokens * (size_t)c->hidden_size, 1.0f);
@@ -145,10 +150,10 @@ static void probe_round(probe *p, double seconds[NATSL_WORK_KINDS], natsl_work *
     natsl_stage_local(s, layer, p->state + tail->halo);
     natsl_stage_state(s, layer, 0, (size_t)c->num_v_heads, p->state + tail->state, p->state + tail->current);
     natsl_stage_seconds(s, own);
-    if (!layer->is_gdn) {
+    if (layer->shape.kind == NATSL_LAYER_NATS) {
         for (int64_t u = 0; u < PROBE_UNITS; u++)
-            natsl_stage_pack(s, u % s->n_chunks, 0, p->units + (size_t)u * natsl_unit_floats(c, s->kept));
-        for (size_t h = 0; h < (size_t)c->num_nats_head; h++) natsl_stage_attend(s, h, p->units, PROBE_UNITS, NULL);
+            natsl_stage_pack(s, layer, u % s->n_chunks, 0, p->units + (size_t)u * natsl_unit_floats(a, s->kept));
+        for (size_t h = 0; h < a->groups; h++) natsl_stage_attend(s, layer, h, p->units, PROBE_UNITS, NULL, 0);
         for (int64_t j = 0; j < s->n_chunks * c->num_nats_head; j++) kept += s->keep[j];
         kept /= (double)(s->n_chunks * c->num_nats_head);
     }
@@ -163,7 +168,7 @@ static void probe_round(probe *p, double seconds[NATSL_WORK_KINDS], natsl_work *
     }
     seconds[NATSL_WORK_OWN] -= attend;
     seconds[NATSL_WORK_KEPT] = attend;
-    *work = natsl_cost_layer(c, layer->is_gdn, 0, p->tokens, kept);
+    *work = natsl_cost_layer(c, 0, 0, p->tokens, kept);
     work->of[NATSL_WORK_KEPT] =
         2.0 * ((double)c->key_dim + (double)c->value_dim) * (double)c->chunk * (double)p->tokens * PROBE_UNITS;
     work->of[NATSL_WORK_LOGITS] = 2.0 * (double)c->hidden_size * (double)c->vocab_size * (double)p->tokens;

@@ -7,15 +7,19 @@
 #include "place.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-/** A digest of the configuration: models may share weights and differ in what they compute with them. */
-static uint64_t digest_config(const natsl_config *config)
+/** A digest of the weights and of the configuration's text: models may share weights and differ in what they compute with them. */
+static natsl_status digest_model(natsl_model *m)
 {
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a; the structure is cleared before it is filled, gaps included */
-    const unsigned char *bytes = (const unsigned char *)config;
-    for (size_t i = 0; i < sizeof *config; i++) h = (h ^ bytes[i]) * 0x100000001b3u;
-    return h;
+    char *text = natsl_config_json(&m->weights.config);
+    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
+    if (!text) return natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration");
+    for (const char *p = text; *p; p++) h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+    free(text);
+    m->digest = natsl_digest(m->store, m->layout.store_bytes) ^ h;
+    return NATSL_OK;
 }
 
 /** Every reader has read the same model; all ranks get its digest. Collective. */
@@ -126,7 +130,7 @@ static natsl_status make_model(MPI_Comm comm, const char *path, const natsl_conf
         return st;
     }
     if (!path) {
-        memcpy(&info.config, config, sizeof info.config); /* gaps included, for the digest */
+        info.config = *config;
         (void)snprintf(info.tokenizer, sizeof info.tokenizer, "%s", config->vocab_size >= 256 ? "byte" : "none");
     }
     NATSL_MPI(MPI_Bcast(&info, sizeof info, MPI_BYTE, 0, comm));
@@ -148,10 +152,10 @@ static natsl_status make_model(MPI_Comm comm, const char *path, const natsl_conf
             memset(m->store, 0, m->layout.store_bytes); /* gaps between blocks */
             st = natsl_model_file_read(path, &m->layout, m->store);
         }
-        if (st == NATSL_OK) st = natsl_weights_bind(&info.config, &m->layout, m->store, &m->weights);
-        if (st == NATSL_OK && reader)
-            m->digest = natsl_digest(m->store, m->layout.store_bytes) ^ digest_config(&info.config);
         if (m->window != MPI_WIN_NULL) NATSL_MPI(MPI_Win_fence(0, m->window));
+        /* now that the weights are there: some are copied */
+        if (st == NATSL_OK) st = natsl_weights_bind(&info.config, &m->layout, m->store, &m->weights);
+        if (st == NATSL_OK && reader) st = digest_model(m);
         st = natsl_agree(m->comm, st);
         if (st == NATSL_OK) st = agree_digest(m, reader, path ? path : "random weights");
     }

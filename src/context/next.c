@@ -4,8 +4,8 @@
  * the open chunk (convolution, state, attention to its rows) is the owner's; meanwhile the others attend to their kept units
  * and compute the output gate, of which the owner gets that much less. Per layer:
  *   all      norm, input projection                         -> gathered on the owner
- *   owner    convolution, norms                             -> queries to all, where others hold kept units
- *   owner    state, open chunk;  all: own kept units, gate  -> gathered on the owner
+ *   owner    convolution (not for softmax attention alone), norms  -> queries to all, where others hold kept units
+ *   owner    state (likewise), open chunk;  all: own kept units, gate  -> gathered on the owner
  *   owner    merge, mix                                     -> the mixed row to all
  *   all      output projection, feed-forward in and out     -> each gathered on all
  * Who computes a panel does not change its bits. Partial softmaxes are merged open chunk first, then rank by rank: the same
@@ -31,10 +31,11 @@ typedef struct token_rows {
     float *x, *xn, *out;     /* [D] */
     float *in;               /* [n_in] projections, convolved */
     float *raw;              /* [conv_channels] before the convolution */
-    float *qa, *ka, *va;     /* attention's rows [key_dim], [key_dim], [value_dim] */
+    float *qa, *ka, *va;     /* attention's rows [qd], [kd], [vd] */
     float *mix;              /* [2*Ha] */
-    float *o, *oa, *gate;    /* [value_dim] */
-    float *top, *sum;        /* [Ha] */
+    float *o;                /* [value_dim], then the mixed row [o_proj.k] */
+    float *oa, *gate;        /* [od], [value_dim] */
+    float *top, *sum;        /* [heads] */
     float *log_decay, *beta; /* [Hv] */
     float *scores;           /* [2*Hn] */
     float *wide;             /* [2*I] */
@@ -45,22 +46,23 @@ static token_rows rows_of(const natsl_config *c, float *base)
 {
     const size_t d = (size_t)c->hidden_size, kd = (size_t)c->key_dim, vd = (size_t)c->value_dim;
     const size_t ha = (size_t)c->num_attn_heads, hv = (size_t)c->num_v_heads;
+    const natsl_widths m = natsl_widths_of(c);
     token_rows t;
     float *p = base;
     t.x = p, p += d;
     t.xn = p, p += d;
     t.out = p, p += d;
-    t.in = p, p += 2 * kd + vd + 2 * hv;
+    t.in = p, p += m.n_in;
     t.raw = p, p += 2 * kd + vd;
-    t.qa = p, p += kd;
-    t.ka = p, p += kd;
-    t.va = p, p += vd;
+    t.qa = p, p += m.qd;
+    t.ka = p, p += m.kd;
+    t.va = p, p += m.vd;
     t.mix = p, p += 2 * ha;
-    t.o = p, p += vd;
-    t.oa = p, p += vd;
+    t.o = p, p += m.od > vd ? m.od : vd;
+    t.oa = p, p += m.od;
     t.gate = p, p += vd;
-    t.top = p, p += ha;
-    t.sum = p, p += ha;
+    t.top = p, p += m.heads;
+    t.sum = p, p += m.heads;
     t.log_decay = p, p += hv;
     t.beta = p, p += hv;
     t.scores = p, p += 2 * (size_t)c->num_nats_head;
@@ -69,23 +71,23 @@ static token_rows rows_of(const natsl_config *c, float *base)
     return t;
 }
 
-/** Floats of one rank's partial softmax: top, sum [Ha], acc [value_dim]. */
-static size_t partial_floats(const natsl_config *c) { return 2 * (size_t)c->num_attn_heads + (size_t)c->value_dim; }
+/** Floats of one rank's partial softmax: top, sum [heads], acc [od]. */
+static size_t partial_floats(const natsl_attn_shape *a) { return 2 * a->heads + a->od; }
 
 natsl_status natsl_next_create(const natsl_config *c, int size, natsl_next *next)
 {
     float none;
-    const size_t ranks = (size_t)size, one = partial_floats(c), vd = (size_t)c->value_dim;
+    const natsl_widths m = natsl_widths_of(c);
+    const size_t ranks = (size_t)size, one = 2 * m.heads + m.od, vd = (size_t)c->value_dim;
     size_t message = 0;
     memset(next, 0, sizeof *next);
     /* A row travels in one message, counted by an int. */
     if (!natsl_size_mul(&message, ranks, one) || !natsl_size_add(&message, message, vd) || message > INT_MAX ||
-        2 * (int64_t)c->intermediate_size > INT_MAX ||
-        2 * ((int64_t)c->key_dim + c->num_v_heads) + c->value_dim > INT_MAX)
+        2 * (int64_t)c->intermediate_size > INT_MAX || m.n_in > INT_MAX)
         return natsl_fail(NATSL_ERR_INPUT, "a row of one token exceeds one message");
     next->rows = natsl_calloc(rows_of(c, &none).floats, sizeof(float), "one token's rows");
     next->message = natsl_alloc(message, sizeof(float), "partial softmaxes");
-    next->choices = natsl_calloc((size_t)c->num_hidden_layers, (size_t)c->num_nats_head, "choices");
+    next->choices = natsl_calloc((size_t)c->num_hidden_layers, m.groups, "choices");
     next->first = natsl_alloc(ranks + 1, sizeof *next->first, "shares of ranks");
     next->load = natsl_alloc(ranks, sizeof *next->load, "shares of ranks");
     next->gates = natsl_alloc(ranks, sizeof *next->gates, "shares of ranks");
@@ -177,54 +179,59 @@ static void broadcast_row(natsl_context *cx, float *row, int count)
 
 /* ---- attention --------------------------------------------------------------------------------------------------------- */
 
-/** This rank's kept units of `layer` into a softmax of the queries qa: top, sum [Ha], acc [value_dim]. */
+/** The query of one head against `count` keys, the first of them of token `begin`, into its softmax. */
+static void attend_keys(natsl_context *cx, const natsl_attn_shape *a, size_t h, int64_t begin, size_t count,
+                        const float *qa, const float *keys, const float *values, size_t ldv, float *top, float *sum,
+                        float *acc)
+{
+    const float scale = 1.0f / sqrtf((float)a->dk);
+    for (size_t k0 = 0; k0 < count; k0 += NATSL_ATTN_KEYS) {
+        const size_t k = count - k0 < NATSL_ATTN_KEYS ? count - k0 : NATSL_ATTN_KEYS;
+        const int64_t hidden = cx->position + 1 - a->window - begin - (int64_t)k0;
+        cx->stage.kernels->attn_block(1, k, a->dk, a->dv, qa + h * a->dk, a->dk, keys + k0, a->chunk, values + k0 * ldv,
+                                      ldv, scale, -1, a->window > 0 ? (ptrdiff_t)hidden : NATSL_ATTN_ALL, top + h,
+                                      sum + h, 1, acc + h * a->dv, a->dv,
+                                      natsl_stage_scratch(&cx->stage, omp_get_thread_num()));
+    }
+}
+
+/** This rank's kept units of `layer` into a softmax of the queries qa: top, sum [heads], acc [od]. */
 static void attend_own_units(natsl_context *cx, int layer, const float *qa, float *top, float *sum, float *acc)
 {
-    const natsl_config *c = cx->config;
     const natsl_kept *kept = &cx->kept[layer];
-    const size_t heads = (size_t)c->num_attn_heads, group = heads / (size_t)c->num_nats_head;
-    const size_t dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim, chunk = (size_t)c->chunk;
-    const float scale = 1.0f / sqrtf((float)dk);
+    const natsl_attn_shape *a = &natsl_layer_of(cx, layer)->shape.attn;
+    const size_t group = natsl_attn_group(a), sharing = natsl_attn_sharing(a);
+    const int64_t first = natsl_attn_first_chunk(a, cx->position);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(cx->options.threads)
-    for (size_t h = 0; h < heads; h++) {
-        const int n = (int)(h / group), thread = omp_get_thread_num();
-        for (int64_t i = 0; i < kept->lists[n].count; i++) {
-            const float *keys = natsl_unit_head(&cx->stage, natsl_kept_unit(kept, n, i), h % group,
-                                                natsl_stage_room(&cx->stage, thread)),
-                        *values = keys + chunk * dk;
-            for (size_t k0 = 0; k0 < chunk; k0 += NATSL_ATTN_KEYS) {
-                const size_t k = chunk - k0 < NATSL_ATTN_KEYS ? chunk - k0 : NATSL_ATTN_KEYS;
-                cx->stage.kernels->attn_block(1, k, dk, dv, qa + h * dk, dk, keys + k0, chunk, values + k0 * dv, dv,
-                                              scale, -1, top + h, sum + h, 1, acc + h * dv, dv,
-                                              natsl_stage_scratch(&cx->stage, thread));
-            }
+    for (size_t h = 0; h < a->heads; h++) {
+        const int n = (int)(h / group);
+        const natsl_kept_list *list = &kept->lists[n];
+        for (int64_t i = natsl_kept_before(list->chunks, list->count, first); i < list->count; i++) {
+            const float *keys = natsl_unit_head(&cx->stage, a, natsl_kept_unit(kept, n, i), h % group / sharing,
+                                                natsl_stage_room(&cx->stage, omp_get_thread_num()));
+            attend_keys(cx, a, h, list->chunks[i] * (int64_t)a->chunk, a->chunk, qa, keys, keys + a->chunk * a->dk,
+                        a->dv, top, sum, acc);
         }
     }
 }
 
 /** Fresh softmax rows. */
-static void softmax_clear(const natsl_config *c, float *top, float *sum, float *acc)
+static void softmax_clear(const natsl_attn_shape *a, float *top, float *sum, float *acc)
 {
-    for (int h = 0; h < c->num_attn_heads; h++) top[h] = -INFINITY, sum[h] = 0.0f;
-    memset(acc, 0, (size_t)c->value_dim * sizeof(float));
+    for (size_t h = 0; h < a->heads; h++) top[h] = -INFINITY, sum[h] = 0.0f;
+    memset(acc, 0, a->od * sizeof(float));
 }
 
 /** Softmax over the open chunk's rows 0..row. */
-static void attend_open(natsl_context *cx, const float *tail, size_t row, token_rows *t)
+static void attend_open(natsl_context *cx, const natsl_shape *shape, const float *tail, size_t row, token_rows *t)
 {
-    const natsl_config *c = cx->config;
-    const natsl_tail_layout *tl = &cx->stage.tail;
-    const size_t vd = (size_t)c->value_dim, dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim,
-                 chunk = (size_t)c->chunk;
-    const float scale = 1.0f / sqrtf((float)dk);
+    const natsl_tail_layout *tl = &shape->tail;
+    const natsl_attn_shape *a = &shape->attn;
 #pragma omp parallel for schedule(static) num_threads(cx->options.threads)
-    for (size_t h = 0; h < (size_t)c->num_attn_heads; h++) {
-        for (size_t k0 = 0; k0 <= row; k0 += NATSL_ATTN_KEYS) {
-            const size_t k = row + 1 - k0 < NATSL_ATTN_KEYS ? row + 1 - k0 : NATSL_ATTN_KEYS;
-            cx->stage.kernels->attn_block(1, k, dk, dv, t->qa + h * dk, dk, tail + tl->ka + h * dk * chunk + k0, chunk,
-                                          tail + tl->va + k0 * vd + h * dv, vd, scale, -1, t->top + h, t->sum + h, 1,
-                                          t->oa + h * dv, dv, natsl_stage_scratch(&cx->stage, omp_get_thread_num()));
-        }
+    for (size_t h = 0; h < a->heads; h++) {
+        const size_t key_head = h / natsl_attn_sharing(a);
+        attend_keys(cx, a, h, cx->position - (int64_t)row, row + 1, t->qa, tail + tl->ka + key_head * a->dk * a->chunk,
+                    tail + tl->va + key_head * a->dv, a->vd, t->top, t->sum, t->oa);
     }
 }
 
@@ -240,8 +247,8 @@ static int remote_units(const natsl_context *cx, int layer)
 /** Partial softmaxes of all ranks that hold units, from their messages into the open chunk's. On the owner. */
 static void merge_partials(natsl_context *cx, int layer, const float *messages, token_rows *t)
 {
-    const natsl_config *c = cx->config;
-    const size_t ha = (size_t)c->num_attn_heads, dv = (size_t)c->attn_v_dim;
+    const natsl_attn_shape *a = &natsl_layer_of(cx, layer)->shape.attn;
+    const size_t ha = a->heads, dv = a->dv;
     for (int r = 0; r < cx->size; r++) {
         if (cx->kept[layer].held[r] == 0) continue;
         const float *p = messages + cx->next.starts[r] + cx->next.gates[r].count;
@@ -254,17 +261,29 @@ static void merge_partials(natsl_context *cx, int layer, const float *messages, 
 
 /* ---- the parts of a layer ---------------------------------------------------------------------------------------------- */
 
+/** Attention's queries, keys and values from a projected row `from`; they join the open chunk. On the owner. */
+static void attention_row(natsl_context *cx, int layer, size_t row, float *from, token_rows *t)
+{
+    const natsl_layer *w = natsl_layer_of(cx, layer);
+    const natsl_attn_shape *a = &w->shape.attn;
+    const natsl_tail_layout *tl = &w->shape.tail;
+    float *tail = cx->tails[layer];
+    natsl_attn_rows(cx->stage.kernels, w, 1, cx->position, from, cx->stage.n_in, t->qa, t->ka);
+    memcpy(t->va, from + a->v_at, a->vd * sizeof(float));
+    for (size_t i = 0; i < a->kd; i++) tail[tl->ka + i * a->chunk + row] = t->ka[i];
+    memcpy(tail + tl->va + row * a->vd, t->va, a->vd * sizeof(float));
+}
+
 /** From the input projection's row to attention's queries, keys and values; the token's rows join the open chunk. On the owner.
  * Leaves t->in as the two operations want it but for the unit norms. */
 static void convolve(natsl_context *cx, int layer, size_t row, token_rows *t)
 {
     const natsl_config *c = cx->config;
     const natsl_kernels *k = cx->stage.kernels;
-    const natsl_layer *w = &cx->model->weights.layers[layer];
-    const natsl_tail_layout *tl = &cx->stage.tail;
-    const size_t d = (size_t)c->hidden_size, kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, n_in = cx->stage.n_in;
+    const natsl_layer *w = natsl_layer_of(cx, layer);
+    const natsl_tail_layout *tl = &w->shape.tail;
+    const size_t d = (size_t)c->hidden_size, n_in = cx->stage.n_in;
     const size_t channels = cx->stage.conv_channels, width = (size_t)c->conv_size, hv = (size_t)c->num_v_heads;
-    const size_t ha = (size_t)c->num_attn_heads, dka = (size_t)c->attn_k_dim;
     float *tail = cx->tails[layer], *halo = tail + tl->halo;
     k->decay_beta(1, hv, t->in + channels, n_in, w->a_log, w->dt_bias, c->allow_neg_eigval, t->log_decay, t->beta);
     memcpy(t->raw, t->in, channels * sizeof(float));
@@ -273,20 +292,9 @@ static void convolve(natsl_context *cx, int layer, size_t row, token_rows *t)
         memmove(halo, halo + channels, (width - 2) * channels * sizeof(float));
         memcpy(halo + (width - 2) * channels, t->raw, channels * sizeof(float));
     }
-    if (w->is_gdn) return;
-    const float *from = c->attn_with_short_conv ? t->in : t->raw;
+    if (w->shape.kind == NATSL_LAYER_GDN) return;
     k->pool_add(1, d, t->xn, d, tail + tl->pool);
-    memcpy(t->qa, from, kd * sizeof(float));
-    memcpy(t->ka, from + kd, kd * sizeof(float));
-    memcpy(t->va, from + 2 * kd, vd * sizeof(float));
-    if (w->q_norm) k->rms_norm(1, ha, dka, t->qa, kd, w->q_norm, c->norm_eps, t->qa, kd);
-    if (w->k_norm) k->rms_norm(1, ha, dka, t->ka, kd, w->k_norm, c->norm_eps, t->ka, kd);
-    if (c->attn_apply_pos_encoding) {
-        k->rotary(1, ha, dka, t->qa, kd, cx->position, c->rope_theta);
-        k->rotary(1, ha, dka, t->ka, kd, cx->position, c->rope_theta);
-    }
-    for (size_t i = 0; i < kd; i++) tail[tl->ka + i * (size_t)c->chunk + row] = t->ka[i];
-    memcpy(tail + tl->va + row * vd, t->va, vd * sizeof(float));
+    attention_row(cx, layer, row, c->attn_with_short_conv ? t->in : t->raw, t);
 }
 
 /** Unit queries and keys of the delta rule; its rows join the open chunk. On the owner. */
@@ -294,7 +302,7 @@ static void unit_rows(natsl_context *cx, int layer, size_t row, token_rows *t)
 {
     const natsl_config *c = cx->config;
     const natsl_kernels *k = cx->stage.kernels;
-    const natsl_tail_layout *tl = &cx->stage.tail;
+    const natsl_tail_layout *tl = &natsl_layer_of(cx, layer)->shape.tail;
     const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, n_in = cx->stage.n_in, dk = (size_t)c->head_dim;
     const size_t hv = (size_t)c->num_v_heads;
     float *tail = cx->tails[layer];
@@ -312,7 +320,7 @@ static void step_state(natsl_context *cx, int layer, token_rows *t)
     const natsl_config *c = cx->config;
     const size_t kd = (size_t)c->key_dim, dk = (size_t)c->head_dim, dv = (size_t)c->head_v_dim;
     const size_t hv = (size_t)c->num_v_heads, per_key = hv / (size_t)c->num_heads;
-    float *current = cx->tails[layer] + cx->stage.tail.current;
+    float *current = cx->tails[layer] + natsl_layer_of(cx, layer)->shape.tail.current;
 #pragma omp parallel for schedule(static) num_threads(cx->options.threads)
     for (size_t h = 0; h < hv; h++) {
         cx->stage.kernels->delta_step(dk, dv, t->in + h / per_key * dk, t->in + kd + h / per_key * dk,
@@ -324,15 +332,17 @@ static void step_state(natsl_context *cx, int layer, token_rows *t)
 /** Everything that the owner does for the open chunk between convolution and mixing. */
 static void operate(natsl_context *cx, int layer, size_t row, token_rows *t)
 {
-    const natsl_layer *w = &cx->model->weights.layers[layer];
+    const natsl_layer *w = natsl_layer_of(cx, layer);
     if (w->nats_out.data) product(cx, &w->nats_out, 0, natsl_panels(w->nats_out.n), t->in, t->mix);
-    unit_rows(cx, layer, row, t);
-    lap(cx, NATSL_PHASE_CONV);
-    step_state(cx, layer, t);
-    lap(cx, NATSL_PHASE_STATE);
-    if (w->is_gdn) return;
-    softmax_clear(cx->config, t->top, t->sum, t->oa);
-    attend_open(cx, cx->tails[layer], row, t);
+    if (w->shape.kind != NATSL_LAYER_ATTN) {
+        unit_rows(cx, layer, row, t);
+        lap(cx, NATSL_PHASE_CONV);
+        step_state(cx, layer, t);
+        lap(cx, NATSL_PHASE_STATE);
+    }
+    if (w->shape.kind == NATSL_LAYER_GDN) return;
+    softmax_clear(&w->shape.attn, t->top, t->sum, t->oa);
+    attend_open(cx, &w->shape, cx->tails[layer], row, t);
     lap(cx, NATSL_PHASE_ATTEND);
 }
 
@@ -340,12 +350,13 @@ static void operate(natsl_context *cx, int layer, size_t row, token_rows *t)
 static const int64_t *loads(natsl_context *cx, int layer, size_t row)
 {
     const natsl_config *c = cx->config;
-    const natsl_matrix *g = &cx->model->weights.layers[layer].g_proj;
+    const natsl_attn_shape *a = &natsl_layer_of(cx, layer)->shape.attn;
+    const natsl_matrix *g = &natsl_layer_of(cx, layer)->g_proj;
     const int64_t output = (int64_t)(g->k * natsl_storage_bytes(g->type));
     const int64_t state = (int64_t)c->num_v_heads * c->head_dim * c->head_v_dim;
     const int64_t conv = (int64_t)cx->stage.conv_channels * CONV_COST;
-    const int64_t open = ((int64_t)row + 1) * ((int64_t)c->key_dim + c->value_dim);
-    const int64_t unit = (int64_t)natsl_unit_numbers(c);
+    const int64_t open = ((int64_t)row + 1) * (int64_t)(a->kd + a->vd);
+    const int64_t unit = (int64_t)natsl_unit_numbers(a);
     const int nats = natsl_layer_keeps(cx, layer);
     for (int r = 0; r < cx->size; r++) {
         const int64_t own = r == cx->owner ? conv + state * STATE_COST + (nats ? open * KEPT_COST : 0) : 0;
@@ -356,13 +367,13 @@ static const int64_t *loads(natsl_context *cx, int layer, size_t row)
 
 /** A rank's message to the owner: its part of the output gate (the owner's own stays in place), then its partial softmax if it
  * holds units of the layer. From the shares of g_proj to next.counts and starts of the messages; the gate's: next.gates. */
-static void lay_out_messages(natsl_context *cx, const int64_t *held, int gate)
+static void lay_out_messages(natsl_context *cx, const natsl_attn_shape *a, const int64_t *held, int gate)
 {
     natsl_next *next = &cx->next;
     int total = 0;
     for (int r = 0; r < cx->size; r++) {
         next->gates[r] = (natsl_span){gate ? next->starts[r] : 0, gate && r != cx->owner ? next->counts[r] : 0};
-        next->counts[r] = next->gates[r].count + (held && held[r] ? (int)partial_floats(cx->config) : 0);
+        next->counts[r] = next->gates[r].count + (held && held[r] ? (int)partial_floats(a) : 0);
         next->starts[r] = total;
         total += next->counts[r];
     }
@@ -372,23 +383,23 @@ static void lay_out_messages(natsl_context *cx, const int64_t *held, int gate)
  * queries in t->qa. */
 static void attend_and_gate(natsl_context *cx, int layer, size_t row, token_rows *t)
 {
-    const natsl_config *c = cx->config;
-    const natsl_layer *w = &cx->model->weights.layers[layer];
+    const natsl_layer *w = natsl_layer_of(cx, layer);
+    const natsl_attn_shape *a = &w->shape.attn;
     natsl_next *next = &cx->next;
-    const size_t ha = (size_t)c->num_attn_heads;
+    const size_t ha = a->heads;
     const int mine = is_owner(cx), gate = w->g_proj.data != NULL;
-    const int64_t *held = w->is_gdn ? NULL : cx->kept[layer].held;
+    const int64_t *held = natsl_layer_keeps(cx, layer) ? cx->kept[layer].held : NULL;
     if (gate) {
         product_share(cx, &w->g_proj, loads(cx, layer, row), t->xn, t->gate);
         lap(cx, NATSL_PHASE_PROJECT);
     }
-    lay_out_messages(cx, held, gate);
+    lay_out_messages(cx, a, held, gate);
     const natsl_span own = next->gates[cx->rank];
     float *message = next->message + (mine ? next->starts[cx->rank] : 0);
     memcpy(message, t->gate + own.start, (size_t)own.count * sizeof(float));
     if (held && held[cx->rank]) {
         float *p = message + own.count;
-        softmax_clear(c, p, p + ha, p + 2 * ha);
+        softmax_clear(a, p, p + ha, p + 2 * ha);
         attend_own_units(cx, layer, t->qa, p, p + ha, p + 2 * ha);
         lap(cx, NATSL_PHASE_ATTEND);
     }
@@ -402,20 +413,25 @@ static void attend_and_gate(natsl_context *cx, int layer, size_t row, token_rows
     lap(cx, NATSL_PHASE_MIX);
 }
 
-/** Both answers become one row, t->o. On the owner. */
+/** The answers become one row, t->o. On the owner. */
 static void mix(natsl_context *cx, int layer, token_rows *t)
 {
     const natsl_config *c = cx->config;
     const natsl_kernels *k = cx->stage.kernels;
-    const natsl_layer *w = &cx->model->weights.layers[layer];
-    const size_t vd = (size_t)c->value_dim, ha = (size_t)c->num_attn_heads;
-    const float *gate = c->use_gate ? t->gate : NULL;
-    if (w->is_gdn) {
-        k->gated_norm(1, (size_t)c->num_v_heads, (size_t)c->head_v_dim, t->o, vd, w->o_norm, c->norm_eps, gate, vd,
-                      t->o, vd);
-    } else {
-        k->nats_mix(1, (size_t)c->num_v_heads, (size_t)c->head_v_dim, ha, (size_t)c->attn_v_dim, t->o, vd, t->oa, vd,
-                    w->o_norm1, w->o_norm2, c->norm_eps, gate ? t->mix : NULL, 2 * ha, gate, vd, t->o, vd);
+    const natsl_layer *w = natsl_layer_of(cx, layer);
+    const natsl_attn_shape *a = &w->shape.attn;
+    const size_t vd = (size_t)c->value_dim, heads = (size_t)c->num_v_heads, dv = (size_t)c->head_v_dim;
+    const float *gate = w->g_proj.data ? t->gate : NULL;
+    switch (w->shape.kind) {
+    case NATSL_LAYER_GDN: k->gated_norm(1, heads, dv, t->o, vd, w->o_norm, c->norm_eps, gate, vd, t->o, vd); break;
+    case NATSL_LAYER_NATS:
+        k->nats_mix(1, heads, dv, a->heads, a->dv, t->o, vd, t->oa, vd, w->o_norm1, w->o_norm2, c->norm_eps,
+                    gate ? t->mix : NULL, 2 * a->heads, gate, vd, t->o, vd);
+        break;
+    case NATSL_LAYER_ATTN:
+        if (a->gated) k->sigmoid_gate(1, a->heads, a->dv, t->oa, a->od, t->in + a->dk, 0, a->q_step, t->o, a->od);
+        else memcpy(t->o, t->oa, a->od * sizeof(float));
+        break;
     }
     lap(cx, NATSL_PHASE_MIX);
 }
@@ -447,39 +463,30 @@ static void finish(natsl_context *cx, int layer, token_rows *t)
 /* ---- the end of a chunk ------------------------------------------------------------------------------------------------ */
 
 /** Copies the open chunk's attention rows into a unit. */
-static void pack_open(const natsl_context *cx, const float *tail, size_t n, float *unit)
+static void pack_open(const natsl_context *cx, const natsl_shape *shape, const float *tail, size_t n, float *unit)
 {
-    const natsl_config *c = cx->config;
-    const size_t vd = (size_t)c->value_dim, dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim;
-    const size_t group = (size_t)c->num_attn_heads / (size_t)c->num_nats_head, chunk = (size_t)c->chunk;
+    const natsl_attn_shape *a = &shape->attn;
+    const size_t dk = a->dk, dv = a->dv, group = a->kv_heads / a->groups, chunk = a->chunk;
     size_t at = 0;
     for (size_t h = n * group; h < (n + 1) * group; h++) {
-        natsl_unit_put(cx->stage.kept, unit, at, dk * chunk, tail + cx->stage.tail.ka + h * dk * chunk);
+        natsl_unit_put(cx->stage.kept, unit, at, dk * chunk, tail + shape->tail.ka + h * dk * chunk);
         at += dk * chunk;
         for (size_t i = 0; i < chunk; i++, at += dv)
-            natsl_unit_put(cx->stage.kept, unit, at, dv, tail + cx->stage.tail.va + i * vd + h * dv);
+            natsl_unit_put(cx->stage.kept, unit, at, dv, tail + shape->tail.va + i * a->vd + h * dv);
     }
 }
 
-/** The token was its chunk's last: choices, states, units. keep [Hn]. On the owner. */
-static natsl_status close_chunk(natsl_context *cx, int layer, token_rows *t, uint8_t *keep)
+/** The state at the end of a chunk, for value heads whose gate head keeps it (keep NULL: none does). On the owner. */
+static void close_state(natsl_context *cx, int layer, const uint8_t *keep)
 {
     const natsl_config *c = cx->config;
-    const natsl_layer *w = &cx->model->weights.layers[layer];
-    const natsl_tail_layout *tl = &cx->stage.tail;
+    const natsl_tail_layout *tl = &natsl_layer_of(cx, layer)->shape.tail;
     const size_t hv = (size_t)c->num_v_heads, hn = (size_t)c->num_nats_head,
                  one = (size_t)c->head_dim * (size_t)c->head_v_dim;
     float *tail = cx->tails[layer];
-    memset(keep, 0, hn);
-    if (!w->is_gdn) {
-        cx->stage.kernels->gate_choose(hn, (size_t)c->hidden_size, tail + tl->pool, (size_t)c->chunk, w->nats,
-                                       t->scores, keep);
-        if (cx->options.route != NATSL_LEARNED) memset(keep, cx->options.route == NATSL_ALL_SOFTMAX, hn);
-        memset(tail + tl->pool, 0, (size_t)c->hidden_size * sizeof(float));
-    }
     for (size_t h = 0; h < hv; h++) {
         float *state = tail + tl->state + h * one, *current = tail + tl->current + h * one;
-        if (!keep[h / (hv / hn)]) {
+        if (!keep || !keep[h / (hv / hn)]) {
             memcpy(state, current, one * sizeof(float));
             continue;
         }
@@ -488,28 +495,47 @@ static natsl_status close_chunk(natsl_context *cx, int layer, token_rows *t, uin
         const float decay = c->decay_for_non_gdn_blocks ? expf(total) : 1.0f;
         for (size_t i = 0; i < one; i++) current[i] = state[i] *= decay;
     }
-    for (size_t n = 0; n < hn; n++) {
+}
+
+/** The token was its chunk's last: choices, states, units. keep [groups]. On the owner. */
+static natsl_status close_chunk(natsl_context *cx, int layer, token_rows *t, uint8_t *keep)
+{
+    const natsl_config *c = cx->config;
+    const natsl_layer *w = natsl_layer_of(cx, layer);
+    const size_t groups = w->shape.attn.groups;
+    float *tail = cx->tails[layer];
+    if (w->shape.kind == NATSL_LAYER_NATS) {
+        float *pool = tail + w->shape.tail.pool;
+        cx->stage.kernels->gate_choose(groups, (size_t)c->hidden_size, pool, (size_t)c->chunk, w->nats, t->scores,
+                                       keep);
+        if (cx->options.route != NATSL_LEARNED) memset(keep, cx->options.route == NATSL_ALL_SOFTMAX, groups);
+        memset(pool, 0, (size_t)c->hidden_size * sizeof(float));
+        cx->chunks += (int64_t)groups;
+    } else {
+        memset(keep, 1, groups);
+    }
+    if (natsl_layer_has_state(cx, layer)) close_state(cx, layer, w->shape.kind == NATSL_LAYER_NATS ? keep : NULL);
+    for (size_t n = 0; n < groups; n++) {
         if (!keep[n]) continue;
         float *unit = natsl_kept_append(&cx->kept[layer], (int)n, cx->position / c->chunk);
         if (!unit) return NATSL_ERR_NOMEM;
-        pack_open(cx, tail, n, unit);
-        cx->kept_chunks++;
+        pack_open(cx, &w->shape, tail, n, unit);
+        cx->kept_chunks += w->shape.kind == NATSL_LAYER_NATS;
     }
-    if (!w->is_gdn) cx->chunks += (int64_t)hn;
     return NATSL_OK;
 }
 
-/** All ranks learn what the closed chunk left behind. keep [layers, Hn], valid on the owner. */
+/** All ranks learn what the closed chunk left behind. keep [layers, most groups], valid on the owner. */
 static natsl_status note_chunk(natsl_context *cx, uint8_t *keep, natsl_status st)
 {
-    const int layers = cx->config->num_hidden_layers, hn = cx->config->num_nats_head;
+    const int layers = cx->config->num_hidden_layers, most = (int)cx->stage.most.groups;
     if ((st = natsl_agree(cx->comm, st)) != NATSL_OK) return st;
-    NATSL_MPI(MPI_Bcast(keep, layers * hn, MPI_UINT8_T, cx->owner, cx->comm));
-    int64_t *counts = natsl_alloc((size_t)hn, sizeof *counts, "counts");
+    NATSL_MPI(MPI_Bcast(keep, layers * most, MPI_UINT8_T, cx->owner, cx->comm));
+    int64_t *counts = natsl_alloc((size_t)most, sizeof *counts, "counts");
     st = counts ? NATSL_OK : NATSL_ERR_NOMEM;
     for (int l = 0; l < layers && st == NATSL_OK; l++) {
         if (!natsl_layer_keeps(cx, l)) continue;
-        for (int h = 0; h < hn; h++) counts[h] = keep[l * hn + h];
+        for (int h = 0; h < cx->kept[l].heads; h++) counts[h] = keep[l * most + h];
         st = natsl_kept_note(&cx->kept[l], cx->owner, counts);
     }
     natsl_free(counts);
@@ -534,24 +560,26 @@ natsl_status natsl_context_next(natsl_context *cx, int32_t token)
     natsl_task("generating");
     k->embed(1, &cx->model->weights.embeddings, &token, t.x, d);
     for (int l = 0; l < c->num_hidden_layers; l++) {
-        const natsl_layer *w = &cx->model->weights.layers[l];
+        const natsl_layer *w = natsl_layer_of(cx, l);
+        const natsl_attn_shape *a = &w->shape.attn;
         natsl_at_layer(l);
-        if (mine && row == 0 && !w->is_gdn) memset(cx->tails[l] + cx->stage.tail.pool, 0, d * sizeof(float));
+        if (mine && row == 0 && w->shape.kind == NATSL_LAYER_NATS)
+            memset(cx->tails[l] + w->shape.tail.pool, 0, d * sizeof(float));
         k->rms_norm(1, 1, d, t.x, d, w->attn_norm, c->norm_eps, t.xn, d);
         lap(cx, NATSL_PHASE_NORM);
         product_share(cx, &w->w_in, NULL, t.xn, t.in);
         lap(cx, NATSL_PHASE_PROJECT);
         gather_on_owner(cx, t.in + cx->next.starts[cx->rank], t.in);
-        if (mine) convolve(cx, l, row, &t);
+        if (mine && w->shape.kind != NATSL_LAYER_ATTN) convolve(cx, l, row, &t);
+        else if (mine) attention_row(cx, l, row, t.in, &t);
         lap(cx, NATSL_PHASE_CONV);
-        if (!w->is_gdn && remote_units(cx, l)) broadcast_row(cx, t.qa, c->key_dim);
+        if (natsl_layer_keeps(cx, l) && remote_units(cx, l)) broadcast_row(cx, t.qa, (int)a->qd);
         if (mine) operate(cx, l, row, &t);
         attend_and_gate(cx, l, row, &t);
         if (mine) mix(cx, l, &t);
-        broadcast_row(cx, t.o, c->value_dim);
+        broadcast_row(cx, t.o, (int)w->o_proj.k);
         finish(cx, l, &t);
-        if (mine && closes && st == NATSL_OK)
-            st = close_chunk(cx, l, &t, choices + (size_t)l * (size_t)c->num_nats_head);
+        if (mine && closes && st == NATSL_OK) st = close_chunk(cx, l, &t, choices + (size_t)l * cx->stage.most.groups);
         lap(cx, NATSL_PHASE_FEED_FORWARD);
     }
     k->rms_norm(1, 1, d, t.x, d, cx->model->weights.norm, c->norm_eps, cx->last_hidden, d);

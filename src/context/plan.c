@@ -11,27 +11,42 @@ static void size_memory(const natsl_config *c, const natsl_options *o, int64_t t
                         natsl_plan *plan)
 {
     const natsl_grid grid = natsl_grid_make(c->chunk);
-    const size_t d = (size_t)c->hidden_size, heads = (size_t)c->num_nats_head, ranks = (size_t)plan->ranks;
-    const double unit_bytes = (double)natsl_unit_floats(c, o->kept) * sizeof(float) * (double)heads;
-    double keeping = 0.0;
-    for (int l = 0; l < c->num_hidden_layers; l++) keeping += !c->is_gdn[l];
+    const size_t d = (size_t)c->hidden_size, ranks = (size_t)plan->ranks;
     const double chunks = ceil((double)(tokens / grid.chunk) / (double)ranks),
                  in_range = (double)(longest / grid.chunk + 2);
     /* Pages count that are written: of a stage only what the longest range needs, and no rows before or after it. */
     const int64_t around = 2 * grid.tile + grid.chunk, rows = natsl_min64(o->stage_tokens, longest);
     plan->stage_bytes = natsl_stage_bytes(c, natsl_max64(rows - around, 0), o->threads);
     plan->residual_bytes = (size_t)longest * (d + 1) * sizeof(float);
-    plan->kept_bytes = (size_t)(keeping * chunks * plan->kept_share * unit_bytes);
     /* Two messages of counts and chunk indices per layer, the indices of all own units (with room to grow), counts heard, the runs
      * of units of a layer (with room to grow) and log-probabilities. */
-    const double index = plan->kept_share * (double)heads * sizeof(int64_t);
-    const double slabs = chunks * (double)ranks * plan->kept_share * (double)heads /
-                         (double)natsl_kept_per_slab(natsl_unit_floats(c, o->kept));
-    plan->other_bytes =
-        (size_t)(keeping * (2.0 * in_range * index + 1.5 * chunks * index) + (double)ranks * in_range * index +
-                 1.5 * slabs * sizeof(natsl_kept_run) + (double)natsl_min64(o->stage_tokens, longest) * sizeof(float));
-    plan->other_bytes += LIBRARIES_GROW;
-    if (plan->ranks > 1) plan->other_bytes += (size_t)(keeping * (double)ranks * (double)heads * sizeof(int64_t));
+    double kept = 0.0, other = (double)natsl_min64(o->stage_tokens, longest) * sizeof(float), runs = 0.0, heard = 0.0;
+    for (int l = 0; l < c->num_hidden_layers; l++) {
+        const natsl_shape shape = natsl_shape_of(c, l);
+        const double heads = (double)shape.attn.groups, share = natsl_cost_share(c, l, plan->kept_share);
+        const double index = share * heads * sizeof(int64_t);
+        if (shape.kind == NATSL_LAYER_GDN) continue;
+        const size_t unit = natsl_unit_floats(&shape.attn, o->kept);
+        kept += chunks * share * (double)unit * sizeof(float) * heads;
+        other += 2.0 * in_range * index + 1.5 * chunks * index;
+        if (plan->ranks > 1) other += (double)ranks * heads * sizeof(int64_t);
+        heard = fmax(heard, (double)ranks * in_range * index);
+        const double slabs = chunks * (double)ranks * share * heads / (double)natsl_kept_per_slab(unit);
+        runs = fmax(runs, 1.5 * slabs * sizeof(natsl_kept_run));
+    }
+    plan->kept_bytes = (size_t)kept;
+    plan->other_bytes = (size_t)(other + heard + runs) + LIBRARIES_GROW;
+}
+
+/** Bytes of a chunk's keys and values in all layers that may keep it. */
+static size_t chunk_bytes(const natsl_config *c, natsl_storage kept)
+{
+    size_t bytes = 0;
+    for (int l = 0; l < c->num_hidden_layers; l++) {
+        const natsl_shape shape = natsl_shape_of(c, l);
+        bytes += natsl_unit_floats(&shape.attn, kept) * sizeof(float) * shape.attn.groups;
+    }
+    return bytes;
 }
 
 /** A number of bytes that may be larger than can be counted. */
@@ -48,29 +63,29 @@ natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int r
     if (st == NATSL_OK) st = natsl_layout_create(c, weights, &layout);
     if (st != NATSL_OK) return st;
     const natsl_grid grid = natsl_grid_make(c->chunk);
-    const natsl_tail_layout tail = natsl_tail_make(c);
-    const size_t layers = (size_t)c->num_hidden_layers;
     const size_t channels = 2 * (size_t)c->key_dim + (size_t)c->value_dim;
-    size_t keeping = 0;
-    for (size_t l = 0; l < layers; l++) keeping += !c->is_gdn[l];
+    const size_t states = (size_t)natsl_state_layers(c);
+    size_t tails = 0;
+    for (int l = 0; l < c->num_hidden_layers; l++) tails += natsl_shape_of(c, l).tail.floats;
+    const double state = (double)c->num_v_heads * (double)c->head_dim * (double)c->head_v_dim;
     const int64_t in_pass = natsl_min64(o.pass_tokens, tokens);
     const int64_t units = (in_pass + grid.unit - 1) / grid.unit, per_rank = (units + ranks - 1) / ranks * grid.unit;
     *plan = (natsl_plan){
         .ranks = ranks, .threads = o.threads, .pass_tokens = o.pass_tokens, .stage_tokens = o.stage_tokens};
     plan->passes = (tokens + o.pass_tokens - 1) / o.pass_tokens;
     plan->weight_bytes = layout.store_bytes;
-    plan->context_bytes = layers * tail.floats * sizeof(float);
-    const size_t unit_bytes = natsl_unit_floats(c, o.kept) * sizeof(float) * (size_t)c->num_nats_head;
+    plan->context_bytes = tails * sizeof(float);
+    const size_t unit_bytes = chunk_bytes(c, o.kept);
     const int64_t chunks = tokens / grid.chunk;
-    plan->kept_bytes_all = keeping * (size_t)((chunks + ranks - 1) / ranks) * unit_bytes;
+    plan->kept_bytes_all = (size_t)((chunks + ranks - 1) / ranks) * unit_bytes;
     const double hops = ranks > 1 ? (double)plan->passes * ranks - 1.0 : 0.0;
-    plan->halo_bytes = whole(hops * (double)(layers * (size_t)(c->conv_size - 1) * channels * sizeof(float)));
-    plan->state_bytes = whole(hops * (double)(layers * (tail.current - tail.state) * sizeof(float)));
+    plan->halo_bytes = whole(hops * (double)(states * (size_t)(c->conv_size - 1) * channels * sizeof(float)));
+    plan->state_bytes = whole(hops * (double)states * state * sizeof(float));
     /* Each pass every rank reads what the others kept before it, and what the ranks before it keep in it: once per stage. */
     const double stages = (double)((per_rank + o.stage_tokens - 1) / o.stage_tokens), passes = (double)plan->passes;
     const double before = passes * (passes - 1.0) / 2.0 * (double)in_pass * (ranks - 1),
                  now = (double)tokens * (ranks - 1) / 2.0;
-    const double sent = stages * (before + now) / (double)grid.chunk * (double)(unit_bytes * keeping);
+    const double sent = stages * (before + now) / (double)grid.chunk * (double)unit_bytes;
     plan->kept_share = natsl_expected_share(&o, 0.0);
     size_memory(c, &o, tokens, natsl_min64(per_rank, in_pass), plan);
     plan->kept_bytes_all_sent = whole(sent);

@@ -1,8 +1,9 @@
 /* save.c - context files: everything a context remembers, in parallel HDF5.
- * Root attributes: format = "natsl-context", format_version = 2, config, position, model_digest, kept_chunks, chunks. Datasets:
- * last_hidden [D]; per layer l: tail/l/{state,current,halo,pool} and, inside an open chunk, tail/l/{k,v,log_decay,beta,ka,va};
- * per NAtS-L layer and gate head h: kept/l/h/chunks [N] and kept/l/h/units [N, unit], in global chunk order (natsl_unit_numbers
- * says how; float32 whatever they are held in).
+ * Root attributes: format = "natsl-context", format_version = 3, config, position, model_digest, kept_chunks, chunks. Datasets:
+ * last_hidden [D]; per layer l with a delta rule: tail/l/{state,current,halo,pool} and, inside an open chunk, tail/l/{k,v,log_decay,beta}; per layer
+ * that keeps chunks: inside an open chunk tail/l/{ka,va}, and for each gate head h (of layers of softmax attention alone: each key
+ * head) kept/l/h/chunks [N] and kept/l/h/units [N, unit], in global chunk order (natsl_unit_numbers says how; float32 whatever
+ * they are held in).
  * A context is loaded by any number of ranks: units are dealt out in contiguous runs, which keeps their order. */
 #include "context_impl.h"
 #include "files.h"
@@ -27,22 +28,27 @@ typedef struct tail_part {
 static void tail_parts(const natsl_context *cx, int layer, tail_part parts[TAIL_PARTS], size_t *n)
 {
     const natsl_config *c = cx->config;
-    const natsl_tail_layout *t = &cx->stage.tail;
+    const natsl_shape *shape = &natsl_layer_of(cx, layer)->shape;
+    const natsl_tail_layout *t = &shape->tail;
     const size_t hv = (size_t)c->num_v_heads, dk = (size_t)c->head_dim, dv = (size_t)c->head_v_dim;
     const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, open = (size_t)(cx->position % c->chunk);
     *n = 0;
-    parts[(*n)++] = (tail_part){"state", t->state, hv * dk, dv};
-    parts[(*n)++] = (tail_part){"current", t->current, hv * dk, dv};
-    parts[(*n)++] = (tail_part){"halo", t->halo, (size_t)c->conv_size - 1, cx->stage.conv_channels};
-    parts[(*n)++] = (tail_part){"pool", t->pool, 1, (size_t)c->hidden_size};
+    if (natsl_layer_has_state(cx, layer)) {
+        parts[(*n)++] = (tail_part){"state", t->state, hv * dk, dv};
+        parts[(*n)++] = (tail_part){"current", t->current, hv * dk, dv};
+        parts[(*n)++] = (tail_part){"halo", t->halo, (size_t)c->conv_size - 1, cx->stage.conv_channels};
+        parts[(*n)++] = (tail_part){"pool", t->pool, 1, (size_t)c->hidden_size};
+    }
     if (open == 0) return;
-    parts[(*n)++] = (tail_part){"k", t->k, open, kd};
-    parts[(*n)++] = (tail_part){"v", t->v, open, vd};
-    parts[(*n)++] = (tail_part){"log_decay", t->log_decay, open, hv};
-    parts[(*n)++] = (tail_part){"beta", t->beta, open, hv};
-    if (c->is_gdn[layer]) return;
-    parts[(*n)++] = (tail_part){"ka", t->ka, kd, (size_t)c->chunk};
-    parts[(*n)++] = (tail_part){"va", t->va, open, vd};
+    if (natsl_layer_has_state(cx, layer)) {
+        parts[(*n)++] = (tail_part){"k", t->k, open, kd};
+        parts[(*n)++] = (tail_part){"v", t->v, open, vd};
+        parts[(*n)++] = (tail_part){"log_decay", t->log_decay, open, hv};
+        parts[(*n)++] = (tail_part){"beta", t->beta, open, hv};
+    }
+    if (!natsl_layer_keeps(cx, layer)) return;
+    parts[(*n)++] = (tail_part){"ka", t->ka, shape->attn.kd, (size_t)c->chunk};
+    parts[(*n)++] = (tail_part){"va", t->va, open, shape->attn.vd};
 }
 
 static void tail_name(char name[64], int layer, const char *part)
@@ -55,10 +61,11 @@ static void digest_text(char text[20], uint64_t digest) { (void)snprintf(text, 2
 
 /** Writes units [first, first+count) from memory, as float32 whatever they are held in. wide: room for a slab's numbers, or NULL
  * where units are float32. */
-static natsl_status write_units(const natsl_context *cx, hid_t set, const natsl_h5_out *out, const char *name,
-                                int64_t first, int64_t count, const float *units, float *wide)
+static natsl_status write_units(const natsl_context *cx, const natsl_attn_shape *attn, hid_t set,
+                                const natsl_h5_out *out, const char *name, int64_t first, int64_t count,
+                                const float *units, float *wide)
 {
-    const size_t numbers = natsl_unit_numbers(cx->config), floats = natsl_unit_floats(cx->config, cx->stage.kept);
+    const size_t numbers = natsl_unit_numbers(attn), floats = natsl_unit_floats(attn, cx->stage.kept);
     for (int64_t i = 0; wide && i < count; i++)
         natsl_unit_get(cx->stage.kept, units + (size_t)i * floats, 0, numbers, wide + (size_t)i * numbers);
     return natsl_h5_write_rows(set, out->path, name, H5T_NATIVE_FLOAT, first, count, numbers * sizeof(float),
@@ -66,11 +73,12 @@ static natsl_status write_units(const natsl_context *cx, hid_t set, const natsl_
 }
 
 /** Room for a slab's units as float32; *wide stays NULL where they are. */
-static natsl_status allocate_wide(const natsl_context *cx, const natsl_kept *kept, float **wide)
+static natsl_status allocate_wide(const natsl_context *cx, const natsl_attn_shape *attn, const natsl_kept *kept,
+                                  float **wide)
 {
     *wide = NULL;
     if (cx->stage.kept == NATSL_F32) return NATSL_OK;
-    *wide = natsl_alloc((size_t)kept->per_slab, natsl_unit_numbers(cx->config) * sizeof(float), "kept keys and values");
+    *wide = natsl_alloc((size_t)kept->per_slab, natsl_unit_numbers(attn) * sizeof(float), "kept keys and values");
     return *wide ? NATSL_OK : NATSL_ERR_NOMEM;
 }
 
@@ -78,6 +86,7 @@ static natsl_status allocate_wide(const natsl_context *cx, const natsl_kept *kep
 static natsl_status save_units(natsl_context *cx, natsl_h5_out *out, int layer, int head)
 {
     const natsl_kept *kept = &cx->kept[layer];
+    const natsl_attn_shape *attn = &natsl_layer_of(cx, layer)->shape.attn;
     char name[64], units_name[80], chunks_name[80];
     hid_t units = -1, chunks = -1;
     int64_t total = 0, at = 0, mine = 0;
@@ -85,17 +94,17 @@ static natsl_status save_units(natsl_context *cx, natsl_h5_out *out, int layer, 
     (void)snprintf(name, sizeof name, "kept/%d/%d", layer, head);
     (void)snprintf(units_name, sizeof units_name, "%s/units", name);
     (void)snprintf(chunks_name, sizeof chunks_name, "%s/chunks", name);
-    const hsize_t shape[2] = {(hsize_t)total, (hsize_t)natsl_unit_numbers(cx->config)};
+    const hsize_t shape[2] = {(hsize_t)total, (hsize_t)natsl_unit_numbers(attn)};
     float *wide = NULL;
     natsl_status st = natsl_h5_new_dataset(out, units_name, H5T_IEEE_F32LE, 2, shape, &units);
     natsl_status st2 = natsl_h5_new_dataset(out, chunks_name, H5T_STD_I64LE, 1, shape, &chunks);
     if (st == NATSL_OK) st = st2;
-    if (st == NATSL_OK) st = allocate_wide(cx, kept, &wide);
+    if (st == NATSL_OK) st = allocate_wide(cx, attn, kept, &wide);
     for (size_t i = 0; i < kept->n_segments; i++) {
         const int64_t count = kept->segments[i].count[head];
         for (int64_t k = 0; kept->segments[i].rank == cx->rank && k < count && st == NATSL_OK;) {
             const int64_t room = kept->per_slab - mine % kept->per_slab, n = natsl_min64(room, count - k);
-            st = write_units(cx, units, out, units_name, at + k, n, natsl_kept_unit(kept, head, mine), wide);
+            st = write_units(cx, attn, units, out, units_name, at + k, n, natsl_kept_unit(kept, head, mine), wide);
             if (st == NATSL_OK)
                 st = natsl_h5_write_rows(chunks, out->path, chunks_name, H5T_NATIVE_INT64, at + k, n, sizeof(int64_t),
                                          kept->lists[head].chunks + mine);
@@ -125,7 +134,7 @@ static natsl_status save_all(natsl_context *cx, natsl_h5_out *out)
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, counts, 2, MPI_INT64_T, MPI_SUM, cx->comm));
     digest_text(digest, natsl_model_digest(cx->model));
     NATSL_TRY(st, attributes, natsl_h5_put_text(out->file, out->path, "format", "natsl-context"));
-    NATSL_TRY(st, attributes, natsl_h5_put_int(out->file, out->path, "format_version", 2));
+    NATSL_TRY(st, attributes, natsl_h5_put_int(out->file, out->path, "format_version", 3));
     NATSL_TRY(st, attributes, natsl_h5_put_text(out->file, out->path, "config", json));
     NATSL_TRY(st, attributes, natsl_h5_put_int(out->file, out->path, "position", cx->position));
     NATSL_TRY(st, attributes, natsl_h5_put_text(out->file, out->path, "model_digest", digest));
@@ -154,7 +163,7 @@ attributes:
             if (set >= 0) (void)H5Dclose(set);
             if (worst == NATSL_OK) worst = st;
         }
-        for (int h = 0; natsl_layer_keeps(cx, l) && h < c->num_nats_head; h++) {
+        for (int h = 0; natsl_layer_keeps(cx, l) && h < cx->kept[l].heads; h++) {
             st = save_units(cx, out, l, h);
             if (worst == NATSL_OK) worst = st;
         }
@@ -199,10 +208,10 @@ static natsl_status read_finite(hid_t set, const char *path, const char *name, i
 }
 
 /** Reads units back. */
-static natsl_status read_units(const natsl_context *cx, hid_t set, const char *path, const char *name, int64_t first,
-                               int64_t count, float *units, float *wide)
+static natsl_status read_units(const natsl_context *cx, const natsl_attn_shape *attn, hid_t set, const char *path,
+                               const char *name, int64_t first, int64_t count, float *units, float *wide)
 {
-    const size_t numbers = natsl_unit_numbers(cx->config), floats = natsl_unit_floats(cx->config, cx->stage.kept);
+    const size_t numbers = natsl_unit_numbers(attn), floats = natsl_unit_floats(attn, cx->stage.kept);
     const natsl_status st = read_finite(set, path, name, first, count, numbers, wide ? wide : units);
     for (int64_t i = 0; wide && st == NATSL_OK && i < count; i++)
         natsl_unit_put(cx->stage.kept, units + (size_t)i * floats, 0, numbers, wide + (size_t)i * numbers);
@@ -227,6 +236,7 @@ static natsl_status check_model(const natsl_context *cx, hid_t file, const char 
 static natsl_status load_units(natsl_context *cx, hid_t file, const char *path, int layer, int head, int64_t *count)
 {
     natsl_kept *kept = &cx->kept[layer];
+    const natsl_attn_shape *attn = &natsl_layer_of(cx, layer)->shape.attn;
     char units_name[80], chunks_name[80];
     hid_t units = -1, chunks = -1;
     hsize_t dims[1] = {0};
@@ -243,7 +253,12 @@ static natsl_status load_units(natsl_context *cx, hid_t file, const char *path, 
         st = natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s: more kept chunks than the text has", path, chunks_name);
         goto cleanup;
     }
-    const hsize_t shape[2] = {dims[0], natsl_unit_numbers(cx->config)};
+    if (!natsl_layer_has_state(cx, layer) && dims[0] != (hsize_t)(cx->position / cx->config->chunk)) {
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s: %llu chunks, expected all %lld of the text", path,
+                        chunks_name, (unsigned long long)dims[0], (long long)(cx->position / cx->config->chunk));
+        goto cleanup;
+    }
+    const hsize_t shape[2] = {dims[0], natsl_unit_numbers(attn)};
     NATSL_TRY(st, cleanup, natsl_h5_dataset(file, path, units_name, H5T_FLOAT, 2, shape, &units));
     *count = (int64_t)dims[0];
     const int64_t first = *count / cx->size * cx->rank + *count % cx->size * cx->rank / cx->size;
@@ -266,9 +281,9 @@ static natsl_status load_units(natsl_context *cx, hid_t file, const char *path, 
         }
         if (i >= first && !natsl_kept_append(kept, head, chunk)) st = NATSL_ERR_NOMEM;
     }
-    if (st == NATSL_OK) st = allocate_wide(cx, kept, &wide);
+    if (st == NATSL_OK) st = allocate_wide(cx, attn, kept, &wide);
     for (int64_t i = 0; i < last - first && st == NATSL_OK; i += kept->per_slab) /* a slab at a time */
-        st = read_units(cx, units, path, units_name, first + i, natsl_min64(kept->per_slab, last - first - i),
+        st = read_units(cx, attn, units, path, units_name, first + i, natsl_min64(kept->per_slab, last - first - i),
                         natsl_kept_unit(kept, head, i), wide);
 cleanup:
     natsl_free(wide);
@@ -278,12 +293,12 @@ cleanup:
     return st;
 }
 
-/** The directory after loading: rank r holds its share of every head's list. counts [Hn]: all units. */
+/** The directory after loading: rank r holds its share of every head's list. counts [heads]: all units. */
 static natsl_status deal_out(natsl_context *cx, int layer, const int64_t *counts, int64_t *share)
 {
     natsl_status st = NATSL_OK;
     for (int r = 0; r < cx->size && st == NATSL_OK; r++) {
-        for (int h = 0; h < cx->config->num_nats_head; h++) {
+        for (int h = 0; h < cx->kept[layer].heads; h++) {
             const int64_t n = counts[h], q = n / cx->size, m = n % cx->size;
             share[h] = q * (r + 1) + m * (r + 1) / cx->size - q * r - m * r / cx->size;
         }
@@ -316,11 +331,11 @@ static natsl_status load_all(natsl_context *cx, const char *path)
 {
     const natsl_config *c = cx->config;
     hid_t file = -1, set = -1;
-    int64_t kept_chunks = 0, chunks = 0, *counts = natsl_alloc(2 * (size_t)c->num_nats_head, sizeof *counts, "counts");
+    int64_t kept_chunks = 0, chunks = 0, *counts = natsl_alloc(2 * cx->stage.most.groups, sizeof *counts, "counts");
     if (!counts) return NATSL_ERR_NOMEM;
     natsl_status st = natsl_h5_open(path, &file);
     if (st != NATSL_OK) goto cleanup;
-    NATSL_TRY(st, cleanup, natsl_h5_format(file, path, "natsl-context", 2));
+    NATSL_TRY(st, cleanup, natsl_h5_format(file, path, "natsl-context", 3));
     NATSL_TRY(st, cleanup, check_model(cx, file, path));
     NATSL_TRY(st, cleanup, natsl_h5_int(file, path, "position", &cx->position));
     NATSL_TRY(st, cleanup, natsl_h5_int(file, path, "kept_chunks", &kept_chunks));
@@ -336,8 +351,9 @@ static natsl_status load_all(natsl_context *cx, const char *path)
     for (int l = 0; l < c->num_hidden_layers; l++) {
         if (cx->rank == cx->owner) NATSL_TRY(st, cleanup, load_tail(cx, file, path, l));
         if (!natsl_layer_keeps(cx, l)) continue;
-        for (int h = 0; h < c->num_nats_head; h++) NATSL_TRY(st, cleanup, load_units(cx, file, path, l, h, &counts[h]));
-        NATSL_TRY(st, cleanup, deal_out(cx, l, counts, counts + c->num_nats_head));
+        const int heads = cx->kept[l].heads;
+        for (int h = 0; h < heads; h++) NATSL_TRY(st, cleanup, load_units(cx, file, path, l, h, &counts[h]));
+        NATSL_TRY(st, cleanup, deal_out(cx, l, counts, counts + heads));
     }
 cleanup:
     if (set >= 0) (void)H5Dclose(set);

@@ -75,7 +75,7 @@ natsl_status natsl_state_plan(const natsl_config *c, const natsl_options *o, int
     }
     natsl_free(first);
     if (plan->scan_passes == 0) return NATSL_OK;
-    bytes *= (double)c->num_hidden_layers;
+    bytes *= (double)natsl_state_layers(c);
     plan->state_bytes = bytes < 9e18 ? (int64_t)bytes : INT64_MAX;
     plan->scan_bytes = natsl_scan_bytes(&shape, slots);
     if (plan->scan_bytes == 0) return natsl_fail(NATSL_ERR_NOMEM, "summaries of ranges are too large for this machine");
@@ -131,7 +131,8 @@ static void carry(natsl_run *r, int layer, int from, int to)
     const natsl_config *c = cx->config;
     const size_t heads = (size_t)c->num_v_heads, one = (size_t)c->head_dim * (size_t)c->head_v_dim;
     const size_t group = from < 0 && to < 0 ? heads : (size_t)natsl_state_group(c, cx->options.threads);
-    float *state = cx->tails[layer] + cx->stage.tail.state, *current = cx->tails[layer] + cx->stage.tail.current;
+    const natsl_tail_layout *tl = &natsl_layer_of(cx, layer)->shape.tail;
+    float *state = cx->tails[layer] + tl->state, *current = cx->tails[layer] + tl->current;
     for (size_t h = 0; h < heads; h += group) {
         const size_t end = h + group < heads ? h + group : heads;
         MPI_Request *sent = &r->state_sent[(size_t)layer * heads];
@@ -161,7 +162,7 @@ void natsl_run_state(natsl_run *r, int layer, int first_stage, int last_stage)
     natsl_context *cx = r->cx;
     natsl_scan *scan = &r->scan;
     const size_t heads = (size_t)cx->config->num_v_heads;
-    float *state = cx->tails[layer] + cx->stage.tail.state;
+    float *state = cx->tails[layer] + natsl_layer_of(cx, layer)->shape.tail.state;
     if (!r->scans) {
         carry(r, layer, first_stage ? r->prev : -1, last_stage ? r->next : -1);
         return;

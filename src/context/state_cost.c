@@ -46,7 +46,7 @@ natsl_state_costs natsl_state_costs_count(const natsl_config *c, int threads, in
     /* Per token and column: K S and K^T D 2 dk each, t (..) 2 block; for outputs Q S 2 dk and a D 2 block more. */
     const double through = 4.0 * dk + 2.0 * block, outputs = 2.0 * dk + 2.0 * block;
     natsl_state_costs costs = {.ranks = ranks,
-                               .layers = c->num_hidden_layers,
+                               .layers = natsl_state_layers(c),
                                .groups = (c->num_v_heads + group - 1) / group,
                                .passes = passes,
                                .latency_s = NATSL_STATE_LATENCY_S,

@@ -207,7 +207,7 @@ natsl_status natsl_kept_copy(const natsl_kept *kept, natsl_arena *arena, natsl_k
 }
 
 natsl_status natsl_kept_cut(natsl_kept_runs *runs, int64_t per_slab, int rank, int head, int64_t start, int64_t count,
-                            const int64_t *chunks)
+                            int64_t place, const int64_t *chunks)
 {
     while (count > 0) {
         const int64_t room = per_slab - start % per_slab, n = count < room ? count : room;
@@ -218,26 +218,44 @@ natsl_status natsl_kept_cut(natsl_kept_runs *runs, int64_t per_slab, int rank, i
             runs->runs = p;
             runs->capacity = capacity;
         }
-        runs->runs[runs->count++] = (natsl_kept_run){rank, head, start, n, chunks};
+        runs->runs[runs->count++] = (natsl_kept_run){rank, head, start, n, place, chunks};
         start += n;
+        place += n;
         count -= n;
         if (chunks) chunks += n;
     }
     return NATSL_OK;
 }
 
-natsl_status natsl_kept_all(const natsl_kept *kept, int size, natsl_kept_runs *runs)
+int64_t natsl_kept_before(const int64_t *chunks, int64_t count, int64_t first)
 {
-    /* Where each rank's list stands while we walk the segments. */
-    int64_t *at = natsl_calloc((size_t)size * (size_t)kept->heads, sizeof *at, "directory of kept chunks");
+    int64_t low = 0;
+    while (low < count) {
+        const int64_t middle = low + (count - low) / 2;
+        if (chunks[middle] < first) low = middle + 1;
+        else count = middle;
+    }
+    return low;
+}
+
+natsl_status natsl_kept_all(const natsl_kept *kept, int size, int64_t skip, natsl_kept_runs *runs)
+{
+    /* Where each rank's list stands while we walk the segments, and all of them together. */
+    int64_t *at = natsl_calloc(((size_t)size + 1) * (size_t)kept->heads, sizeof *at, "directory of kept chunks");
     if (!at) return NATSL_ERR_NOMEM;
+    int64_t *places = at + (size_t)size * (size_t)kept->heads;
     natsl_status st = NATSL_OK;
     for (size_t i = 0; i < kept->n_segments; i++) {
         const natsl_segment *s = &kept->segments[i];
         for (int h = 0; st == NATSL_OK && h < kept->heads; h++) {
-            int64_t *start = &at[(size_t)s->rank * (size_t)kept->heads + (size_t)h];
-            st = natsl_kept_cut(runs, kept->per_slab, s->rank, h, *start, s->count[h], NULL);
+            int64_t *start = &at[(size_t)s->rank * (size_t)kept->heads + (size_t)h], *place = &places[h];
+            int64_t left_out = skip - *place; /* of this segment */
+            if (left_out < 0) left_out = 0;
+            if (left_out < s->count[h])
+                st = natsl_kept_cut(runs, kept->per_slab, s->rank, h, *start + left_out, s->count[h] - left_out,
+                                    *place + left_out, NULL);
             *start += s->count[h];
+            *place += s->count[h];
         }
     }
     natsl_free(at);
@@ -277,9 +295,9 @@ void natsl_sends_free(natsl_sends *s)
     memset(s, 0, sizeof *s);
 }
 
-natsl_status natsl_kept_inbox_create(size_t unit_floats, natsl_kept_inbox *inbox)
+natsl_status natsl_kept_inbox_create(size_t slab_floats, natsl_kept_inbox *inbox)
 {
-    inbox->slab_floats = (size_t)natsl_kept_per_slab(unit_floats) * unit_floats;
+    inbox->slab_floats = slab_floats;
     inbox->buffers = natsl_alloc(NATSL_KEPT_INFLIGHT * inbox->slab_floats, sizeof(float), "incoming keys and values");
     return inbox->buffers ? NATSL_OK : NATSL_ERR_NOMEM;
 }

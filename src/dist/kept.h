@@ -1,5 +1,6 @@
 /* kept.h - the kept chunks' keys and values: where they lie, who has which, and their stream between ranks.
- * A unit is one chunk's attention keys and values of one gate head (natsl_unit_floats). Units stay on the rank that made them,
+ * A unit is one chunk's attention keys and values of one gate head (natsl_unit_floats; of layers of softmax attention alone, which keep every
+ * chunk, of one key head). Units stay on the rank that made them,
  * in slabs that never move, so that sends need no copy. The directory says, per layer and in global chunk order, how many
  * units of each head each rank holds: every rank can list the whole document's units in that order.
  * Tests: tests/mpi/test_context.c */
@@ -73,6 +74,7 @@ natsl_status natsl_kept_copy(const natsl_kept *kept, natsl_arena *arena, natsl_k
 typedef struct natsl_kept_run {
     int rank, head;
     int64_t start, count;  /* in the list of that rank and head */
+    int64_t place;         /* of the first among all units of the head, in global order; chunks NULL only */
     const int64_t *chunks; /* [count] their chunk indices, or NULL: all before the window */
 } natsl_kept_run;
 
@@ -82,11 +84,13 @@ typedef struct natsl_kept_runs {
     size_t count, capacity;
 } natsl_kept_runs;
 
-/** Appends the runs (cut at slab borders) of units [start, start+count) of a rank's head. */
+/** Appends the runs (cut at slab borders) of units [start, start+count) of a rank's head, the first of them at `place`. */
 natsl_status natsl_kept_cut(natsl_kept_runs *runs, int64_t per_slab, int rank, int head, int64_t start, int64_t count,
-                            const int64_t *chunks);
-/** Appends all runs of the directory in global order. */
-natsl_status natsl_kept_all(const natsl_kept *kept, int size, natsl_kept_runs *runs);
+                            int64_t place, const int64_t *chunks);
+/** Appends all runs of the directory in global order, without the first `skip` units of each head. */
+natsl_status natsl_kept_all(const natsl_kept *kept, int size, int64_t skip, natsl_kept_runs *runs);
+/** How many of chunks [count], ascending, lie before chunk `first`. */
+int64_t natsl_kept_before(const int64_t *chunks, int64_t count, int64_t first);
 
 /** Outstanding sends of this rank. Buffers belong to slabs (never moved) or to the caller. */
 typedef struct natsl_sends {
@@ -108,7 +112,8 @@ typedef struct natsl_kept_inbox {
     size_t slab_floats;
 } natsl_kept_inbox;
 #define NATSL_KEPT_INFLIGHT 4
-natsl_status natsl_kept_inbox_create(size_t unit_floats, natsl_kept_inbox *inbox);
+/** slab_floats: of the largest slab that comes. */
+natsl_status natsl_kept_inbox_create(size_t slab_floats, natsl_kept_inbox *inbox);
 void natsl_kept_inbox_free(natsl_kept_inbox *inbox);
 
 /** Posts sends of this rank's runs to `to`, in order; nothing when `to` reads them in place. Not collective; nonblocking. *bytes grows by what is sent. */

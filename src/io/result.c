@@ -28,14 +28,14 @@ static natsl_status create_all(natsl_result *r, int write_hidden, int write_stat
         st = natsl_h5_new_dataset(&r->out, "hidden", H5T_IEEE_F32LE, 2, (hsize_t[]){n, (hsize_t)c->hidden_size},
                                   &r->hidden);
     for (int l = 0; l < c->num_hidden_layers && st == NATSL_OK; l++) {
-        if (!c->is_gdn[l]) {
+        if (c->kind[l] == NATSL_LAYER_NATS) {
             (void)snprintf(name, sizeof name, "softmax_chunks/%d", l);
             st = natsl_h5_new_dataset(&r->out, name, H5T_STD_U8LE, 2, (hsize_t[]){chunks, heads}, &r->choices[l]);
         }
-        if (!write_state || st != NATSL_OK) continue;
+        if (!write_state || c->kind[l] == NATSL_LAYER_ATTN || st != NATSL_OK) continue;
         (void)snprintf(name, sizeof name, "state/%d", l);
         st = natsl_h5_new_dataset(&r->out, name, H5T_IEEE_F32LE, 3, state, &r->state[l]);
-        if (c->is_gdn[l] || st != NATSL_OK) continue;
+        if (c->kind[l] != NATSL_LAYER_NATS || st != NATSL_OK) continue;
         (void)snprintf(name, sizeof name, "block_state/%d", l);
         st = natsl_h5_new_dataset(&r->out, name, H5T_IEEE_F32LE, 3, state, &r->block_state[l]);
     }

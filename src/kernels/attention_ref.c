@@ -1,5 +1,5 @@
 /* attention_ref.c - softmax attention block by block of keys, plain. Contract: kernels.h. Source: oracle.py
- * selected_attention, softmax. */
+ * selected_attention, attention, softmax. */
 #include "kernels_impl.h"
 
 #include <assert.h>
@@ -7,15 +7,16 @@
 
 void natsl_kernel_attn_block_ref(size_t m, size_t n, size_t dk, size_t dv, const float *q, size_t ldq,
                                  const float *keys, size_t ldk, const float *values, size_t ldv, float scale,
-                                 ptrdiff_t causal, float *top, float *sum, size_t lds, float *acc, size_t ldacc,
-                                 float *scratch)
+                                 ptrdiff_t causal, ptrdiff_t hidden, float *top, float *sum, size_t lds, float *acc,
+                                 size_t ldacc, float *scratch)
 {
     assert(n <= NATSL_ATTN_KEYS);
     (void)scratch;
     for (size_t i = 0; i < m; ++i) {
         size_t seen = causal >= 0 && (size_t)causal + i + 1 < n ? (size_t)causal + i + 1 : n;
+        size_t from = hidden + (ptrdiff_t)i > 0 ? (size_t)(hidden + (ptrdiff_t)i) : 0;
         double p[NATSL_ATTN_KEYS], total = 0.0, old = (double)top[i * lds], now = old;
-        for (size_t j = 0; j < seen; ++j) {
+        for (size_t j = from; j < seen; ++j) {
             p[j] = 0.0;
             for (size_t l = 0; l < dk; ++l) p[j] += (double)q[i * ldq + l] * (double)keys[l * ldk + j];
             /* rounded to float: the maximum is carried as one, and weights above 1 are of no use */
@@ -23,13 +24,13 @@ void natsl_kernel_attn_block_ref(size_t m, size_t n, size_t dk, size_t dv, const
             if (p[j] > now) now = p[j];
         }
         double shrink = now == old ? 1.0 : exp(old - now);
-        for (size_t j = 0; j < seen; ++j) {
+        for (size_t j = from; j < seen; ++j) {
             p[j] = p[j] == -INFINITY ? 0.0 : exp(p[j] - now);
             total += p[j];
         }
         for (size_t c = 0; c < dv; ++c) {
             double s = shrink * (double)acc[i * ldacc + c];
-            for (size_t j = 0; j < seen; ++j) s += p[j] * (double)values[j * ldv + c];
+            for (size_t j = from; j < seen; ++j) s += p[j] * (double)values[j * ldv + c];
             acc[i * ldacc + c] = (float)s;
         }
         top[i * lds] = (float)now;

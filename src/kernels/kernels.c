@@ -43,6 +43,7 @@ const natsl_kernels natsl_kernels_fast = {
     .attn_merge = natsl_kernel_attn_merge,
     .gated_norm = natsl_kernel_gated_norm,
     .nats_mix = natsl_kernel_nats_mix,
+    .sigmoid_gate = natsl_kernel_sigmoid_gate,
     .swiglu = natsl_kernel_swiglu,
     .embed = natsl_kernel_embed,
     .lse_add = natsl_kernel_lse_add,

@@ -38,10 +38,10 @@ typedef struct natsl_kernels {
      * \oracle short_conv */
     void (*short_conv)(size_t m, size_t c, size_t width, float *x, size_t ldx, const float *halo, const float *w);
 
-    /** Rotate-half rotary embedding in place. x [m, heads*d], d even; row i is global token pos0 + i (>= 0).
-     * Angles as the oracle's: position times theta^(-i/(d/2)), both in double, up to positions of 2^40.
-     * \oracle rotary */
-    void (*rotary)(size_t m, size_t heads, size_t d, float *x, size_t ldx, int64_t pos0, double theta);
+    /** Rotate-half rotary embedding in place of the first r dimensions of each head. x [m, heads*d], r even, at most d; row i
+     * is global token pos0 + i (>= 0). Angles as the oracle's: position times theta^(-i/(r/2)), both in double, up to
+     * positions of 2^40. \oracle rotary, attention */
+    void (*rotary)(size_t m, size_t heads, size_t d, size_t r, float *x, size_t ldx, int64_t pos0, double theta);
 
     /** log_decay = -exp(A_log) * softplus(a + dt_bias) (<= 0); beta = sigmoid(b) * (neg_eigval ? 2 : 1).
      * ab [m, 2*heads]: a then b. a_log, dt_bias [heads]. log_decay, beta [m, heads] contiguous. \oracle mixer */
@@ -93,10 +93,11 @@ typedef struct natsl_kernels {
      * acc [m,dv] = sum of exponentials times values; a fresh row has top = -INFINITY, sum = 0, acc = 0.
      * causal < 0: every row sees all n keys. causal >= 0: row i sees keys 0 .. causal+i (capped at n-1); rows that see
      * none stay as they are (causal may not be used for that: it is at least 0).
-     * n <= NATSL_ATTN_KEYS. scratch: natsl_attn_scratch floats. \oracle selected_attention */
+     * hidden: row i does not see keys before hidden+i, the edge of a window; NATSL_ATTN_ALL: it sees them all.
+     * n <= NATSL_ATTN_KEYS. scratch: natsl_attn_scratch floats. \oracle selected_attention, attention */
     void (*attn_block)(size_t m, size_t n, size_t dk, size_t dv, const float *q, size_t ldq, const float *keys,
-                       size_t ldk, const float *values, size_t ldv, float scale, ptrdiff_t causal, float *top,
-                       float *sum, size_t lds, float *acc, size_t ldacc, float *scratch);
+                       size_t ldk, const float *values, size_t ldv, float scale, ptrdiff_t causal, ptrdiff_t hidden,
+                       float *top, float *sum, size_t lds, float *acc, size_t ldacc, float *scratch);
 
     /** acc[i] /= sum[i]; rows with sum 0 become 0. */
     void (*attn_finish)(size_t m, size_t dv, const float *sum, size_t lds, float *acc, size_t ldacc);
@@ -118,6 +119,11 @@ typedef struct natsl_kernels {
     void (*nats_mix)(size_t m, size_t v_heads, size_t dv, size_t a_heads, size_t dva, const float *o, size_t ldo,
                      const float *oa, size_t ldoa, const float *w1, const float *w2, float eps, const float *mix,
                      size_t ldmix, const float *gate, size_t ldg, float *y, size_t ldy);
+
+    /** Output gate of an attention layer: y = o * sigmoid(gate). o, y [m, heads*d]; the gate of head h begins at gate + h*step.
+     * May run in place (y == o). \oracle attention */
+    void (*sigmoid_gate)(size_t m, size_t heads, size_t d, const float *o, size_t ldo, const float *gate, size_t ldg,
+                         size_t step, float *y, size_t ldy);
 
     /** y [m,n] = silu(gu[., 0..n)) * gu[., n..2n). y may be gu (in place, same ld). */
     void (*swiglu)(size_t m, size_t n, const float *gu, size_t ldgu, float *y, size_t ldy);
@@ -225,6 +231,8 @@ typedef struct natsl_kernels {
 
 /** Most keys in one attn_block call. */
 #define NATSL_ATTN_KEYS 256
+/** attn_block's `hidden` where there is no window. */
+#define NATSL_ATTN_ALL (PTRDIFF_MIN / 2)
 
 /** Floats of scratch for delta_prepare and delta_apply, for attn_block with at most m rows, and for linear. */
 size_t natsl_delta_scratch(size_t dk, size_t dv);

@@ -20,6 +20,7 @@ const natsl_kernels natsl_kernels_ref = {
     .attn_merge = natsl_kernel_attn_merge_ref,
     .gated_norm = natsl_kernel_gated_norm_ref,
     .nats_mix = natsl_kernel_nats_mix_ref,
+    .sigmoid_gate = natsl_kernel_sigmoid_gate_ref,
     .swiglu = natsl_kernel_swiglu_ref,
     .embed = natsl_kernel_embed_ref,
     .lse_add = natsl_kernel_lse_add_ref,

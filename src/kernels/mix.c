@@ -73,3 +73,16 @@ NATSL_CLONES void natsl_kernel_nats_mix(size_t m, size_t v_heads, size_t dv, siz
         else mix_plain(v_heads, dv, a_heads, dva, o + i * ldo, oa + i * ldoa, w1, w2, eps, y + i * ldy);
     }
 }
+
+NATSL_CLONES void natsl_kernel_sigmoid_gate(size_t m, size_t heads, size_t d, const float *o, size_t ldo,
+                                            const float *gate, size_t ldg, size_t step, float *y, size_t ldy)
+{
+    for (size_t i = 0; i < m; ++i) {
+        for (size_t h = 0; h < heads; ++h) {
+            const float *oi = o + i * ldo + h * d, *gi = gate + i * ldg + h * step;
+            float *yi = y + i * ldy + h * d;
+#pragma omp simd
+            for (size_t j = 0; j < d; ++j) yi[j] = oi[j] * natsl_sigmoidf(gi[j]);
+        }
+    }
+}

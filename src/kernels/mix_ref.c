@@ -1,5 +1,5 @@
 /* mix_ref.c - norms, gates and mixing of the two operations' outputs, plain. Contract: kernels.h. Source: oracle.py
- * mixer (after the two operations), rms_norm, softmax, silu. */
+ * mixer (after the two operations), attention (output gate), rms_norm, softmax, silu. */
 #include "kernels_impl.h"
 
 #include <math.h>
@@ -52,4 +52,17 @@ void natsl_kernel_nats_mix_ref(size_t m, size_t v_heads, size_t dv, size_t a_hea
         }
     }
     (void)a_heads;
+}
+
+void natsl_kernel_sigmoid_gate_ref(size_t m, size_t heads, size_t d, const float *o, size_t ldo, const float *gate,
+                                   size_t ldg, size_t step, float *y, size_t ldy)
+{
+    for (size_t i = 0; i < m; ++i) {
+        for (size_t h = 0; h < heads; ++h) {
+            for (size_t j = 0; j < d; ++j) {
+                double g = 0.5 * (1.0 + tanh(0.5 * (double)gate[i * ldg + h * step + j]));
+                y[i * ldy + h * d + j] = (float)((double)o[i * ldo + h * d + j] * g);
+            }
+        }
+    }
 }

@@ -6,11 +6,12 @@
 
 enum { BLOCK = 128 }; /* frequencies at once */
 
-NATSL_CLONES static void rotate_heads(size_t heads, size_t d, size_t n, float *x, const float *cosine,
+/* n frequencies of heads of d dimensions; a pair lies `half` apart. */
+NATSL_CLONES static void rotate_heads(size_t heads, size_t d, size_t half, size_t n, float *x, const float *cosine,
                                       const float *sine)
 {
     for (size_t h = 0; h < heads; ++h) {
-        float *x1 = x + h * d, *x2 = x1 + d / 2;
+        float *x1 = x + h * d, *x2 = x1 + half;
 #pragma omp simd
         for (size_t j = 0; j < n; ++j) {
             float a = x1[j], b = x2[j];
@@ -20,9 +21,9 @@ NATSL_CLONES static void rotate_heads(size_t heads, size_t d, size_t n, float *x
     }
 }
 
-void natsl_kernel_rotary(size_t m, size_t heads, size_t d, float *x, size_t ldx, int64_t pos0, double theta)
+void natsl_kernel_rotary(size_t m, size_t heads, size_t d, size_t r, float *x, size_t ldx, int64_t pos0, double theta)
 {
-    size_t half = d / 2;
+    size_t half = r / 2;
     double freq[BLOCK];
     float cosine[BLOCK], sine[BLOCK];
     for (size_t f0 = 0; f0 < half; f0 += BLOCK) {
@@ -34,7 +35,7 @@ void natsl_kernel_rotary(size_t m, size_t heads, size_t d, float *x, size_t ldx,
                 cosine[j] = (float)cos(pos * freq[j]);
                 sine[j] = (float)sin(pos * freq[j]);
             }
-            rotate_heads(heads, d, n, x + i * ldx + f0, cosine, sine);
+            rotate_heads(heads, d, half, n, x + i * ldx + f0, cosine, sine);
         }
     }
 }

@@ -1,11 +1,12 @@
-/* rotary_ref.c - rotate-half rotary embedding, plain. Contract: kernels.h. Source: oracle.py rotary. */
+/* rotary_ref.c - rotate-half rotary embedding, plain. Contract: kernels.h. Source: oracle.py rotary, attention. */
 #include "kernels_impl.h"
 
 #include <math.h>
 
-void natsl_kernel_rotary_ref(size_t m, size_t heads, size_t d, float *x, size_t ldx, int64_t pos0, double theta)
+void natsl_kernel_rotary_ref(size_t m, size_t heads, size_t d, size_t r, float *x, size_t ldx, int64_t pos0,
+                             double theta)
 {
-    size_t half = d / 2;
+    size_t half = r / 2;
     for (size_t j = 0; j < half; ++j) {
         double freq = pow(theta, -((double)j / (double)half));
         for (size_t i = 0; i < m; ++i) {

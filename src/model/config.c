@@ -23,10 +23,10 @@ typedef enum kind {
     KIND_REAL,     /* number > 0 */
     KIND_FLOAT,    /* the same, stored as float */
     KIND_LAYERS,   /* list of layer indices */
+    KIND_ATTN,     /* attention layers: null, an object of attn_keys, or a list of them */
     KIND_ONLY_INT, /* exactly this integer */
     KIND_ONLY_TRUE,
     KIND_ONLY_FALSE,
-    KIND_ONLY_NULL,
     KIND_ONE_OF, /* one of the words in `words` */
     KIND_IGNORED /* of a type in `low`; does not change what natsl computes */
 } kind;
@@ -68,6 +68,7 @@ static const key keys[] = {
     {"norm_eps", KIND_FLOAT, AT(norm_eps), 0, 1e-6, 0, 0, NULL},
     {"nats_block_size", KIND_SIZE, AT(chunk), 0, 64, 1, MAX_CHUNK, NULL},
     {"gdn_layers", KIND_LAYERS, 0, 0, 0, 0, 0, NULL},
+    {"attn", KIND_ATTN, 0, 0, 0, 0, 0, NULL},
     {"allow_neg_eigval", KIND_BOOL, AT(allow_neg_eigval), 0, 0, 0, 0, NULL},
     {"attn_qk_norm", KIND_BOOL, AT(attn_qk_norm), 0, 1, 0, 0, NULL},
     {"attn_with_short_conv", KIND_BOOL, AT(attn_with_short_conv), 0, 1, 0, 0, NULL},
@@ -77,6 +78,9 @@ static const key keys[] = {
     {"tie_word_embeddings", KIND_BOOL, AT(tie_word_embeddings), 0, 0, 0, 0, NULL},
     {"use_gate", KIND_BOOL, AT(use_gate), 0, 1, 0, 0, NULL},
     {"use_short_conv", KIND_BOOL, AT(use_short_conv), 0, 1, 0, 0, NULL},
+    /* natsl's own: not in published files, and written only where they say something */
+    {"head_v_dim", KIND_SIZE, AT(head_v_dim), 1, 0, 1, MAX_DIM, NULL},
+    {"norm_zero_centred", KIND_BOOL, AT(norm_zero_centred), 0, 0, 0, 0, NULL},
     /* one value is implemented, the published one */
     {"n_ops", KIND_ONLY_INT, 0, 0, 2, 0, 0, NULL},
     {"ops_for_incomplete_chunks", KIND_ONE_OF, 0, 0, 0, 0, 0, "|all|"},
@@ -85,7 +89,6 @@ static const key keys[] = {
     {"hidden_act", KIND_ONE_OF, 0, 0, 0, 0, 0, "|swish|silu|"},
     {"conv_bias", KIND_ONLY_FALSE, 0, 0, 0, 0, 0, NULL},
     {"outputs_are_wighted", KIND_ONLY_TRUE, 0, 0, 0, 0, 0, NULL}, /* spelt so in the published files */
-    {"attn", KIND_ONLY_NULL, 0, 0, 0, 0, 0, NULL},
     {"use_l2warp", KIND_ONLY_FALSE, 0, 0, 0, 0, 0, NULL},
     {"model_type", KIND_ONE_OF, 0, 0, 0, 0, 0,
      "|neural_attention_search_linear|neural_attention_search_linear_attn_gdn|"},
@@ -124,8 +127,34 @@ static const key keys[] = {
 };
 #define KEYS (sizeof keys / sizeof keys[0])
 
-static int32_t *int_at(natsl_config *c, size_t offset) { return (int32_t *)(void *)((char *)c + offset); }
-static int *bool_at(natsl_config *c, size_t offset) { return (int *)(void *)((char *)c + offset); }
+/* An object of `attn`: flash-linear-attention's keys, then natsl's own. `layers` is read beside them. */
+#define ATTN(member) offsetof(natsl_attn_config, member)
+static const key attn_keys[] = {
+    {"layers", KIND_LAYERS, 0, 0, 0, 0, 0, NULL},
+    {"num_heads", KIND_SIZE, ATTN(num_heads), 0, 0, 1, MAX_HEADS, NULL},
+    {"num_kv_heads", KIND_SIZE, ATTN(num_kv_heads), 1, 0, 1, MAX_HEADS, NULL},
+    {"qkv_bias", KIND_BOOL, ATTN(qkv_bias), 0, 0, 0, 0, NULL},
+    {"qk_norm", KIND_BOOL, ATTN(qk_norm), 0, 0, 0, 0, NULL},
+    {"window_size", KIND_SIZE, ATTN(window_size), 1, 0, 1, INT32_MAX, NULL},
+    {"rope_theta", KIND_REAL, ATTN(rope_theta), 1, 10000.0, 0, 0, NULL},
+    {"head_dim", KIND_SIZE, ATTN(head_dim), 1, 0, 1, MAX_DIM, NULL},
+    {"rotary_dim", KIND_SIZE, ATTN(rotary_dim), 1, -1, 0, MAX_DIM, NULL},
+    {"qk_norm_eps", KIND_FLOAT, ATTN(qk_norm_eps), 1, 0, 0, 0, NULL},
+    {"output_gate", KIND_BOOL, ATTN(output_gate), 0, 0, 0, 0, NULL},
+};
+#define ATTN_KEYS (sizeof attn_keys / sizeof attn_keys[0])
+
+static int32_t *int_at(void *c, size_t offset) { return (int32_t *)(void *)((char *)c + offset); }
+static int *bool_at(void *c, size_t offset) { return (int *)(void *)((char *)c + offset); }
+static float *float_at(void *c, size_t offset) { return (float *)(void *)((char *)c + offset); }
+
+static const key *find_key(const key *table, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(table[i].name, name) == 0) return &table[i];
+    }
+    return NULL;
+}
 
 static natsl_status wrong(const char *source, const char *name, const char *expected)
 {
@@ -147,13 +176,14 @@ static void set_defaults(natsl_config *c, double *ratio)
     *ratio = 4.0;
 }
 
-static natsl_status set_real(natsl_config *c, const key *k, const json_t *v, double *ratio, const char *source)
+static natsl_status set_real(void *c, const key *k, const json_t *v, double *ratio, const char *source)
 {
     const double x = json_is_number(v) ? json_number_value(v) : -1.0;
     if (!(x > 0.0) || !isfinite(x) || x > 1e15) return wrong(source, k->name, "a number above 0");
     if (k->kind == KIND_FLOAT) {
-        c->norm_eps = (float)x;
-        if (!(c->norm_eps > 0.0f)) return wrong(source, k->name, "a number that float32 can hold");
+        const float narrow = (float)x;
+        memcpy((char *)c + k->offset, &narrow, sizeof narrow);
+        if (!(narrow > 0.0f)) return wrong(source, k->name, "a number that float32 can hold");
     } else if (k->offset == SIZE_MAX) {
         *ratio = x;
     } else {
@@ -201,7 +231,8 @@ static natsl_status check_ignored(const key *k, json_t *v, const char *source)
     return wrong(source, k->name, text);
 }
 
-static natsl_status set_value(natsl_config *c, const key *k, json_t *v, double *ratio, const char *source)
+/** One key into a natsl_config or, for attn_keys, a natsl_attn_config. */
+static natsl_status set_value(void *c, const key *k, json_t *v, double *ratio, const char *source)
 {
     char text[128];
     if (json_is_null(v) && k->null_ok) return NATSL_OK;
@@ -227,7 +258,6 @@ static natsl_status set_value(natsl_config *c, const key *k, json_t *v, double *
     case KIND_ONLY_TRUE: return json_is_true(v) ? NATSL_OK : wrong(source, k->name, "true, the only value supported");
     case KIND_ONLY_FALSE:
         return json_is_false(v) ? NATSL_OK : wrong(source, k->name, "false, the only value supported");
-    case KIND_ONLY_NULL: return json_is_null(v) ? NATSL_OK : wrong(source, k->name, "null, the only value supported");
     case KIND_ONE_OF:
         if (json_is_string(v) && json_string_length(v) < sizeof text - 2) {
             (void)snprintf(text, sizeof text, "|%s|", json_string_value(v));
@@ -239,38 +269,106 @@ static natsl_status set_value(natsl_config *c, const key *k, json_t *v, double *
         }
         return natsl_fail(NATSL_ERR_INPUT, "%s: configuration key %s: expected one of: %s", source, k->name, text);
     case KIND_IGNORED: return check_ignored(k, v, source);
-    case KIND_LAYERS: break; /* set_layers, once the number of layers is known */
+    case KIND_LAYERS:
+    case KIND_ATTN: break; /* set_layers, set_attention, once the number of layers is known */
+    }
+    return NATSL_OK;
+}
+
+/** The layers of a list become layers of a kind; each may be named once. */
+static natsl_status mark_layers(natsl_config *c, const json_t *v, natsl_layer_kind mark, const char *name,
+                                const char *source)
+{
+    if (!json_is_array(v)) return wrong(source, name, "a list of layer numbers");
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        const json_t *e = json_array_get(v, i);
+        const json_int_t layer = json_is_integer(e) ? json_integer_value(e) : -1;
+        if (layer < 0 || layer >= c->num_hidden_layers || c->kind[layer] != NATSL_LAYER_NATS)
+            return wrong(source, name, "distinct layer numbers from 0 to num_hidden_layers - 1, in no other list");
+        c->kind[layer] = (uint8_t)mark;
+        c->attn_of[layer] = (uint8_t)(mark == NATSL_LAYER_ATTN ? c->num_attn : 0);
     }
     return NATSL_OK;
 }
 
 static natsl_status set_layers(natsl_config *c, const json_t *v, const char *source)
 {
-    if (!v) { /* oracle.py's default */
-        for (int i = 0; i < 3 && i < c->num_hidden_layers; i++) c->is_gdn[i] = 1;
-        if (c->num_hidden_layers < 3)
-            return wrong(source, "gdn_layers", "a list of layers (its default, 0 1 2, needs three)");
-        return NATSL_OK;
-    }
-    if (!json_is_array(v)) return wrong(source, "gdn_layers", "a list of layer numbers");
-    for (size_t i = 0; i < json_array_size(v); i++) {
-        const json_t *e = json_array_get(v, i);
-        const json_int_t layer = json_is_integer(e) ? json_integer_value(e) : -1;
-        if (layer < 0 || layer >= c->num_hidden_layers || c->is_gdn[layer])
-            return wrong(source, "gdn_layers", "distinct layer numbers from 0 to num_hidden_layers - 1");
-        c->is_gdn[layer] = 1;
-    }
+    if (v) return mark_layers(c, v, NATSL_LAYER_GDN, "gdn_layers", source);
+    if (c->num_hidden_layers < 3)
+        return wrong(source, "gdn_layers", "a list of layers (its default, 0 1 2, needs three)");
+    memset(c->kind, NATSL_LAYER_GDN, 3); /* oracle.py's default */
     return NATSL_OK;
 }
+
+/** Sizes of an attention layer that follow from others, and whether they fit together. */
+static natsl_status derive_attention(const natsl_config *c, natsl_attn_config *a, const char *source)
+{
+    if (!a->num_heads) return wrong(source, "attn.num_heads", "the number of heads of attention layers");
+    if (!a->num_kv_heads) a->num_kv_heads = a->num_heads;
+    if (a->num_heads % a->num_kv_heads) return wrong(source, "attn.num_kv_heads", "a divisor of attn.num_heads");
+    if (!a->head_dim) {
+        if (c->hidden_size % a->num_heads) return wrong(source, "attn.num_heads", "a divisor of hidden_size");
+        a->head_dim = c->hidden_size / a->num_heads;
+    }
+    if ((int64_t)a->num_heads * a->head_dim > MAX_DIM / 2)
+        return wrong(source, "attn.num_heads", "attn.num_heads * attn.head_dim up to 2^23");
+    if (a->rotary_dim < 0) a->rotary_dim = a->head_dim;
+    if (a->rotary_dim > a->head_dim || a->rotary_dim % 2)
+        return wrong(source, "attn.rotary_dim", "an even number up to attn.head_dim (its default)");
+    if (!(a->qk_norm_eps > 0.0f)) a->qk_norm_eps = c->norm_eps;
+    return NATSL_OK;
+}
+
+/** One object of `attn`. */
+static natsl_status add_attention(natsl_config *c, json_t *v, const char *source)
+{
+    char inside[512]; /* errors name the key inside of attn */
+    double none = 0.0;
+    natsl_status st = NATSL_OK;
+    if (!json_is_object(v)) return wrong(source, "attn", "null, an object or a list of objects");
+    if (c->num_attn == NATSL_MAX_ATTN) return wrong(source, "attn", "a list of at most 8 objects");
+    natsl_attn_config *a = &c->attn[c->num_attn];
+    for (size_t i = 0; i < ATTN_KEYS; i++) {
+        const key *k = &attn_keys[i];
+        if (k->kind == KIND_SIZE) *int_at(a, k->offset) = (int32_t)k->standard;
+        if (k->kind == KIND_REAL) memcpy((char *)a + k->offset, &k->standard, sizeof(double));
+    }
+    (void)snprintf(inside, sizeof inside, "%.480s: attn", source);
+    for (void *it = json_object_iter(v); it && st == NATSL_OK; it = json_object_iter_next(v, it)) {
+        const char *name = json_object_iter_key(it);
+        const key *k = find_key(attn_keys, ATTN_KEYS, name);
+        st = k ? set_value(a, k, json_object_iter_value(it), &none, inside)
+               : natsl_fail(NATSL_ERR_INPUT, "%s: configuration key attn.%.80s is not known", source, name);
+    }
+    if (st == NATSL_OK) st = derive_attention(c, a, source);
+    if (st == NATSL_OK) st = mark_layers(c, json_object_get(v, "layers"), NATSL_LAYER_ATTN, "attn.layers", source);
+    c->num_attn++;
+    return st;
+}
+
+/** After gdn_layers and norm_eps are known. */
+static natsl_status set_attention(natsl_config *c, json_t *v, const char *source)
+{
+    natsl_status st = NATSL_OK;
+    if (!v || json_is_null(v)) return NATSL_OK;
+    if (!json_is_array(v)) return add_attention(c, v, source);
+    for (size_t i = 0; i < json_array_size(v) && st == NATSL_OK; i++)
+        st = add_attention(c, json_array_get(v, i), source);
+    return st;
+}
+
+/** The size of value heads where none is given. */
+static double expanded(const natsl_config *c) { return floor((double)c->head_dim * c->expand_v); }
 
 /** The sizes that follow, and whether they fit together. */
 static natsl_status derive(natsl_config *c, double ratio, const char *source)
 {
     if (!c->num_v_heads) c->num_v_heads = c->num_heads;
     if (!c->num_nats_head) c->num_nats_head = c->num_heads;
-    const double dv = floor((double)c->head_dim * c->expand_v);
-    if (!(dv >= 1.0 && dv <= MAX_DIM)) return wrong(source, "expand_v", "head_dim * expand_v from 1 to 2^24");
-    c->head_v_dim = (int32_t)dv;
+    const double dv = expanded(c);
+    if (!c->head_v_dim && !(dv >= 1.0 && dv <= MAX_DIM))
+        return wrong(source, "expand_v", "head_dim * expand_v from 1 to 2^24");
+    if (!c->head_v_dim) c->head_v_dim = (int32_t)dv;
     const int64_t kd = (int64_t)c->num_heads * c->head_dim, vd = (int64_t)c->num_v_heads * c->head_v_dim;
     if (kd > MAX_DIM) return wrong(source, "num_heads", "num_heads * head_dim up to 2^24");
     if (vd > MAX_DIM) return wrong(source, "num_v_heads", "num_v_heads * head_dim * expand_v up to 2^24");
@@ -312,10 +410,7 @@ natsl_status natsl_config_parse(const char *json, size_t length, const char *sou
     set_defaults(&c, &ratio);
     for (void *it = json_object_iter(root); it; it = json_object_iter_next(root, it)) {
         const char *name = json_object_iter_key(it);
-        const key *k = NULL;
-        for (size_t i = 0; i < KEYS; i++) {
-            if (strcmp(keys[i].name, name) == 0) k = &keys[i];
-        }
+        const key *k = find_key(keys, KEYS, name);
         if (!k) {
             st = natsl_fail(NATSL_ERR_INPUT, "%s: configuration key %.80s is not known", source, name);
             goto cleanup;
@@ -323,6 +418,7 @@ natsl_status natsl_config_parse(const char *json, size_t length, const char *sou
         NATSL_TRY(st, cleanup, set_value(&c, k, json_object_iter_value(it), &ratio, source));
     }
     NATSL_TRY(st, cleanup, set_layers(&c, json_object_get(root, "gdn_layers"), source));
+    NATSL_TRY(st, cleanup, set_attention(&c, json_object_get(root, "attn"), source));
     NATSL_TRY(st, cleanup, derive(&c, ratio, source));
     *out = c;
 cleanup:
@@ -330,28 +426,61 @@ cleanup:
     return st;
 }
 
-char *natsl_config_json(const natsl_config *config)
+/** The keys of a table with a configuration's values, but for lists. Returns whether something failed. */
+static int put_keys(json_t *root, const key *table, size_t count, void *c)
 {
-    natsl_config c = *config; /* int_at wants it writable */
-    json_t *root = json_object(), *layers = json_array();
-    int bad = !root || !layers;
-    for (size_t i = 0; i < KEYS && !bad; i++) {
-        const key *k = &keys[i];
+    int bad = 0;
+    for (size_t i = 0; i < count && !bad; i++) {
+        const key *k = &table[i];
         double real = 0.0;
-        if (k->kind == KIND_SIZE) bad = json_object_set_new(root, k->name, json_integer(*int_at(&c, k->offset)));
-        else if (k->kind == KIND_BOOL) bad = json_object_set_new(root, k->name, json_boolean(*bool_at(&c, k->offset)));
-        else if (k->kind == KIND_FLOAT) bad = json_object_set_new(root, k->name, json_real((double)c.norm_eps));
-        else if (k->kind == KIND_REAL && k->offset != SIZE_MAX) {
-            memcpy(&real, (char *)&c + k->offset, sizeof real);
+        if (k->kind == KIND_SIZE) {
+            /* 0 where the key's range does not have it: null */
+            const int32_t n = *int_at(c, k->offset);
+            bad = json_object_set_new(root, k->name, n < k->low ? json_null() : json_integer(n));
+        } else if (k->kind == KIND_BOOL) {
+            bad = json_object_set_new(root, k->name, json_boolean(*bool_at(c, k->offset)));
+        } else if (k->kind == KIND_FLOAT) {
+            bad = json_object_set_new(root, k->name, json_real((double)*float_at(c, k->offset)));
+        } else if (k->kind == KIND_REAL && k->offset != SIZE_MAX) {
+            memcpy(&real, (char *)c + k->offset, sizeof real);
             bad = json_object_set_new(root, k->name, json_real(real));
         }
     }
-    for (int i = 0; i < c.num_hidden_layers && !bad; i++) {
-        if (c.is_gdn[i]) bad = json_array_append_new(layers, json_integer(i));
+    return bad;
+}
+
+/** Numbers of the layers of a kind; `which` counts for attention layers. NULL when out of memory. */
+static json_t *list_layers(const natsl_config *c, natsl_layer_kind of, int which)
+{
+    json_t *layers = json_array();
+    for (int i = 0; layers && i < c->num_hidden_layers; i++) {
+        if (c->kind[i] != of || (of == NATSL_LAYER_ATTN && c->attn_of[i] != which)) continue;
+        if (json_array_append_new(layers, json_integer(i))) {
+            json_decref(layers);
+            layers = NULL;
+        }
     }
-    if (!bad) bad = json_object_set(root, "gdn_layers", layers);
+    return layers;
+}
+
+char *natsl_config_json(const natsl_config *config)
+{
+    natsl_config c = *config; /* int_at wants it writable */
+    json_t *root = json_object(), *attn = c.num_attn ? json_array() : NULL;
+    int bad = !root || (c.num_attn && !attn) || put_keys(root, keys, KEYS, &c);
+    if (!bad) bad = json_object_set_new(root, "gdn_layers", list_layers(&c, NATSL_LAYER_GDN, 0));
+    if (!bad && c.head_v_dim == expanded(&c)) bad = json_object_del(root, "head_v_dim");
+    if (!bad && !c.norm_zero_centred) bad = json_object_del(root, "norm_zero_centred");
+    for (int i = 0; i < c.num_attn && !bad; i++) {
+        json_t *a = json_object();
+        bad = !a || put_keys(a, attn_keys, ATTN_KEYS, &c.attn[i]) ||
+              json_object_set_new(a, "layers", list_layers(&c, NATSL_LAYER_ATTN, i)) || json_array_append(attn, a);
+        json_decref(a);
+    }
+    /* one object is what others read, too */
+    if (!bad && attn) bad = json_object_set(root, "attn", c.num_attn == 1 ? json_array_get(attn, 0) : attn);
     char *text = bad ? NULL : json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    json_decref(layers);
+    json_decref(attn);
     json_decref(root);
     return text;
 }

@@ -72,7 +72,8 @@ static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 
 size_t natsl_unit_grad_floats(const natsl_config *c)
 {
-    return natsl_unit_numbers(c) + (size_t)c->num_attn_heads / (size_t)c->num_nats_head;
+    const natsl_attn_shape shape = natsl_attn_shape_nats(c);
+    return natsl_unit_numbers(&shape) + (size_t)c->num_attn_heads / (size_t)c->num_nats_head;
 }
 
 /** Rows of kept chunks of a gate head whose gradients are under way at once. */

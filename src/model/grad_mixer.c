@@ -73,12 +73,13 @@ static double unit_back(natsl_backward *b, size_t h, size_t a, const natsl_one_u
     natsl_stage *s = b->stage;
     const natsl_config *c = s->config;
     const size_t rows = (size_t)c->chunk, dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim;
+    const natsl_attn_shape shape = natsl_attn_shape_nats(c);
     float *dkeys = grads, *dvalues = dkeys + rows * dk;
     double factor = 0.0;
     memset(dkeys, 0, rows * (dk + dv) * sizeof(float));
     q0 = natsl_max64(q0, (u->chunk + 1) * s->grid.chunk); /* rows after the chunk see it */
     if (q0 >= q1) return 0.0;
-    const float *keys = natsl_unit_head(s, u->unit, a, natsl_stage_room(s, omp_get_thread_num()));
+    const float *keys = natsl_unit_head(s, &shape, u->unit, a, natsl_stage_room(s, omp_get_thread_num()));
     for (size_t k0 = 0; k0 < rows; k0 += NATSL_ATTN_KEYS) {
         const key_block k = {.keys = keys + k0,
                              .ldk = rows,
@@ -97,7 +98,8 @@ static double unit_back(natsl_backward *b, size_t h, size_t a, const natsl_one_u
 static size_t next_units(natsl_backward *b, const natsl_unit_list *lists, size_t n, size_t g, size_t *list, int64_t *at)
 {
     const natsl_config *c = b->stage->config;
-    const size_t unit = natsl_unit_floats(c, b->stage->kept), grad = natsl_unit_grad_floats(c);
+    const natsl_attn_shape shape = natsl_attn_shape_nats(c);
+    const size_t unit = natsl_unit_floats(&shape, b->stage->kept), grad = natsl_unit_grad_floats(c);
     size_t count = 0;
     for (; *list < n; ++*list, *at = 0) {
         const natsl_unit_list *l = &lists[*list];
@@ -117,7 +119,8 @@ void natsl_backward_attend(natsl_backward *b, const natsl_unit_list *lists, size
     const natsl_config *c = s->config;
     const size_t heads = (size_t)c->num_attn_heads, gates = (size_t)c->num_nats_head, group = heads / gates;
     const size_t one = (size_t)c->chunk * ((size_t)c->attn_k_dim + (size_t)c->attn_v_dim), most = b->batch_units;
-    const size_t numbers = natsl_unit_numbers(c);
+    const natsl_attn_shape shape = natsl_attn_shape_nats(c);
+    const size_t numbers = natsl_unit_numbers(&shape);
     const double f = (double)s->first, l = (double)s->last;
     /* Two parts of the rows with equal work, as a row sees more units the later it is: so that three heads keep two threads
      * busy. A part of a head on one thread: the gradients of its queries are sums over all units, in their order. */
@@ -172,7 +175,7 @@ void natsl_backward_unit(natsl_backward *b, int64_t chunk, size_t n, const float
             for (size_t l = 0; l < dk; l++) to_k[l] += dkeys[i * dk + l];
             for (size_t l = 0; l < dv; l++) to_v[l] += dvalues[i * dv + l];
         }
-        b->dsoft[(size_t)chunk * heads + h] += (double)grad[natsl_unit_numbers(c) + a];
+        b->dsoft[(size_t)chunk * heads + h] += (double)grad[group * rows * (dk + dv) + a];
     }
 }
 
@@ -188,7 +191,7 @@ typedef struct head_pass {
 static int chunk_kept(const natsl_stage *s, const head_pass *p, int64_t j)
 {
     const natsl_config *c = s->config;
-    if (p->layer->is_gdn) return 0;
+    if (p->layer->shape.kind == NATSL_LAYER_GDN) return 0;
     return s->keep[(size_t)j * (size_t)c->num_nats_head + p->h / ((size_t)c->num_v_heads / (size_t)c->num_nats_head)];
 }
 
@@ -269,7 +272,8 @@ static void head_back(natsl_backward *b, const head_pass *p, float *dstate)
         *factor = 0.0;
         if (!chunk_kept(s, p, j)) {
             /* what the chunk adds to the decayed state carries the factor; after the text's last chunk dstate is 0 */
-            if (!p->layer->is_gdn) *factor = dot(one, dstate, after) - exp(total) * dot(one, dstate, start);
+            if (p->layer->shape.kind == NATSL_LAYER_NATS)
+                *factor = dot(one, dstate, after) - exp(total) * dot(one, dstate, start);
             chunk_back(b, p, begin, end, start, dstate);
             continue;
         }
@@ -321,7 +325,7 @@ void natsl_backward_gate(natsl_backward *b, const natsl_layer *layer, natsl_laye
     const size_t a_group = (size_t)c->num_attn_heads / heads, v_group = (size_t)c->num_v_heads / heads;
     const int64_t complete = s->last / s->grid.chunk - s->chunk0;
     const int forced = route != NATSL_ROUTE_LEARNED; /* the choices are constants: hints alone teach the gate */
-    if (layer->is_gdn || (forced && !b->hints)) return;
+    if (layer->shape.kind == NATSL_LAYER_GDN || (forced && !b->hints)) return;
 #pragma omp parallel for schedule(static) num_threads(s->threads)
     for (int64_t j = 0; j < complete; j++) {
         const size_t row = (size_t)((s->chunk0 + j) * s->grid.chunk - s->first);

@@ -37,7 +37,7 @@ static void mix_rows(natsl_backward *b, const natsl_layer *layer, const natsl_ow
         const size_t m = r->m - i < NATSL_GRAD_SLICE ? r->m - i : NATSL_GRAD_SLICE, row = r->in_stage + i;
         const float *g = gate ? gate + i * vd : NULL;
         float *o = s->o + row * vd, *oa = s->oa + row * vd, *y = b->y + i * vd;
-        if (layer->is_gdn) {
+        if (layer->shape.kind == NATSL_LAYER_GDN) {
             k->gated_norm(m, heads, dv, o, vd, layer->o_norm, c->norm_eps, g, vd, y, vd);
             continue;
         }
@@ -64,7 +64,7 @@ static void mix_rows_back(natsl_backward *b, const natsl_layer *layer, natsl_lay
         float *part = b->partial + i / NATSL_GRAD_SLICE * b->partial_floats, *dgate = b->dgate + i * vd;
         float *d_o = b->d_o + (r->row + i) * vd, *d_oa = b->d_oa + (r->row + i) * vd;
         memset(part, 0, b->partial_floats * sizeof(float));
-        if (layer->is_gdn) {
+        if (layer->shape.kind == NATSL_LAYER_GDN) {
             k->gated_norm_grad(m, heads, dv, o, vd, layer->o_norm, c->norm_eps, g, vd, b->dy + i * vd, vd, d_o, vd,
                                dgate, vd, part);
             continue;
@@ -79,7 +79,7 @@ static void mix_rows_back(natsl_backward *b, const natsl_layer *layer, natsl_lay
             b->dots[(r->row + i) * a_heads + j] = dot;
         }
     }
-    if (layer->is_gdn) {
+    if (layer->shape.kind == NATSL_LAYER_GDN) {
         natsl_grad_partial_add(b, r->m, 0, b->partial_floats, dv, grad->o_norm);
         return;
     }
@@ -321,14 +321,16 @@ static void inner_rows(natsl_backward *b, const natsl_layer *layer, natsl_layer_
     const float *raw = b->raw + r.row * n_in, *xt = x + r.row * d;
     float *rows = b->dqkv + r.row * n_in, *dxt = dx + r.row * d, *dxn = b->dxn + r.row * d;
     conv_again(b, layer, &r);
-    if (!layer->is_gdn && c->attn_with_short_conv) attention_rows_back(b, layer, grad, &r, b->conv, channels, rows);
-    if (!layer->is_gdn && c->use_gate) {
+    if (layer->shape.kind == NATSL_LAYER_NATS && c->attn_with_short_conv)
+        attention_rows_back(b, layer, grad, &r, b->conv, channels, rows);
+    if (layer->shape.kind == NATSL_LAYER_NATS && c->use_gate) {
         const float *dmix = b->dmix + r.row * 2 * a_heads;
         natsl_grad_product_w(b, r.m, &layer->nats_out, dmix, 2 * a_heads, b->conv, channels, grad->nats_out);
         natsl_grad_product(b, r.m, &b->turned.nats_out, dmix, 2 * a_heads, rows, n_in, 1);
     }
     conv_back(b, layer, grad, &r, dhalo);
-    if (!layer->is_gdn && !c->attn_with_short_conv) attention_rows_back(b, layer, grad, &r, raw, n_in, rows);
+    if (layer->shape.kind == NATSL_LAYER_NATS && !c->attn_with_short_conv)
+        attention_rows_back(b, layer, grad, &r, raw, n_in, rows);
     decay_back(b, layer, grad, &r);
     natsl_grad_norm(b, r.m, xt, layer->attn_norm, b->xn);
     natsl_grad_product_w(b, r.m, &layer->w_in, rows, n_in, b->xn, d, grad->w_in);

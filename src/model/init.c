@@ -37,6 +37,7 @@ void natsl_init_tensor(const natsl_config *config, const natsl_tensor *t, uint64
     natsl_rng rng = stream_of(seed, t->name);
     const int decay = ends_with(t->name, "A_log"), dt = ends_with(t->name, "dt_bias");
     const int conv = strstr(t->name, "conv1d") != NULL, norm = strstr(t->name, "norm") && t->rank == 1;
+    const int zero = ends_with(t->name, "_proj.bias") || (config->norm_zero_centred && !strstr(t->name, "o_norm"));
     for (size_t k = 0; k < t->count; k++) {
         double v;
         if (decay) {
@@ -48,7 +49,7 @@ void natsl_init_tensor(const natsl_config *config, const natsl_tensor *t, uint64
         } else if (conv) {
             v = bound * (2.0 * uniform(&rng) - 1.0);
         } else {
-            v = norm ? 1.0 : 0.02 * normal(&rng);
+            v = zero && t->rank == 1 ? 0.0 : norm ? 1.0 : 0.02 * normal(&rng);
         }
         values[k] = (float)v;
     }

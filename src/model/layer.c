@@ -10,7 +10,7 @@
 /** Scratch of the calling thread, cut into the parts that sizes_of counts. */
 typedef struct parts {
     float *xn, *out;     /* [TILE, D] */
-    float *y, *gate;     /* [TILE, value_dim] */
+    float *y, *gate;     /* [TILE, stage->mixed] */
     float *wide;         /* [TILE, max(2I, NATSL_VOCAB_COLUMNS)] */
     float *top, *picked; /* [TILE] */
     double *sum;         /* [TILE] */
@@ -20,15 +20,15 @@ typedef struct parts {
 static parts parts_of(const natsl_stage *s)
 {
     const natsl_config *c = s->config;
-    const size_t d = (size_t)c->hidden_size, vd = (size_t)c->value_dim, wide = 2 * (size_t)c->intermediate_size;
+    const size_t d = (size_t)c->hidden_size, wide = 2 * (size_t)c->intermediate_size;
     parts p;
     p.own = natsl_stage_scratch(s, omp_get_thread_num());
     p.room = natsl_stage_room(s, omp_get_thread_num());
-    p.xn = p.room + natsl_room_floats(c);
+    p.xn = p.room + s->scratch_room;
     p.out = p.xn + NATSL_TILE * d;
     p.y = p.out + NATSL_TILE * d;
-    p.gate = p.y + NATSL_TILE * vd;
-    p.wide = p.gate + NATSL_TILE * vd;
+    p.gate = p.y + NATSL_TILE * s->mixed;
+    p.wide = p.gate + NATSL_TILE * s->mixed;
     p.top = p.wide + NATSL_TILE * (wide > NATSL_VOCAB_COLUMNS ? wide : NATSL_VOCAB_COLUMNS);
     p.picked = p.top + NATSL_TILE;
     p.sum = (double *)(void *)(p.picked + NATSL_TILE);
@@ -104,7 +104,13 @@ void natsl_stage_gate(natsl_stage *s, const natsl_layer *layer, const float *x, 
     const double start = natsl_now_s();
     const size_t d = (size_t)c->hidden_size, heads = (size_t)c->num_nats_head;
     const int64_t chunk = s->grid.chunk;
-    if (layer->is_gdn) return;
+    if (layer->shape.kind == NATSL_LAYER_GDN) return;
+    if (layer->shape.kind == NATSL_LAYER_ATTN) {
+        const size_t groups = layer->shape.attn.groups;
+        for (int64_t j = 0; j < s->n_chunks; j++)
+            memset(s->keep + (size_t)j * groups, (s->chunk0 + j + 1) * chunk <= s->last, groups);
+        return;
+    }
     natsl_at(natsl_phase_names[NATSL_PHASE_GATE]);
 #pragma omp parallel for schedule(static) num_threads(s->threads)
     for (int64_t j = 0; j < s->n_chunks; j++) {
@@ -157,10 +163,10 @@ static void collect_tails(natsl_stage *s, const float *halo)
     }
 }
 
-/** Keys of rows [row, row+m) (from [m, key_dim]) to their places, chunk by chunk turned over. */
-static void place_keys(natsl_stage *s, size_t row, size_t m, const float *from)
+/** Keys of rows [row, row+m) (from [m, kd]) to their places, chunk by chunk turned over. */
+static void place_keys(natsl_stage *s, size_t kd, size_t row, size_t m, const float *from)
 {
-    const size_t kd = (size_t)s->config->key_dim, chunk = (size_t)s->grid.chunk;
+    const size_t chunk = (size_t)s->grid.chunk;
     const size_t lead = (size_t)(s->chunk0 * s->grid.chunk - s->base); /* rows before the run's first chunk */
     for (size_t i = 0, n; i < m; i += n) {
         const size_t in = row + i - lead, column = in % chunk;
@@ -169,29 +175,43 @@ static void place_keys(natsl_stage *s, size_t row, size_t m, const float *from)
     }
 }
 
+void natsl_attn_rows(const natsl_kernels *k, const natsl_layer *layer, size_t m, int64_t position, float *from,
+                     size_t ld, float *q, float *keys)
+{
+    const natsl_attn_shape *a = &layer->shape.attn;
+    const struct {
+        const float *from, *w;
+        size_t heads, step;
+        float *to;
+    } both[2] = {{from, layer->q_norm, a->heads, a->q_step, q},
+                 {from + a->k_at, layer->k_norm, a->kv_heads, a->dk, keys}};
+    for (size_t r = 0; layer->bias && r < m; r++) {
+        for (size_t i = 0; i < layer->shape.n_in; i++) from[r * ld + i] += layer->bias[i];
+    }
+    for (int i = 0; i < 2; i++) {
+        const size_t width = both[i].heads * a->dk,
+                     run = both[i].step == a->dk ? both[i].heads : 1; /* adjacent heads */
+        for (size_t h = 0; h < both[i].heads; h += run) {
+            const float *source = both[i].from + h * both[i].step;
+            float *to = both[i].to + h * a->dk;
+            if (both[i].w) k->rms_norm(m, run, a->dk, source, ld, both[i].w, a->norm_eps, to, width);
+            for (size_t r = 0; !both[i].w && r < m; r++)
+                memcpy(to + r * width, source + r * ld, run * a->dk * sizeof(float));
+        }
+        if (a->rotary) k->rotary(m, both[i].heads, a->dk, a->rotary, both[i].to, width, position, a->theta);
+    }
+}
+
 /** Queries, keys and values of attention for rows [row, row+m), from the columns of qkv as they are now. */
 static void attention_rows(natsl_stage *s, const natsl_layer *layer, const parts *p, size_t row, size_t m)
 {
-    const natsl_config *c = s->config;
-    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim;
-    const size_t heads = (size_t)c->num_attn_heads, dk = (size_t)c->attn_k_dim;
-    const struct {
-        const float *from, *w;
-        float *to;
-    } both[2] = {{s->qkv + row * s->n_in, layer->q_norm, s->qa + row * kd},
-                 {s->qkv + row * s->n_in + kd, layer->k_norm, p->own}};
-    for (int i = 0; i < 2; i++) {
-        if (both[i].w) {
-            s->kernels->rms_norm(m, heads, dk, both[i].from, s->n_in, both[i].w, c->norm_eps, both[i].to, kd);
-        } else {
-            for (size_t r = 0; r < m; r++) memcpy(both[i].to + r * kd, both[i].from + r * s->n_in, kd * sizeof(float));
-        }
-        if (c->attn_apply_pos_encoding)
-            s->kernels->rotary(m, heads, dk, both[i].to, kd, s->base + (int64_t)row, c->rope_theta);
-    }
-    place_keys(s, row, m, p->own);
-    if (c->attn_with_short_conv) return;
-    for (size_t r = row; r < row + m; r++) memcpy(s->va + r * vd, s->qkv + r * s->n_in + 2 * kd, vd * sizeof(float));
+    const natsl_attn_shape *a = &layer->shape.attn;
+    float *from = s->qkv + row * s->n_in;
+    natsl_attn_rows(s->kernels, layer, m, s->base + (int64_t)row, from, s->n_in, s->qa + row * a->qd, p->own);
+    place_keys(s, a->kd, row, m, p->own);
+    if (layer->shape.kind == NATSL_LAYER_ATTN || s->config->attn_with_short_conv) return;
+    for (size_t r = 0; r < m; r++)
+        memcpy(s->va + (row + r) * a->vd, from + r * s->n_in + a->v_at, a->vd * sizeof(float));
 }
 
 /** Convolution, gates and head norms of one tile. */
@@ -203,13 +223,19 @@ static void local_tile(natsl_stage *s, const natsl_layer *layer, size_t index)
     const size_t row = (size_t)(t->first - s->base), m = (size_t)(t->last - t->first);
     float *rows = s->qkv + row * s->n_in;
     const parts p = parts_of(s);
+    const int nats = layer->shape.kind == NATSL_LAYER_NATS;
     clock_start(s);
+    if (layer->shape.kind == NATSL_LAYER_ATTN) {
+        attention_rows(s, layer, &p, row, m);
+        clock_lap(s, NATSL_PHASE_CONV);
+        return;
+    }
     s->kernels->decay_beta(m, heads, rows + s->conv_channels, s->n_in, layer->a_log, layer->dt_bias,
                            c->allow_neg_eigval, s->log_decay + row * heads, s->beta + row * heads);
-    if (!layer->is_gdn && !c->attn_with_short_conv) attention_rows(s, layer, &p, row, m);
+    if (nats && !c->attn_with_short_conv) attention_rows(s, layer, &p, row, m);
     s->kernels->short_conv(m, s->conv_channels, width, rows, s->n_in, s->tails + index * (width - 1) * s->conv_channels,
                            layer->conv);
-    if (!layer->is_gdn) {
+    if (nats) {
         if (c->attn_with_short_conv) attention_rows(s, layer, &p, row, m);
         if (c->use_gate) {
             const size_t begin = (size_t)(t->begin - s->base), n = 2 * (size_t)c->num_attn_heads;
@@ -223,33 +249,39 @@ static void local_tile(natsl_stage *s, const natsl_layer *layer, size_t index)
     clock_lap(s, NATSL_PHASE_CONV);
 }
 
-/** Softmax inside one chunk for attention head h: rows of the stage's tokens see their own chunk's rows up to themselves. */
-static void own_chunk(natsl_stage *s, int64_t chunk, size_t h)
+/** What attn_block's `hidden` is for queries from token q0 on and keys from token k0 on. */
+static ptrdiff_t hidden_from(const natsl_attn_shape *a, int64_t q0, int64_t k0)
 {
-    const natsl_config *c = s->config;
-    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, heads = (size_t)c->num_attn_heads;
-    const size_t dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim;
+    return a->window > 0 ? (ptrdiff_t)(q0 + 1 - a->window - k0) : NATSL_ATTN_ALL;
+}
+
+/** Softmax inside one chunk for query head h: rows of the stage's tokens see their own chunk's rows up to themselves. */
+static void own_chunk(natsl_stage *s, const natsl_layer *layer, int64_t chunk, size_t h)
+{
+    const natsl_attn_shape *a = &layer->shape.attn;
+    const size_t heads = a->heads, dk = a->dk, dv = a->dv, key_head = h / natsl_attn_sharing(a);
     const int64_t begin = (s->chunk0 + chunk) * s->grid.chunk, end = natsl_min64(begin + s->grid.chunk, s->last);
-    const float *keys = s->ka + ((size_t)chunk * kd + h * dk) * (size_t)s->grid.chunk;
-    const float *values = c->attn_with_short_conv ? s->qkv + 2 * kd : s->va;
-    const size_t ldv = c->attn_with_short_conv ? s->n_in : vd;
+    const float *keys = s->ka + ((size_t)chunk * a->kd + key_head * dk) * a->chunk;
+    size_t ldv;
+    const float *values = natsl_stage_values(s, layer, (size_t)(begin - s->base), &ldv) + key_head * dv;
     const float scale = 1.0f / sqrtf((float)dk);
     const parts p = parts_of(s);
     for (int64_t q0 = natsl_max64(begin, s->first), q1; q0 < end; q0 = q1) {
         /* Query rows advance in steps aligned to the chunk, so that a cut inside a chunk keeps the key blocks. */
         q1 = natsl_min64(begin + ((q0 - begin) / NATSL_TILE + 1) * NATSL_TILE, end);
         const size_t row = (size_t)(q0 - s->base), m = (size_t)(q1 - q0);
-        float *top = s->top + row * heads + h, *sum = s->sum + row * heads + h, *acc = s->oa + row * vd + h * dv;
+        float *top = s->top + row * heads + h, *sum = s->sum + row * heads + h, *acc = s->oa + row * a->od + h * dv;
         for (size_t i = 0; i < m; i++) {
             top[i * heads] = -INFINITY;
             sum[i * heads] = 0.0f;
-            memset(acc + i * vd, 0, dv * sizeof(float));
+            memset(acc + i * a->od, 0, dv * sizeof(float));
         }
         for (int64_t k0 = begin; k0 < q1; k0 += NATSL_ATTN_KEYS) {
             const int64_t k1 = natsl_min64(k0 + NATSL_ATTN_KEYS, q1);
-            s->kernels->attn_block(m, (size_t)(k1 - k0), dk, dv, s->qa + row * kd + h * dk, kd, keys + (k0 - begin),
-                                   (size_t)s->grid.chunk, values + (size_t)(k0 - s->base) * ldv + h * dv, ldv, scale,
-                                   k1 <= q0 ? -1 : (ptrdiff_t)(q0 - k0), top, sum, heads, acc, vd, p.own);
+            s->kernels->attn_block(m, (size_t)(k1 - k0), dk, dv, s->qa + row * a->qd + h * dk, a->qd,
+                                   keys + (k0 - begin), a->chunk, values + (size_t)(k0 - begin) * ldv, ldv, scale,
+                                   k1 <= q0 ? -1 : (ptrdiff_t)(q0 - k0), hidden_from(a, q0, k0), top, sum, heads, acc,
+                                   a->od, p.own);
         }
     }
 }
@@ -275,9 +307,10 @@ static void prepare_chunk(natsl_stage *s, int64_t chunk, size_t h)
 void natsl_stage_local(natsl_stage *s, const natsl_layer *layer, const float *halo)
 {
     const double start = natsl_now_s();
-    const natsl_config *c = s->config;
-    const int64_t v_heads = c->num_v_heads, a_heads = layer->is_gdn ? 0 : c->num_attn_heads;
-    collect_tails(s, halo);
+    const natsl_attn_shape *a = &layer->shape.attn;
+    const int delta = layer->shape.kind != NATSL_LAYER_ATTN;
+    const int64_t v_heads = delta ? s->config->num_v_heads : 0, a_heads = (int64_t)a->heads;
+    if (delta) collect_tails(s, halo);
     s->seconds[NATSL_PHASE_CONV] += natsl_now_s() - start;
     const double region = natsl_now_s();
     natsl_at(natsl_phase_names[NATSL_PHASE_LOCAL]);
@@ -290,22 +323,21 @@ void natsl_stage_local(natsl_stage *s, const natsl_layer *layer, const float *ha
             const int64_t chunk = i / (v_heads + a_heads), h = i % (v_heads + a_heads);
             clock_start(s);
             if (h < v_heads) prepare_chunk(s, chunk, (size_t)h);
-            else own_chunk(s, chunk, (size_t)(h - v_heads));
+            else own_chunk(s, layer, chunk, (size_t)(h - v_heads));
             clock_lap(s, h < v_heads ? NATSL_PHASE_LOCAL : NATSL_PHASE_ATTEND);
         }
     }
     s->regions_s += natsl_now_s() - region;
-    if (!layer->is_gdn) { /* rows of other ranks in shared tiles: harmless values for the products */
-        const size_t heads = (size_t)c->num_attn_heads, vd = (size_t)c->value_dim;
-        for (size_t i = 0; i < s->n_tiles; i++) {
-            const natsl_tile *t = &s->tiles[i];
-            for (int64_t r = t->begin; r < t->end; r++) {
-                if (r == t->first) r = t->last;
-                if (r >= t->end) break;
-                const size_t row = (size_t)(r - s->base);
-                for (size_t h = 0; h < heads; h++) s->top[row * heads + h] = 0.0f, s->sum[row * heads + h] = 1.0f;
-                memset(s->oa + row * vd, 0, vd * sizeof(float));
-            }
+    /* Rows of other ranks in shared tiles take part in products: they must be finite, and stay so. */
+    for (size_t i = 0; layer->shape.kind != NATSL_LAYER_GDN && i < s->n_tiles; i++) {
+        const natsl_tile *t = &s->tiles[i];
+        for (int64_t r = t->begin; r < t->end; r++) {
+            if (r == t->first) r = t->last;
+            if (r >= t->end) break;
+            const size_t row = (size_t)(r - s->base);
+            for (size_t h = 0; h < a->heads; h++) s->top[row * a->heads + h] = 0.0f, s->sum[row * a->heads + h] = 1.0f;
+            memset(s->qa + row * a->qd, 0, a->qd * sizeof(float));
+            memset(s->oa + row * a->od, 0, a->od * sizeof(float));
         }
     }
 }
@@ -318,13 +350,14 @@ static void state_columns(natsl_stage *s, const natsl_layer *layer, size_t h, si
     const size_t heads = (size_t)c->num_v_heads, dk = (size_t)c->head_dim, dv = (size_t)c->head_v_dim;
     const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, n_in = s->n_in;
     const size_t key_head = h / (heads / (size_t)c->num_heads);
-    const size_t nats_head = layer->is_gdn ? 0 : h / (heads / (size_t)c->num_nats_head);
+    const int nats = layer->shape.kind == NATSL_LAYER_NATS;
+    const size_t nats_head = nats ? h / (heads / (size_t)c->num_nats_head) : 0;
     const parts p = parts_of(s);
     int open = 0;
     for (int64_t j = 0; j < s->n_chunks; j++) {
         const int64_t begin = (s->chunk0 + j) * s->grid.chunk, full = begin + s->grid.chunk;
         const int64_t end = natsl_min64(full, s->last);
-        const int kept = !layer->is_gdn && s->keep[(size_t)j * (size_t)c->num_nats_head + nats_head];
+        const int kept = nats && s->keep[(size_t)j * (size_t)c->num_nats_head + nats_head];
         open = end < full;
         /* A chunk that stays out of the state, or is not known yet, works on `current` and leaves `state` alone. */
         float *to = kept || open ? current : state;
@@ -370,41 +403,45 @@ void natsl_stage_state(natsl_stage *s, const natsl_layer *layer, size_t h0, size
     s->regions_s += natsl_now_s() - start;
 }
 
-/** Kept units of one gate head into the rows of one tile, for attention head `a` of the group. */
-static void attend_tile(natsl_stage *s, const natsl_tile *t, size_t n, size_t a, const float *units, int64_t count,
-                        const int64_t *chunks)
+/** Kept units of group n into the rows of one tile, for query head `q` of the group. */
+static void attend_tile(natsl_stage *s, const natsl_layer *layer, const natsl_tile *t, size_t n, size_t q,
+                        const float *units, int64_t count, const int64_t *chunks, int64_t first)
 {
-    const natsl_config *c = s->config;
-    const size_t heads = (size_t)c->num_attn_heads, group = heads / (size_t)c->num_nats_head, h = n * group + a;
-    const size_t dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim, chunk = (size_t)c->chunk;
-    const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, unit = natsl_unit_floats(c, s->kept);
+    const natsl_attn_shape *a = &layer->shape.attn;
+    const size_t heads = a->heads, h = n * natsl_attn_group(a) + q, dk = a->dk, dv = a->dv, chunk = a->chunk;
+    const size_t unit = natsl_unit_floats(a, s->kept);
     const float scale = 1.0f / sqrtf((float)dk);
     const parts p = parts_of(s);
     for (int64_t u = 0; u < count; u++) {
-        /* Rows after the chunk see it. The shape depends on the window's tile, not on who owns its rows. */
-        const int64_t after = chunks ? (chunks[u] + 1) * s->grid.chunk : 0;
-        const int64_t q0 = natsl_max64(t->begin, after);
-        if (q0 >= t->last) continue;
-        const size_t row = (size_t)(q0 - s->base), m = (size_t)(t->end - q0);
-        const float *keys = natsl_unit_head(s, units + (size_t)u * unit, a, p.room), *values = keys + chunk * dk;
+        /* Rows after the chunk see it, up to the window's end. The shape depends on the window that is read and its tile, not on
+         * who owns its rows. */
+        const int64_t begin = (chunks ? chunks[u] : first + u) * s->grid.chunk, after = begin + s->grid.chunk;
+        const int64_t q0 = chunks ? natsl_max64(t->begin, after) : t->begin;
+        const int64_t q1 = a->window > 0 ? natsl_min64(t->end, after + a->window - 1) : t->end;
+        if (q0 >= t->last || q1 <= t->first) continue;
+        const size_t row = (size_t)(q0 - s->base), m = (size_t)(q1 - q0);
+        const float *keys = natsl_unit_head(s, a, units + (size_t)u * unit, q / natsl_attn_sharing(a), p.room);
+        const float *values = keys + chunk * dk;
         for (size_t k0 = 0; k0 < chunk; k0 += NATSL_ATTN_KEYS) {
             const size_t k = chunk - k0 < NATSL_ATTN_KEYS ? chunk - k0 : NATSL_ATTN_KEYS;
-            s->kernels->attn_block(m, k, dk, dv, s->qa + row * kd + h * dk, kd, keys + k0, chunk, values + k0 * dv, dv,
-                                   scale, -1, s->top + row * heads + h, s->sum + row * heads + h, heads,
-                                   s->oa + row * vd + h * dv, vd, p.own);
+            s->kernels->attn_block(m, k, dk, dv, s->qa + row * a->qd + h * dk, a->qd, keys + k0, chunk,
+                                   values + k0 * dv, dv, scale, -1, hidden_from(a, q0, begin + (int64_t)k0),
+                                   s->top + row * heads + h, s->sum + row * heads + h, heads,
+                                   s->oa + row * a->od + h * dv, a->od, p.own);
         }
     }
 }
 
-void natsl_stage_attend(natsl_stage *s, size_t n, const float *units, int64_t count, const int64_t *chunks)
+void natsl_stage_attend(natsl_stage *s, const natsl_layer *layer, size_t n, const float *units, int64_t count,
+                        const int64_t *chunks, int64_t first)
 {
     const double start = natsl_now_s();
-    const size_t group = (size_t)s->config->num_attn_heads / (size_t)s->config->num_nats_head;
+    const size_t group = natsl_attn_group(&layer->shape.attn);
     natsl_at(natsl_phase_names[NATSL_PHASE_ATTEND]);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads)
     for (size_t i = 0; i < s->n_tiles * group; i++) {
         clock_start(s);
-        attend_tile(s, &s->tiles[i / group], n, i % group, units, count, chunks);
+        attend_tile(s, layer, &s->tiles[i / group], n, i % group, units, count, chunks, first);
         clock_lap(s, NATSL_PHASE_ATTEND);
     }
     s->regions_s += natsl_now_s() - start;
@@ -431,40 +468,54 @@ static int all_finite(const float *x, size_t n)
     return !bad;
 }
 
+/** The two operations' answers as rows y [m, o_proj.k] of the tile's own tokens; gate: their output gate or NULL. */
+static void mix_rows(natsl_stage *s, const natsl_layer *layer, size_t row, size_t m, const float *gate, float *y)
+{
+    const natsl_config *c = s->config;
+    const natsl_kernels *k = s->kernels;
+    const natsl_attn_shape *a = &layer->shape.attn;
+    const size_t vd = (size_t)c->value_dim, dv = (size_t)c->head_v_dim, heads = (size_t)c->num_v_heads;
+    float *o = s->o + row * vd, *oa = s->oa + row * a->od;
+    for (size_t h = 0; h < a->heads; h++)
+        k->attn_finish(m, a->dv, s->sum + row * a->heads + h, a->heads, oa + h * a->dv, a->od);
+    switch (layer->shape.kind) {
+    case NATSL_LAYER_GDN: k->gated_norm(m, heads, dv, o, vd, layer->o_norm, c->norm_eps, gate, vd, y, vd); break;
+    case NATSL_LAYER_NATS:
+        k->nats_mix(m, heads, dv, a->heads, a->dv, o, vd, oa, vd, layer->o_norm1, layer->o_norm2, c->norm_eps,
+                    gate ? s->mix + row * 2 * a->heads : NULL, 2 * a->heads, gate, vd, y, vd);
+        break;
+    case NATSL_LAYER_ATTN:
+        if (a->gated)
+            k->sigmoid_gate(m, a->heads, a->dv, oa, a->od, s->qkv + row * s->n_in + a->dk, s->n_in, a->q_step, y,
+                            a->od);
+        else memcpy(y, oa, m * a->od * sizeof(float));
+        break;
+    }
+}
+
 static void finish_tile(natsl_stage *s, const natsl_layer *layer, const natsl_tile *t, float *x)
 {
     const natsl_config *c = s->config;
     const natsl_kernels *k = s->kernels;
-    const size_t d = (size_t)c->hidden_size, vd = (size_t)c->value_dim, wide = (size_t)c->intermediate_size;
-    const size_t dv = (size_t)c->head_v_dim, heads = (size_t)c->num_v_heads;
-    const size_t a_heads = (size_t)c->num_attn_heads, dva = (size_t)c->attn_v_dim;
+    const size_t d = (size_t)c->hidden_size, wide = (size_t)c->intermediate_size, width = layer->o_proj.k;
     const size_t before = (size_t)(t->first - t->begin), m = (size_t)(t->last - t->first);
     const size_t row = (size_t)(t->first - s->base), rows = (size_t)(t->end - t->begin);
     const parts p = parts_of(s);
     const float *gate = NULL;
     clock_start(s);
-    if (c->use_gate) {
+    if (layer->g_proj.data) {
         /* The rows are normed again: cheaper than keeping value_dim floats a row from the first projection to here. */
         norm_tile(s, t, x, layer->attn_norm, p.xn);
         clock_lap(s, NATSL_PHASE_NORM);
-        product(s, &p, rows, &layer->g_proj, p.xn, d, p.gate, vd);
+        product(s, &p, rows, &layer->g_proj, p.xn, d, p.gate, width);
         clock_lap(s, NATSL_PHASE_PROJECT);
-        gate = p.gate + before * vd;
+        gate = p.gate + before * width;
     }
-    memset(p.y, 0, before * vd * sizeof(float));
-    memset(p.y + (before + m) * vd, 0, (rows - before - m) * vd * sizeof(float));
-    float *y = p.y + before * vd, *o = s->o + row * vd;
-    if (layer->is_gdn) {
-        k->gated_norm(m, heads, dv, o, vd, layer->o_norm, c->norm_eps, gate, vd, y, vd);
-    } else {
-        float *oa = s->oa + row * vd;
-        for (size_t h = 0; h < a_heads; h++)
-            k->attn_finish(m, dva, s->sum + row * a_heads + h, a_heads, oa + h * dva, vd);
-        k->nats_mix(m, heads, dv, a_heads, dva, o, vd, oa, vd, layer->o_norm1, layer->o_norm2, c->norm_eps,
-                    gate ? s->mix + row * 2 * a_heads : NULL, 2 * a_heads, gate, vd, y, vd);
-    }
+    memset(p.y, 0, before * width * sizeof(float));
+    memset(p.y + (before + m) * width, 0, (rows - before - m) * width * sizeof(float));
+    mix_rows(s, layer, row, m, gate, p.y + before * width);
     clock_lap(s, NATSL_PHASE_MIX);
-    product(s, &p, rows, &layer->o_proj, p.y, vd, p.out, d);
+    product(s, &p, rows, &layer->o_proj, p.y, width, p.out, d);
     add_rows(s, t, p.out, x);
     clock_lap(s, NATSL_PHASE_PROJECT);
     norm_tile(s, t, x, layer->mlp_norm, p.xn);

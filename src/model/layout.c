@@ -76,6 +76,33 @@ static void vector(builder *b, const char *prefix, const char *name, size_t leng
     add(b, &o, prefix, name, 0, 1, length, 1, 1);
 }
 
+/** An attention layer's: rows of the joint input projection and its bias: q (with gates), k, v. */
+static void add_attention(builder *b, const natsl_config *c, const char *layer, const natsl_attn_config *config,
+                          const natsl_shape *s)
+{
+    const natsl_attn_shape *a = &s->attn;
+    const size_t d = (size_t)c->hidden_size;
+    const char *const names[3] = {"q", "k", "v"};
+    const size_t rows[3] = {a->k_at, a->kd, a->vd};
+    char p[56], name[32];
+    (void)snprintf(p, sizeof p, "%sattn.", layer);
+    size_t size = 0, end = 0;
+    open_block in = block_open(b, b->floats, d, 1), bias = {0};
+    b->ok &= natsl_size_mul(&size, s->n_in, d) && natsl_size_add(&end, in.at, size);
+    if (config->qkv_bias) bias = block_open(b, end, 1, 0);
+    for (int i = 0; i < 3; i++) {
+        (void)snprintf(name, sizeof name, "%s_proj.weight", names[i]);
+        add(b, &in, p, name, 1, 2, rows[i], d, 1);
+        if (!config->qkv_bias) continue;
+        (void)snprintf(name, sizeof name, "%s_proj.bias", names[i]);
+        add(b, &bias, p, name, 0, 1, rows[i], 1, 1);
+    }
+    matrix(b, p, "o_proj.weight", 1, d, a->od);
+    if (!config->qk_norm) return;
+    vector(b, p, "q_norm.weight", a->dk);
+    vector(b, p, "k_norm.weight", a->dk);
+}
+
 static void add_mixer(builder *b, const natsl_config *c, const char *layer, int is_gdn)
 {
     const size_t d = (size_t)c->hidden_size, kd = (size_t)c->key_dim, vd = (size_t)c->value_dim;
@@ -129,7 +156,12 @@ static void add_all(builder *b, const natsl_config *c)
         (void)snprintf(p, sizeof p, "model.layers.%d.", i);
         vector(b, p, "attn_norm.weight", d);
         vector(b, p, "mlp_norm.weight", d);
-        add_mixer(b, c, p, c->is_gdn[i]);
+        if (c->kind[i] == NATSL_LAYER_ATTN) {
+            const natsl_shape shape = natsl_shape_of(c, i);
+            add_attention(b, c, p, &c->attn[c->attn_of[i]], &shape);
+        } else {
+            add_mixer(b, c, p, c->kind[i] == NATSL_LAYER_GDN);
+        }
         open_block gate_up = block_open(b, b->floats, d, 1);
         add(b, &gate_up, p, "mlp.gate_proj.weight", 1, 2, wide, d, 1);
         add(b, &gate_up, p, "mlp.up_proj.weight", 1, 2, wide, d, 1);
@@ -248,6 +280,37 @@ static const float *find_rows(const natsl_layout *layout, const void *store, siz
     return b ? (const float *)(const void *)((const char *)store + b->store) : NULL;
 }
 
+/** With norm_zero_centred, a norm's weight [n] becomes a copy at *room with 1 added, and *room moves on. */
+static const float *centre(const natsl_config *c, const float *w, size_t n, float **room)
+{
+    float *to = *room;
+    if (!c->norm_zero_centred || !w) return w;
+    for (size_t i = 0; i < n; i++) to[i] = 1.0f + w[i];
+    *room += n;
+    return to;
+}
+
+/** Norms that multiply by 1 + weight. */
+static natsl_status centre_norms(natsl_weights *out)
+{
+    const natsl_config *c = &out->config;
+    const size_t d = (size_t)c->hidden_size;
+    size_t floats = d;
+    for (int i = 0; i < c->num_hidden_layers; i++) floats += 2 * d + 2 * out->layers[i].shape.attn.dk;
+    if (!c->norm_zero_centred) return NATSL_OK;
+    if (!(out->centred = natsl_alloc(floats, sizeof(float), "norms"))) return NATSL_ERR_NOMEM;
+    float *room = out->centred;
+    out->norm = centre(c, out->norm, d, &room);
+    for (int i = 0; i < c->num_hidden_layers; i++) {
+        natsl_layer *l = &out->layers[i];
+        l->attn_norm = centre(c, l->attn_norm, d, &room);
+        l->mlp_norm = centre(c, l->mlp_norm, d, &room);
+        l->q_norm = centre(c, l->q_norm, l->shape.attn.dk, &room);
+        l->k_norm = centre(c, l->k_norm, l->shape.attn.dk, &room);
+    }
+    return NATSL_OK;
+}
+
 natsl_status natsl_weights_bind(const natsl_config *config, const natsl_layout *layout, const void *store,
                                 natsl_weights *out)
 {
@@ -263,18 +326,24 @@ natsl_status natsl_weights_bind(const natsl_config *config, const natsl_layout *
         natsl_layer *l = &out->layers[i];
 #define MATRIX(name) find_matrix(layout, store, &at, "model.layers.%d." name, i)
 #define ROWS(name)   find_rows(layout, store, &at, "model.layers.%d." name, i)
-        l->is_gdn = config->is_gdn[i];
+        l->shape = natsl_shape_of(config, i);
         l->attn_norm = ROWS("attn_norm.weight");
         l->mlp_norm = ROWS("mlp_norm.weight");
         l->w_in = MATRIX("attn.q_proj.weight");
-        l->conv = config->use_short_conv ? ROWS("attn.q_conv1d.weight") : NULL;
-        l->a_log = ROWS("attn.A_log");
-        l->dt_bias = ROWS("attn.dt_bias");
-        if (config->use_gate) l->g_proj = MATRIX("attn.g_proj.weight");
         l->o_proj = MATRIX("attn.o_proj.weight");
-        if (l->is_gdn) {
-            l->o_norm = ROWS("attn.o_norm.weight");
+        if (l->shape.kind == NATSL_LAYER_ATTN) {
+            const natsl_attn_config *a = &config->attn[config->attn_of[i]];
+            l->bias = a->qkv_bias ? ROWS("attn.q_proj.bias") : NULL;
+            l->q_norm = a->qk_norm ? ROWS("attn.q_norm.weight") : NULL;
+            l->k_norm = a->qk_norm ? ROWS("attn.k_norm.weight") : NULL;
         } else {
+            l->conv = config->use_short_conv ? ROWS("attn.q_conv1d.weight") : NULL;
+            l->a_log = ROWS("attn.A_log");
+            l->dt_bias = ROWS("attn.dt_bias");
+            if (config->use_gate) l->g_proj = MATRIX("attn.g_proj.weight");
+        }
+        if (l->shape.kind == NATSL_LAYER_GDN) l->o_norm = ROWS("attn.o_norm.weight");
+        if (l->shape.kind == NATSL_LAYER_NATS) {
             l->nats = ROWS("attn.nats_layer.weight");
             l->nats_out = MATRIX("attn.nats_out_weights_layer.weight");
             l->o_norm1 = config->use_gate ? ROWS("attn.o_norm.weight1") : ROWS("attn.o_norm.0.weight");
@@ -287,11 +356,14 @@ natsl_status natsl_weights_bind(const natsl_config *config, const natsl_layout *
 #undef MATRIX
 #undef ROWS
     }
-    return NATSL_OK;
+    const natsl_status st = centre_norms(out);
+    if (st != NATSL_OK) natsl_weights_free(out);
+    return st;
 }
 
 void natsl_weights_free(natsl_weights *weights)
 {
+    natsl_free(weights->centred);
     natsl_free(weights->layers);
     memset(weights, 0, sizeof *weights);
 }

@@ -6,6 +6,7 @@
 #define NATSL_LAYOUT_H
 
 #include "matrix.h"
+#include "shape.h"
 #include <natsl/config.h>
 #include <stddef.h>
 
@@ -47,12 +48,13 @@ void natsl_layout_put(const natsl_layout *layout, const natsl_tensor *tensor, co
 /** And takes them out again: what bfloat16 has rounded stays rounded. */
 void natsl_layout_get(const natsl_layout *layout, const natsl_tensor *tensor, const void *store, float *values);
 
-/** Pointers into the store for one layer; NULL (matrices: data NULL) where the configuration has no such tensor. n_in = 2*key_dim +
- * value_dim + 2*Hv rows of the joint input projection, in the order q, k, v, a, b. conv channels in the order q, k, v. */
+/** Pointers into the store for one layer; NULL (matrices: data NULL) where the configuration has no such tensor. Rows of the joint
+ * input projection: shape.h. conv channels in the order q, k, v. */
 typedef struct natsl_layer {
-    int is_gdn;
+    natsl_shape shape;
     const float *attn_norm, *mlp_norm; /* [D] */
-    natsl_matrix w_in;                 /* [n_in, D] */
+    natsl_matrix w_in;                 /* [shape.n_in, D] */
+    const float *bias;                 /* [shape.n_in] of attention layers that have it, else NULL */
     const float *conv;                 /* [2*key_dim + value_dim, conv_size] or NULL */
     const float *a_log, *dt_bias;      /* [Hv] */
     natsl_matrix g_proj;               /* [value_dim, D] or none */
@@ -61,7 +63,7 @@ typedef struct natsl_layer {
     const float *o_norm1, *o_norm2;    /* NAtS-L: weight1/weight2 [dva], or o_norm.0 [dv], o_norm.1 [dva] */
     const float *nats;                 /* [2*Hn, D] */
     natsl_matrix nats_out;             /* [2*Ha, key_dim] or none */
-    const float *q_norm, *k_norm;      /* [attn_k_dim] or NULL */
+    const float *q_norm, *k_norm;      /* [shape.attn.dk] or NULL */
     natsl_matrix w_gate_up;            /* [2*I, D]: gate rows, then up rows */
     natsl_matrix w_down;               /* [D, I] */
 } natsl_layer;
@@ -73,6 +75,7 @@ typedef struct natsl_weights {
     const float *norm;       /* [D] */
     natsl_matrix head;       /* [V, D]; = embeddings when tied */
     natsl_layer *layers;     /* [num_hidden_layers] */
+    float *centred;          /* norms of a model with norm_zero_centred, 1 added; owned */
 } natsl_weights;
 
 /** Points `out` into the store (borrowed: must outlive `out`). Release with natsl_weights_free. */

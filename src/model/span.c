@@ -38,11 +38,12 @@ static void span_columns(natsl_stage *s, const natsl_layer *layer, size_t h, siz
     const natsl_config *c = s->config;
     const size_t heads = (size_t)c->num_v_heads, dk = (size_t)c->head_dim, kd = (size_t)c->key_dim, n_in = s->n_in;
     const size_t key_head = h / (heads / (size_t)c->num_heads);
-    const size_t nats_head = layer->is_gdn ? 0 : h / (heads / (size_t)c->num_nats_head);
+    const int nats = layer->shape.kind == NATSL_LAYER_NATS;
+    const size_t nats_head = nats ? h / (heads / (size_t)c->num_nats_head) : 0;
     float *scratch = natsl_stage_scratch(s, omp_get_thread_num());
     for (int64_t j = 0; j < s->n_chunks; j++) {
         const int64_t begin = (s->chunk0 + j) * s->grid.chunk, end = begin + s->grid.chunk;
-        const int kept = !layer->is_gdn && s->keep[(size_t)j * (size_t)c->num_nats_head + nats_head];
+        const int kept = nats && s->keep[(size_t)j * (size_t)c->num_nats_head + nats_head];
         if (end > s->last) break; /* open */
         if (kept && !c->decay_for_non_gdn_blocks) continue;
         float total = 0.0f;

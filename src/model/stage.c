@@ -9,38 +9,6 @@ const char *const natsl_phase_names[NATSL_PHASES] = {"norm",   "projections", "c
 
 static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 
-natsl_tail_layout natsl_tail_make(const natsl_config *c)
-{
-    const size_t heads = (size_t)c->num_v_heads, chunk = (size_t)c->chunk;
-    const size_t state = heads * (size_t)c->head_dim * (size_t)c->head_v_dim;
-    const size_t channels = 2 * (size_t)c->key_dim + (size_t)c->value_dim;
-    natsl_tail_layout t = {0};
-    t.current = t.state + state;
-    t.halo = t.current + state;
-    t.pool = t.halo + (size_t)(c->conv_size - 1) * channels;
-    t.fixed = t.k = t.pool + (size_t)c->hidden_size;
-    t.v = t.k + chunk * (size_t)c->key_dim;
-    t.log_decay = t.v + chunk * (size_t)c->value_dim;
-    t.beta = t.log_decay + chunk * heads;
-    t.ka = t.beta + chunk * heads;
-    t.va = t.ka + chunk * (size_t)c->key_dim;
-    t.floats = t.va + chunk * (size_t)c->value_dim;
-    return t;
-}
-
-size_t natsl_unit_numbers(const natsl_config *c)
-{
-    const size_t per_row =
-        (size_t)c->num_attn_heads / (size_t)c->num_nats_head * ((size_t)c->attn_k_dim + (size_t)c->attn_v_dim);
-    return per_row * (size_t)c->chunk;
-}
-
-size_t natsl_unit_floats(const natsl_config *c, natsl_storage kept)
-{
-    const size_t numbers = natsl_unit_numbers(c);
-    return kept == NATSL_BF16 ? (numbers + 1) / 2 : numbers;
-}
-
 void natsl_unit_put(natsl_storage kept, float *unit, size_t at, size_t count, const float *from)
 {
     if (kept == NATSL_BF16) natsl_narrow(count, from, (uint16_t *)(void *)unit + at);
@@ -53,17 +21,11 @@ void natsl_unit_get(natsl_storage kept, const float *unit, size_t at, size_t cou
     else memcpy(to, unit + at, count * sizeof *to);
 }
 
-size_t natsl_room_floats(const natsl_config *c)
+const float *natsl_unit_head(const natsl_stage *s, const natsl_attn_shape *a, const float *unit, size_t i, float *room)
 {
-    return ((size_t)c->chunk * ((size_t)c->attn_k_dim + (size_t)c->attn_v_dim) + 15) / 16 * 16;
-}
-
-const float *natsl_unit_head(const natsl_stage *s, const float *unit, size_t a, float *room)
-{
-    const natsl_config *c = s->config;
-    const size_t one = (size_t)c->chunk * ((size_t)c->attn_k_dim + (size_t)c->attn_v_dim);
-    if (s->kept == NATSL_F32) return unit + a * one;
-    natsl_unit_get(s->kept, unit, a * one, one, room);
+    const size_t one = a->chunk * (a->dk + a->dv);
+    if (s->kept == NATSL_F32) return unit + i * one;
+    natsl_unit_get(s->kept, unit, i * one, one, room);
     return room;
 }
 
@@ -71,6 +33,8 @@ const float *natsl_unit_head(const natsl_stage *s, const float *unit, size_t a, 
 typedef struct stage_sizes {
     size_t rows, tiles, chunks, scratch;
     size_t own;        /* floats of scratch for a kernel */
+    size_t room;       /* ... and for a head of a unit */
+    size_t mixed;      /* of a row that goes into the output projection */
     size_t row_floats; /* floats per row of all [capacity, .] buffers */
     size_t bytes;
     int ok;
@@ -86,20 +50,23 @@ static stage_sizes sizes_of(const natsl_config *c, int64_t tokens, int threads)
     if (grid.chunk > NATSL_TILE) s.tiles += s.rows / (size_t)grid.chunk + 2;
     s.chunks = s.rows / (size_t)grid.chunk + 2;
     const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, heads = (size_t)c->num_v_heads;
-    const size_t n_in = 2 * kd + vd + 2 * heads, ha = (size_t)c->num_attn_heads, d = (size_t)c->hidden_size;
-    s.row_floats = n_in + kd + (c->attn_with_short_conv ? 0 : vd) + 2 * ha + 2 * heads + 2 * vd + 2 * ha +
+    const size_t ha = (size_t)c->num_attn_heads, d = (size_t)c->hidden_size;
+    const natsl_widths m = natsl_widths_of(c);
+    s.row_floats = m.n_in + m.qd + (c->attn_with_short_conv ? 0 : vd) + 2 * ha + 2 * heads + vd + m.od + 2 * m.heads +
                    heads * (1 + 2 * (size_t)NATSL_DELTA_BLOCK);
+    s.mixed = max_size(vd, m.od);
     /* kernels' own (keys of a tile before they are turned over, too), a head of a unit; xn, out [TILE, D]; y, gate [TILE, vd];
      * wide [TILE, max(2I, vocabulary tile)] */
     const size_t wide = max_size(2 * (size_t)c->intermediate_size, NATSL_VOCAB_COLUMNS);
     s.own = max_size(natsl_delta_scratch((size_t)c->head_dim, (size_t)c->head_v_dim), natsl_attn_scratch(NATSL_TILE));
-    s.own = max_size(max_size(s.own, natsl_linear_scratch()), NATSL_TILE * kd);
+    s.own = max_size(max_size(s.own, natsl_linear_scratch()), NATSL_TILE * max_size(kd, m.kd));
     s.own = (s.own + 15) / 16 * 16; /* what follows stays on cache lines */
-    s.scratch = s.own + natsl_room_floats(c) + (size_t)NATSL_TILE * (2 * d + 2 * vd + wide + 8) + 64;
+    s.room = (m.unit_head + 15) / 16 * 16;
+    s.scratch = s.own + s.room + (size_t)NATSL_TILE * (2 * d + 2 * s.mixed + wide + 8) + 64;
     size_t bytes = 0, part = 0;
     s.ok &= natsl_size_mul(&bytes, s.rows, s.row_floats * sizeof(float));
     s.ok &=
-        natsl_size_mul(&part, s.chunks * (size_t)c->chunk, kd * sizeof(float)) && natsl_size_add(&bytes, bytes, part);
+        natsl_size_mul(&part, s.chunks * (size_t)c->chunk, m.kd * sizeof(float)) && natsl_size_add(&bytes, bytes, part);
     s.ok &= natsl_size_mul(&part, s.scratch * sizeof(float), (size_t)threads) && natsl_size_add(&bytes, bytes, part);
     s.ok &= natsl_size_mul(&part, (s.tiles + 1) * sizeof(float), (size_t)c->conv_size * (2 * kd + vd)) &&
             natsl_size_add(&bytes, bytes, part);
@@ -128,38 +95,41 @@ natsl_status natsl_stage_create(const natsl_weights *weights, const natsl_kernel
     stage->threads = threads;
     stage->capacity = s.rows;
     stage->tile_capacity = s.tiles;
-    stage->tail = natsl_tail_make(c);
+    stage->most = natsl_widths_of(c);
     const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, heads = (size_t)c->num_v_heads;
     const size_t ha = (size_t)c->num_attn_heads;
+    const natsl_widths *m = &stage->most;
     stage->conv_channels = 2 * kd + vd;
-    stage->n_in = stage->conv_channels + 2 * heads;
+    stage->n_in = m->n_in;
     stage->scratch_own = s.own;
+    stage->scratch_room = s.room;
+    stage->mixed = s.mixed;
     const struct {
         float **where;
         size_t width;
     } rows[] = {{&stage->qkv, stage->n_in},
-                {&stage->qa, kd},
+                {&stage->qa, m->qd},
                 {&stage->va, c->attn_with_short_conv ? 0 : vd},
                 {&stage->mix, 2 * ha},
                 {&stage->log_decay, heads},
                 {&stage->beta, heads},
                 {&stage->o, vd},
-                {&stage->oa, vd},
-                {&stage->top, ha},
-                {&stage->sum, ha},
+                {&stage->oa, m->od},
+                {&stage->top, m->heads},
+                {&stage->sum, m->heads},
                 {&stage->g, heads},
                 {&stage->t, heads * NATSL_DELTA_BLOCK},
                 {&stage->a, heads * NATSL_DELTA_BLOCK}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (!(*rows[i].where = natsl_alloc(s.rows, rows[i].width * sizeof(float), "a stage's rows"))) goto nomem;
     }
-    if (!(stage->ka = natsl_alloc(s.chunks * (size_t)c->chunk, kd * sizeof(float), "a stage's keys"))) goto nomem;
+    if (!(stage->ka = natsl_alloc(s.chunks * (size_t)c->chunk, m->kd * sizeof(float), "a stage's keys"))) goto nomem;
     if (!(stage->clocks = natsl_calloc((size_t)threads, sizeof *stage->clocks, "clocks"))) goto nomem;
     if (!(stage->tiles = natsl_alloc(s.tiles, sizeof(natsl_tile), "tiles"))) goto nomem;
     if (!(stage->tails = natsl_alloc((s.tiles + 1) * (size_t)c->conv_size, stage->conv_channels * sizeof(float),
                                      "convolution halos")))
         goto nomem;
-    if (!(stage->keep = natsl_alloc(s.chunks, (size_t)c->num_nats_head, "choices"))) goto nomem;
+    if (!(stage->keep = natsl_alloc(s.chunks, m->groups, "choices"))) goto nomem;
     if (!(stage->pool = natsl_alloc((size_t)c->hidden_size, sizeof(float), "pooled rows"))) goto nomem;
     if (!(stage->scratch = natsl_calloc((size_t)threads, sizeof(float *), "scratch"))) goto nomem;
     for (int i = 0; i < threads; i++) {
@@ -225,13 +195,6 @@ void natsl_stage_set(natsl_stage *s, int64_t window_begin, int64_t window_end, i
     s->base = s->n_tiles ? natsl_min64(chunk_begin, s->tiles[0].begin) : chunk_begin;
     s->chunk0 = first / g->chunk;
     s->n_chunks = last > first ? (last - 1) / g->chunk - s->chunk0 + 1 : 0;
-    /* Queries of rows that other ranks own take part in products: they must be finite, and stay zero. */
-    const size_t kd = (size_t)s->config->key_dim;
-    for (size_t i = 0; i < s->n_tiles; i++) {
-        const natsl_tile *t = &s->tiles[i];
-        memset(s->qa + (size_t)(t->begin - s->base) * kd, 0, (size_t)(t->first - t->begin) * kd * sizeof(float));
-        memset(s->qa + (size_t)(t->last - s->base) * kd, 0, (size_t)(t->end - t->last) * kd * sizeof(float));
-    }
 }
 
 int natsl_stage_halo_complete(const natsl_stage *s) { return s->last - s->first >= s->config->conv_size - 1; }
@@ -247,22 +210,25 @@ void natsl_stage_halo_out(const natsl_stage *s, const float *halo_in, float *out
     }
 }
 
-void natsl_stage_pack(const natsl_stage *s, int64_t chunk, size_t n, float *unit)
+const float *natsl_stage_values(const natsl_stage *s, const natsl_layer *layer, size_t row, size_t *ld)
 {
-    const natsl_config *c = s->config;
-    const size_t rows = (size_t)c->chunk, dk = (size_t)c->attn_k_dim, dv = (size_t)c->attn_v_dim;
-    const size_t group = (size_t)c->num_attn_heads / (size_t)c->num_nats_head, kd = (size_t)c->key_dim;
-    const size_t row0 = (size_t)((s->chunk0 + chunk) * s->grid.chunk - s->base);
-    const float *keys = s->ka + (size_t)chunk * kd * rows;
-    size_t at = 0;
-    const float *values = s->va;
-    size_t ldv = (size_t)c->value_dim;
-    if (c->attn_with_short_conv) values = s->qkv + 2 * kd, ldv = s->n_in;
+    const natsl_attn_shape *a = &layer->shape.attn;
+    const int own = layer->shape.kind == NATSL_LAYER_NATS && !s->config->attn_with_short_conv;
+    *ld = own ? a->vd : s->n_in;
+    return own ? s->va + row * a->vd : s->qkv + row * s->n_in + a->v_at;
+}
+
+void natsl_stage_pack(const natsl_stage *s, const natsl_layer *layer, int64_t chunk, size_t n, float *unit)
+{
+    const natsl_attn_shape *a = &layer->shape.attn;
+    const size_t rows = a->chunk, dk = a->dk, dv = a->dv, group = a->kv_heads / a->groups;
+    const float *keys = s->ka + (size_t)chunk * a->kd * rows;
+    size_t at = 0, ldv;
+    const float *values = natsl_stage_values(s, layer, (size_t)((s->chunk0 + chunk) * s->grid.chunk - s->base), &ldv);
     for (size_t h = n * group; h < (n + 1) * group; h++) {
         natsl_unit_put(s->kept, unit, at, dk * rows, keys + h * dk * rows);
         at += dk * rows;
-        for (size_t i = 0; i < rows; i++, at += dv)
-            natsl_unit_put(s->kept, unit, at, dv, values + (row0 + i) * ldv + h * dv);
+        for (size_t i = 0; i < rows; i++, at += dv) natsl_unit_put(s->kept, unit, at, dv, values + i * ldv + h * dv);
     }
 }
 
@@ -275,40 +241,50 @@ static void copy_rows(float *to, size_t ldd, const float *from, size_t lds, size
 void natsl_stage_rows_load(natsl_stage *s, const natsl_layer *layer, const float *tail)
 {
     const natsl_config *c = s->config;
-    const natsl_tail_layout *tl = &s->tail;
+    const natsl_tail_layout *tl = &layer->shape.tail;
+    const natsl_attn_shape *a = &layer->shape.attn;
     const int64_t begin = s->chunk0 * s->grid.chunk;
     const size_t rows = (size_t)(s->first - begin), row0 = (size_t)(begin - s->base), n_in = s->n_in;
     const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, heads = (size_t)c->num_v_heads;
     if (rows == 0) return;
     float *qkv = s->qkv + row0 * n_in;
-    /* Their outputs were given long ago, so queries do not matter; zero keeps them finite. */
-    for (size_t i = 0; i < rows; i++) memset(qkv + i * n_in, 0, kd * sizeof(float));
-    copy_rows(qkv + kd, n_in, tail + tl->k, kd, kd, rows);
-    copy_rows(qkv + 2 * kd, n_in, tail + tl->v, vd, vd, rows);
-    copy_rows(s->log_decay + row0 * heads, heads, tail + tl->log_decay, heads, heads, rows);
-    copy_rows(s->beta + row0 * heads, heads, tail + tl->beta, heads, heads, rows);
-    if (layer->is_gdn) return;
-    const size_t chunk = (size_t)c->chunk; /* the open chunk is the run's first */
-    copy_rows(s->ka, chunk, tail + tl->ka, chunk, rows, kd);
-    if (!c->attn_with_short_conv) copy_rows(s->va + row0 * vd, vd, tail + tl->va, vd, vd, rows);
+    if (layer->shape.kind == NATSL_LAYER_ATTN) {
+        copy_rows(qkv + a->v_at, n_in, tail + tl->va, a->vd, a->vd, rows);
+    } else {
+        /* Their outputs were given long ago, so queries do not matter; zero keeps them finite. */
+        for (size_t i = 0; i < rows; i++) memset(qkv + i * n_in, 0, kd * sizeof(float));
+        copy_rows(qkv + kd, n_in, tail + tl->k, kd, kd, rows);
+        copy_rows(qkv + 2 * kd, n_in, tail + tl->v, vd, vd, rows);
+        copy_rows(s->log_decay + row0 * heads, heads, tail + tl->log_decay, heads, heads, rows);
+        copy_rows(s->beta + row0 * heads, heads, tail + tl->beta, heads, heads, rows);
+    }
+    if (layer->shape.kind == NATSL_LAYER_GDN) return;
+    /* the open chunk is the run's first */
+    copy_rows(s->ka, a->chunk, tail + tl->ka, a->chunk, rows, a->kd);
+    if (layer->shape.kind == NATSL_LAYER_NATS && !c->attn_with_short_conv)
+        copy_rows(s->va + row0 * vd, vd, tail + tl->va, vd, vd, rows);
 }
 
 void natsl_stage_rows_save(const natsl_stage *s, const natsl_layer *layer, float *tail)
 {
     const natsl_config *c = s->config;
-    const natsl_tail_layout *tl = &s->tail;
+    const natsl_tail_layout *tl = &layer->shape.tail;
+    const natsl_attn_shape *a = &layer->shape.attn;
     const int64_t begin = s->last - s->last % s->grid.chunk;
     const size_t rows = (size_t)(s->last - begin), row0 = (size_t)(begin - s->base), n_in = s->n_in;
     const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, heads = (size_t)c->num_v_heads;
     if (rows == 0) return;
     const float *qkv = s->qkv + row0 * n_in;
-    copy_rows(tail + tl->k, kd, qkv + kd, n_in, kd, rows);
-    copy_rows(tail + tl->v, vd, qkv + 2 * kd, n_in, vd, rows);
-    copy_rows(tail + tl->log_decay, heads, s->log_decay + row0 * heads, heads, heads, rows);
-    copy_rows(tail + tl->beta, heads, s->beta + row0 * heads, heads, heads, rows);
-    if (layer->is_gdn) return;
-    const size_t chunk = (size_t)c->chunk; /* the open chunk is the run's last */
-    copy_rows(tail + tl->ka, chunk, s->ka + (size_t)(s->n_chunks - 1) * kd * chunk, chunk, rows, kd);
-    const float *values = c->attn_with_short_conv ? qkv + 2 * kd : s->va + row0 * vd;
-    copy_rows(tail + tl->va, vd, values, c->attn_with_short_conv ? n_in : vd, vd, rows);
+    if (layer->shape.kind != NATSL_LAYER_ATTN) {
+        copy_rows(tail + tl->k, kd, qkv + kd, n_in, kd, rows);
+        copy_rows(tail + tl->v, vd, qkv + 2 * kd, n_in, vd, rows);
+        copy_rows(tail + tl->log_decay, heads, s->log_decay + row0 * heads, heads, heads, rows);
+        copy_rows(tail + tl->beta, heads, s->beta + row0 * heads, heads, heads, rows);
+    }
+    if (layer->shape.kind == NATSL_LAYER_GDN) return;
+    /* the open chunk is the run's last */
+    copy_rows(tail + tl->ka, a->chunk, s->ka + (size_t)(s->n_chunks - 1) * a->kd * a->chunk, a->chunk, rows, a->kd);
+    size_t ldv;
+    const float *values = natsl_stage_values(s, layer, row0, &ldv);
+    copy_rows(tail + tl->va, a->vd, values, ldv, a->vd, rows);
 }

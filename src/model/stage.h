@@ -69,28 +69,16 @@ typedef struct natsl_gate_noise {
 /** noise [heads] of the window's chunk `chunk`. */
 void natsl_gate_noise_of(const natsl_gate_noise *noise, size_t heads, int64_t chunk, float *out);
 
-/** What a layer remembers at the end of a window, as offsets (in floats) into one flat buffer, so that it travels in one
- * message. Rows of the open chunk: unit keys, values, log decay, beta; attention keys and values for NAtS-L layers. */
-typedef struct natsl_tail_layout {
-    size_t state;                     /* [Hv, dk, dv] at the start of the open chunk */
-    size_t current;                   /* [Hv, dk, dv] after the last token */
-    size_t halo;                      /* [conv_size-1, 2*key_dim+value_dim] raw rows, oldest first */
-    size_t pool;                      /* [D] sum of the open chunk's normed rows */
-    size_t fixed;                     /* floats up to here: all that a complete chunk leaves behind */
-    size_t k, v, log_decay, beta, va; /* [chunk, .] rows of the open chunk */
-    size_t ka;                        /* [key_dim, chunk] its attention keys, turned over */
-    size_t floats;
-} natsl_tail_layout;
-
 typedef struct natsl_stage {
     const natsl_weights *weights; /* borrowed */
     const natsl_config *config;   /* = &weights->config */
     const natsl_kernels *kernels;
     natsl_grid grid;
     int threads;
-    size_t capacity; /* rows that the buffers hold */
-    size_t n_in, conv_channels;
-    natsl_tail_layout tail;
+    size_t capacity;      /* rows that the buffers hold */
+    size_t n_in;          /* row distance of qkv: the widest projection of all layers */
+    size_t conv_channels; /* of layers with a delta rule */
+    natsl_widths most;    /* of all layers */
 
     /* the run of tokens in hand; row(t) = t - base */
     int64_t window_begin, window_end, base, first, last;
@@ -99,20 +87,22 @@ typedef struct natsl_stage {
     int64_t chunk0;   /* index of the first chunk touched */
     int64_t n_chunks; /* chunks touched, an open one included */
 
-    /* [capacity, .] */
-    float *qkv;                   /* n_in: raw projections, then convolved; q and k end as unit rows */
-    float *qa, *va;               /* attention's queries [key_dim]; values [value_dim] only when not shared with qkv */
-    float *ka;                    /* attention's keys, chunk by chunk turned over: [chunks, key_dim, chunk] */
-    float *mix;                   /* [2*Ha] */
+    /* [capacity, .], with the row distances of the layer in hand: shape.attn */
+    float *qkv;     /* n_in: raw projections, then convolved; q and k end as unit rows. Attention layers: with biases */
+    float *qa, *va; /* attention's queries [qd]; values [vd] only when not shared with qkv */
+    float *ka;      /* attention's keys, chunk by chunk turned over: [chunks, kd, chunk] */
+    float *mix;     /* [2*Ha] */
     float *log_decay, *beta;      /* [Hv] */
-    float *o, *oa;                /* [value_dim] outputs of the delta rule and of attention */
-    float *top, *sum;             /* [Ha] running softmax */
+    float *o, *oa;                /* outputs of the delta rule [value_dim] and of attention [od] */
+    float *top, *sum;             /* [heads] running softmax */
     float *g, *t, *a;             /* [Hv, capacity], [Hv, capacity, block] twice */
     float *tails;                 /* [tiles + 1, conv_size-1, conv_channels] raw rows before each tile */
-    uint8_t *keep;                /* [chunks, Hn] */
+    uint8_t *keep;                /* [chunks, groups] */
     float *pool;                  /* [D] of the open chunk */
     float **scratch;              /* [threads] */
     size_t scratch_own;           /* floats of it for kernels */
+    size_t scratch_room;          /* ... and behind them for a head of a unit */
+    size_t mixed;                 /* widest row that goes into an output projection */
     natsl_storage kept;           /* how units hold keys and values */
     natsl_gate_noise noise;       /* training; temperature 0 (as created): none */
     int overflow;                 /* natsl_stage_finish has met a value that is not finite; the caller clears it */
@@ -146,12 +136,12 @@ void natsl_stage_project(natsl_stage *stage, const natsl_layer *layer, const flo
 int natsl_stage_halo_complete(const natsl_stage *stage);
 void natsl_stage_halo_out(const natsl_stage *stage, const float *halo_in, float *out);
 
-/** Choices of all complete chunks into stage->keep; pool_in [D] is the open chunk's sum so far (NULL: zero), stage->pool the
- * one after this run. */
+/** Choices of all complete chunks into stage->keep (attention layers: all are kept); pool_in [D] is the open chunk's sum so far (NULL:
+ * zero), stage->pool the one after this run. */
 void natsl_stage_gate(natsl_stage *stage, const natsl_layer *layer, const float *x, const float *pool_in,
                       natsl_route_kind route);
 
-/** halo [conv_size-1, conv_channels]: raw rows before the run. */
+/** halo [conv_size-1, conv_channels]: raw rows before the run. Attention layers need none. */
 void natsl_stage_local(natsl_stage *stage, const natsl_layer *layer, const float *halo);
 
 /** Value heads [h0,h1): state [Hv,dk,dv] in: before the run's first chunk; out: at the start of the chunk open at the run's
@@ -164,29 +154,30 @@ void natsl_stage_state(natsl_stage *stage, const natsl_layer *layer, size_t h0, 
  * contributes nothing. A past that has shrunk below 2^-96 counts as forgotten: A is then 0. After local. */
 void natsl_stage_summarise(natsl_stage *stage, const natsl_layer *layer, size_t h0, size_t h1, float *a, float *b);
 
-/** Numbers in one kept unit: a chunk's attention keys and values of one gate head: for each of its Ha/Hn attention heads keys
- * turned over [attn_k_dim,chunk], then values [chunk,attn_v_dim]; and the floats of memory that they take (bfloat16: half,
- * rounded up). */
-size_t natsl_unit_numbers(const natsl_config *config);
-size_t natsl_unit_floats(const natsl_config *config, natsl_storage kept);
 /** Numbers of float32 into a unit, from its number `at` on, and back. */
 void natsl_unit_put(natsl_storage kept, float *unit, size_t at, size_t count, const float *from);
 void natsl_unit_get(natsl_storage kept, const float *unit, size_t at, size_t count, float *to);
-/** Copies gate head n's keys and values of complete chunk `chunk` (index within the run) into unit. After local. */
-void natsl_stage_pack(const natsl_stage *stage, int64_t chunk, size_t n, float *unit);
-/** Keys of attention head a (within its gate head) in a unit: float32 [attn_k_dim,chunk], values [chunk,attn_v_dim] right behind.
- * In place, or widened into room [chunk*(attn_k_dim+attn_v_dim)]. */
-const float *natsl_unit_head(const natsl_stage *stage, const float *unit, size_t a, float *room);
-/** Floats of that room, rounded up to cache lines. */
-size_t natsl_room_floats(const natsl_config *config);
+/** Copies group n's keys and values of complete chunk `chunk` (index within the run) into unit. After local. */
+void natsl_stage_pack(const natsl_stage *stage, const natsl_layer *layer, int64_t chunk, size_t n, float *unit);
+/** Keys of key head i (within its group) in a unit: float32 [dk,chunk], values [chunk,dv] right behind.
+ * In place, or widened into room [chunk*(dk+dv)]. */
+const float *natsl_unit_head(const natsl_stage *stage, const natsl_attn_shape *attn, const float *unit, size_t i,
+                             float *room);
+/** Attention's rows of m tokens from token `position` on: q [m, qd] and keys [m, kd], normed and rotated, from projections `from`
+ * [m, n_in] (row distance ld), which get the layer's bias. In NAtS-L layers they may be convolved. */
+void natsl_attn_rows(const natsl_kernels *kernels, const natsl_layer *layer, size_t m, int64_t position, float *from,
+                     size_t ld, float *q, float *keys);
+/** Attention's values from a row of the stage on, *ld floats apart. After local. */
+const float *natsl_stage_values(const natsl_stage *stage, const natsl_layer *layer, size_t row, size_t *ld);
 /** Where natsl_unit_head's room lies in a thread's scratch: behind what a kernel needs. */
 float *natsl_stage_room(const natsl_stage *stage, int thread);
 /** Scratch of a thread for any kernel on up to NATSL_TILE rows. */
 float *natsl_stage_scratch(const natsl_stage *stage, int thread);
 
-/** `count` kept units of gate head n into the softmax of every row after their chunk. chunks [count]: their global chunk
- * indices, or NULL: all lie before the window. */
-void natsl_stage_attend(natsl_stage *stage, size_t n, const float *units, int64_t count, const int64_t *chunks);
+/** `count` kept units of group n into the softmax of every row after their chunk that sees it. chunks [count]: their global chunk
+ * indices, or NULL: all lie before the window; then those of attention layers are chunks first, first+1, ... */
+void natsl_stage_attend(natsl_stage *stage, const natsl_layer *layer, size_t n, const float *units, int64_t count,
+                        const int64_t *chunks, int64_t first);
 
 /** Adds the mixer's and the feed-forward's output to x [last-first, D]. A sum that is not finite sets stage->overflow. */
 void natsl_stage_finish(natsl_stage *stage, const natsl_layer *layer, float *x);
@@ -199,7 +190,5 @@ void natsl_stage_rows_save(const natsl_stage *stage, const natsl_layer *layer, f
 /** Final norm of rows x [last-first, D] into hidden (NULL: not wanted), and log p(targets[i] | ...) into logprobs (targets[i] < 0 gives
  * 0; targets NULL: nothing). */
 void natsl_stage_logits(natsl_stage *stage, const float *x, const int32_t *targets, float *logprobs, float *hidden);
-
-natsl_tail_layout natsl_tail_make(const natsl_config *config);
 
 #endif

@@ -26,7 +26,7 @@ static int plan_saved(const natsl_config *c, natsl_train_plan *plan)
     const size_t others = plan->rows_bytes + plan->buffer_bytes + plan->gradient_bytes;
     size_t left = others > SAVED_LEAST ? others : SAVED_LEAST;
     for (int l = c->num_hidden_layers - 1; l >= 0; l--) {
-        const size_t bytes = natsl_saved_bytes(c, plan->most_tokens, c->is_gdn[l]);
+        const size_t bytes = natsl_saved_bytes(c, plan->most_tokens, c->kind[l] == NATSL_LAYER_GDN);
         if (bytes == 0) return 0;
         if (bytes > left) break;
         left -= bytes;
@@ -34,6 +34,22 @@ static int plan_saved(const natsl_config *c, natsl_train_plan *plan)
         if (!natsl_size_add(&plan->rows_bytes, plan->rows_bytes, bytes)) return 0;
     }
     return 1;
+}
+
+/** Layers and norms that have a gradient here. */
+static natsl_status check_model(const natsl_config *c)
+{
+    for (int l = 0; l < c->num_hidden_layers; l++) {
+        if (c->kind[l] == NATSL_LAYER_ATTN)
+            return natsl_fail(NATSL_ERR_USAGE,
+                              "layer %d is a layer of softmax attention: natsl reads with such models, but has no "
+                              "gradients of them",
+                              l);
+    }
+    if (c->norm_zero_centred)
+        return natsl_fail(NATSL_ERR_USAGE, "norm_zero_centred: natsl reads with such models, but has no gradients of "
+                                           "their norms");
+    return NATSL_OK;
 }
 
 natsl_status natsl_train_plan_make(const natsl_config *c, natsl_storage weights, int ranks,
@@ -46,7 +62,8 @@ natsl_status natsl_train_plan_make(const natsl_config *c, natsl_storage weights,
     if (tokens < 2)
         return natsl_fail(NATSL_ERR_USAGE, "a text of %lld token has no loss, expected two tokens or more",
                           (long long)tokens);
-    natsl_status st = natsl_options_complete(c, ranks, options, &o);
+    natsl_status st = check_model(c);
+    if (st == NATSL_OK) st = natsl_options_complete(c, ranks, options, &o);
     if (st != NATSL_OK) return st;
     natsl_part_make(&grid, 0, tokens, ranks, 0, first);
     for (int r = 0; r < ranks; r++) plan->most_tokens = natsl_max64(plan->most_tokens, first[r + 1] - first[r]);
@@ -66,9 +83,10 @@ natsl_status natsl_train_plan_make(const natsl_config *c, natsl_storage weights,
     const size_t d = (size_t)c->hidden_size, layers = (size_t)c->num_hidden_layers, rows = (size_t)plan->most_tokens;
     const size_t state = (size_t)c->num_v_heads * (size_t)c->head_dim * (size_t)c->head_v_dim;
     const size_t halo = (size_t)c->conv_size * (2 * (size_t)c->key_dim + (size_t)c->value_dim);
-    const size_t unit = natsl_unit_floats(c, o.kept), per_unit = unit + natsl_unit_grad_floats(c);
+    const natsl_attn_shape attn = natsl_attn_shape_nats(c);
+    const size_t unit = natsl_unit_floats(&attn, o.kept), per_unit = unit + natsl_unit_grad_floats(c);
     size_t keeping = 0, own = 0;
-    for (size_t l = 0; l < layers; l++) keeping += !c->is_gdn[l];
+    for (size_t l = 0; l < layers; l++) keeping += c->kind[l] == NATSL_LAYER_NATS;
     size_t part = 0;
     int ok = natsl_size_mul(&part, rows, (layers + 2) * d * sizeof(float));
     plan->rows_bytes = part;
@@ -119,14 +137,15 @@ static natsl_status allocate_range(natsl_trainer *t, int64_t end)
         if (!t->states[l] || !t->halos[l]) return NATSL_ERR_NOMEM;
     }
     for (size_t l = layers - (size_t)t->saved_layers; l < layers && st == NATSL_OK; l++)
-        st = natsl_saved_create(&t->stage, t->most, c->is_gdn[l], &t->saved[l]);
+        st = natsl_saved_create(&t->stage, t->most, c->kind[l] == NATSL_LAYER_GDN, &t->saved[l]);
     if (st != NATSL_OK) return st;
     const size_t units = units_most(c, end), own = units_most(c, t->most);
-    const size_t unit_bytes = natsl_unit_floats(c, t->options.kept) * sizeof(float);
+    const natsl_attn_shape attn = natsl_attn_shape_nats(c);
+    const size_t unit_bytes = natsl_unit_floats(&attn, t->options.kept) * sizeof(float);
     const size_t grad_bytes = natsl_unit_grad_floats(c) * sizeof(float);
     size_t keeping = 0; /* without a layer that keeps chunks there are no units */
     for (size_t l = 0; l < layers; l++) {
-        if (c->is_gdn[l]) continue;
+        if (c->kind[l] == NATSL_LAYER_GDN) continue;
         keeping = 1;
         t->own_keep[l] = natsl_alloc(own, 1, "choices");
         t->own_units[l] = natsl_alloc(own, unit_bytes, "kept keys and values");
@@ -302,7 +321,7 @@ static void forward(natsl_trainer *t)
                                 t->ids + i, t->x[0] + i * d, d);
     for (int l = 0; l < t->config->num_hidden_layers; l++) {
         natsl_train_forward(t, l);
-        if (t->config->is_gdn[l]) continue;
+        if (t->config->kind[l] == NATSL_LAYER_GDN) continue;
         const int64_t choices = natsl_train_chunks(t, t->rank) * t->config->num_nats_head;
         t->sums.choices += choices;
         t->sums.chunks[l] += choices;
@@ -314,7 +333,7 @@ static void forward(natsl_trainer *t)
 static int64_t gates_of(const natsl_trainer *t)
 {
     int64_t layers = 0;
-    for (int l = 0; l < t->config->num_hidden_layers; l++) layers += !t->config->is_gdn[l];
+    for (int l = 0; l < t->config->num_hidden_layers; l++) layers += t->config->kind[l] == NATSL_LAYER_NATS;
     return layers * t->config->num_nats_head;
 }
 

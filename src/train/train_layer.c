@@ -37,11 +37,18 @@ static int has_range(const natsl_trainer *t, int r) { return t->first[r] < t->fi
 
 /* ---- kept units --------------------------------------------------------------------------------------------------------- */
 
+/** Floats of a kept unit. */
+static size_t unit_floats(const natsl_trainer *t)
+{
+    const natsl_attn_shape shape = natsl_attn_shape_nats(t->config);
+    return natsl_unit_floats(&shape, t->stage.kept);
+}
+
 /** Posts own choices and units of layer l to the ranges after this one; both stay as they are until the step ends. */
 static void units_send(natsl_trainer *t, int l)
 {
     natsl_sends *sends = &t->announced;
-    const size_t heads = (size_t)t->config->num_nats_head, unit = natsl_unit_floats(t->config, t->stage.kept);
+    const size_t heads = (size_t)t->config->num_nats_head, unit = unit_floats(t);
     const size_t choices = (size_t)natsl_train_chunks(t, t->rank) * heads;
     size_t count = 0;
     for (size_t i = 0; i < choices; i++) count += t->own_keep[l][i] != 0;
@@ -57,7 +64,7 @@ static void units_send(natsl_trainer *t, int l)
 void natsl_train_announce(natsl_trainer *t)
 {
     for (int l = t->config->num_hidden_layers - 1; l >= 0; l--) {
-        if (!t->config->is_gdn[l]) units_send(t, l);
+        if (t->config->kind[l] == NATSL_LAYER_NATS) units_send(t, l);
     }
 }
 
@@ -77,7 +84,7 @@ static void choices_receive(natsl_trainer *t, int l)
 /** Where every kept unit of the ranges up to this one lies. */
 static void lists_make(natsl_trainer *t)
 {
-    const size_t heads = (size_t)t->config->num_nats_head, unit = natsl_unit_floats(t->config, t->stage.kept);
+    const size_t heads = (size_t)t->config->num_nats_head, unit = unit_floats(t);
     const size_t grad = natsl_unit_grad_floats(t->config);
     int64_t n = 0;
     for (int r = 0; r <= t->rank; r++) {
@@ -102,14 +109,14 @@ static void lists_make(natsl_trainer *t)
 static void units_pack(natsl_trainer *t, int l)
 {
     natsl_stage *s = &t->stage;
-    const size_t heads = (size_t)t->config->num_nats_head, unit = natsl_unit_floats(t->config, s->kept);
+    const size_t heads = (size_t)t->config->num_nats_head, unit = unit_floats(t);
     const int64_t chunks = natsl_train_chunks(t, t->rank);
     float *to = t->own_units[l];
     memcpy(t->own_keep[l], s->keep, (size_t)chunks * heads);
     for (size_t h = 0; h < heads; h++) {
         for (int64_t j = 0; j < chunks; j++) {
             if (!s->keep[(size_t)j * heads + h]) continue;
-            natsl_stage_pack(s, j, h, to);
+            natsl_stage_pack(s, &t->model->weights.layers[l], j, h, to);
             to += unit;
         }
     }
@@ -118,7 +125,7 @@ static void units_pack(natsl_trainer *t, int l)
 /** Keys and values of this range to those after it (the first time), and of those before it. After natsl_stage_local. */
 static void exchange_units(natsl_trainer *t, int l, int again)
 {
-    const size_t unit = natsl_unit_floats(t->config, t->stage.kept);
+    const size_t unit = unit_floats(t);
     if (!again) {
         units_pack(t, l);
         units_send(t, l);
@@ -240,17 +247,17 @@ static void mixer(natsl_trainer *t, int l, int again)
     if (!again) halo_forward(t, l);
     natsl_stage_gate(s, layer, t->x[l], NULL, (natsl_route_kind)t->route);
     natsl_stage_local(s, layer, t->halos[l]);
-    if (!layer->is_gdn) exchange_units(t, l, again);
+    if (layer->shape.kind == NATSL_LAYER_NATS) exchange_units(t, l, again);
     if (again && saved) {
         natsl_backward_use(&t->back, saved);
         return;
     }
     state_forward(t, l, !again);
-    if (layer->is_gdn) return;
+    if (layer->shape.kind == NATSL_LAYER_GDN) return;
     const size_t n = (size_t)(t->rank + 1) * (size_t)t->config->num_nats_head;
     for (size_t i = 0; i < n; i++) {
         const natsl_unit_list *list = &t->lists[i];
-        natsl_stage_attend(s, list->head, list->units, list->count, list->chunks);
+        natsl_stage_attend(s, layer, list->head, list->units, list->count, list->chunks, 0);
     }
 }
 
@@ -276,7 +283,7 @@ void natsl_train_backward(natsl_trainer *t, int l)
     mixer(t, l, 1);
     natsl_at("gradients");
     natsl_backward_outer(b, layer, grad, t->x[l], t->dx);
-    if (!layer->is_gdn) {
+    if (layer->shape.kind == NATSL_LAYER_NATS) {
         natsl_backward_own(b);
         natsl_backward_attend(b, t->lists, (size_t)(t->rank + 1) * (size_t)t->config->num_nats_head);
         natsl_at("gradients of attention");
@@ -296,7 +303,7 @@ void natsl_trainer_kept(const natsl_trainer *t, int32_t *kept)
     const int64_t chunk0 = t->first[t->rank] / t->config->chunk;
     const size_t heads = (size_t)t->config->num_nats_head;
     for (int l = 0; t->reads && l < t->config->num_hidden_layers; l++) {
-        if (t->config->is_gdn[l]) continue;
+        if (t->config->kind[l] == NATSL_LAYER_GDN) continue;
         for (int64_t j = 0; j < natsl_train_chunks(t, t->rank); j++) {
             for (size_t h = 0; h < heads; h++) kept[chunk0 + j] += t->own_keep[l][(size_t)j * heads + h];
         }

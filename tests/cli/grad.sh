@@ -44,6 +44,11 @@ numeric 80 30 "${small[@]}" num_heads=2 num_attn_heads=2 nats_block_size=20 gdn_
 numeric 90 30 "${small[@]}" num_hidden_layers=2 num_heads=1 num_attn_heads=1 nats_block_size=64 gdn_layers='[0,1]' tie_word_embeddings=true
 numeric 75 30 "${small[@]}" num_hidden_layers=2 num_heads=2 num_attn_heads=4 nats_block_size=70 gdn_layers='[0]' decay_for_non_gdn_blocks=false
 
+# what natsl reads with but does not train
+refused 2 'layer 2 is a layer of softmax attention' grad --model "$GOLDEN/attn-model.h5" "$GOLDEN/attn-tokens.h5" --out no.h5
+"${oracle[@]}" random m.h5 --seed 1 --set "${small[@]}" gdn_layers='[0]' norm_zero_centred=true
+refused 2 'norm_zero_centred' grad --model m.h5 t.h5 --out no.h5
+
 m=$GOLDEN/hybrid-model.h5 t=$GOLDEN/hybrid-tokens.h5
 accepted 3 grad --model "$m" "$t" --dry-run
 grep -q 'in one window' .out || complain "no plan"

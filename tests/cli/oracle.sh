@@ -32,6 +32,9 @@ check 411 70 hidden_size=56 num_hidden_layers=2 gdn_layers='[]' nats_block_size=
 check 270 70 hidden_size=32 num_hidden_layers=2 gdn_layers='[1]' nats_block_size=7 use_short_conv=false attn_qk_norm=false num_nats_head=1
 check 650 64 hidden_size=32 num_hidden_layers=2 gdn_layers='[]' nats_block_size=290 attn_apply_pos_encoding=true attn_with_short_conv=false expand_v=1.5
 check 128 64 hidden_size=48 num_hidden_layers=3 gdn_layers='[0,1,2]' tie_word_embeddings=true intermediate_size=100 conv_size=1
+check 333 64 hidden_size=40 num_hidden_layers=4 gdn_layers='[0]' num_attn_heads=2 nats_block_size=24 intermediate_size=60 norm_zero_centred=true \
+    'attn=[{"layers": [1], "num_heads": 5, "window_size": 40, "qkv_bias": true}, {"layers": [3], "num_heads": 6, "num_kv_heads": 2, "head_dim": 14, "rotary_dim": 6, "output_gate": true, "qk_norm": true}]'
+check 700 64 hidden_size=32 num_hidden_layers=1 gdn_layers='[]' nats_block_size=290 'attn={"layers": [0], "num_heads": 4, "num_kv_heads": 1, "window_size": 300, "rotary_dim": 0}'
 # (one token: oracle.py itself needs a complete chunk in NAtS-L layers)
 check 1 64 hidden_size=32 num_hidden_layers=1 gdn_layers='[0]'
 check 65 64 hidden_size=32 num_hidden_layers=1 gdn_layers='[]' decay_for_non_gdn_blocks=false nats_block_size=1

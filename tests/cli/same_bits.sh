@@ -49,3 +49,21 @@ for name in ["r2", "r3", "r5", "r8", "passes", "stages", "equal", "balanced2", "
         assert got[key].tobytes() == want[key].tobytes(), f"{name}: {key} differs"
 print("same bits on 1, 2, 3, 5 and 8 ranks, in passes, in stages and in ranges of equal cost")
 TEXT
+
+# Layers of softmax attention: all before a token, shared key heads; a window shorter than a pass, with an output gate.
+cat >"$SCRATCH/config.json" <<'TEXT'
+{"hidden_size": 32, "num_hidden_layers": 4, "vocab_size": 256, "head_dim": 8, "num_heads": 2, "num_attn_heads": 2, "intermediate_size": 64,
+ "gdn_layers": [0], "attn": [{"layers": [1], "num_heads": 4, "num_kv_heads": 2, "qk_norm": true},
+                             {"layers": [3], "num_heads": 2, "window_size": 1000, "output_gate": true, "rotary_dim": 4}]}
+TEXT
+"$NATSL" init --config "$SCRATCH/config.json" --seed 4 --out "$SCRATCH/m.h5" --quiet
+truncate -s 9000 "$text"
+score a1 1
+score a2 2 --pass-tokens 2048 --threads 2
+score a3 3 --stage-tokens 1024 --balance on
+score a5 5 --pass-tokens 3000
+score a8 8
+for name in a2 a3 a5 a8; do
+    "$PYTHON" -B "$SOURCE/tests/cli/compare.py" --exact "$SCRATCH/a1.h5" "$SCRATCH/$name.h5" || exit 1
+done
+echo "the same with layers of softmax attention"

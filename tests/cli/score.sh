@@ -8,7 +8,7 @@ if [ -z "$PYTHON" ]; then
 fi
 compare=$(dirname -- "${BASH_SOURCE[0]}")/compare.py
 
-for case in hybrid allnats options; do
+for case in hybrid allnats options attn centred; do
     m=$GOLDEN/$case-model.h5 t=$GOLDEN/$case-tokens.h5
     for kernels in fast ref; do
         for ranks in 0 3; do

@@ -152,6 +152,18 @@ static const struct {
     {"one", "{\"hidden_size\":32,\"num_hidden_layers\":2,\"vocab_size\":50,\"head_dim\":8,\"gdn_layers\":[0],\"nats_"
             "block_size\":1,"
             "\"conv_size\":1}"},
+    {"attention", "{\"hidden_size\":32,\"num_hidden_layers\":6,\"vocab_size\":50,\"head_dim\":8,\"intermediate_size\":"
+                  "32,\"gdn_layers\":[0],"
+                  "\"nats_block_size\":16,\"norm_zero_centred\":true,\"head_v_dim\":6,\"num_attn_heads\":2,\"attn\":["
+                  "{\"layers\":[2],\"num_heads\":4,\"num_kv_heads\":2,\"qkv_bias\":true},"
+                  "{\"layers\":[3],\"num_heads\":2,\"window_size\":100,\"qk_norm\":true},"
+                  "{\"layers\":[4],\"num_heads\":6,\"num_kv_heads\":2,\"head_dim\":10,\"rotary_dim\":4,\"output_gate\":"
+                  "true,\"qk_norm\":true},"
+                  "{\"layers\":[5],\"num_heads\":2,\"window_size\":5}]}"},
+    {"wide attention",
+     "{\"hidden_size\":32,\"num_hidden_layers\":2,\"vocab_size\":50,\"intermediate_size\":32,\"gdn_layers\":[],"
+     "\"nats_block_size\":300,\"attn\":[{\"layers\":[0],\"num_heads\":4,\"num_kv_heads\":1},"
+     "{\"layers\":[1],\"num_heads\":2,\"window_size\":290,\"output_gate\":true}]}"},
 };
 #define KINDS ((int)(sizeof kinds / sizeof kinds[0]))
 #define TEXT  1000
@@ -179,9 +191,10 @@ static inline float *all_states(natsl_context *cx, const natsl_config *c, size_t
 {
     const size_t one = (size_t)c->num_v_heads * (size_t)c->head_dim * (size_t)c->head_v_dim;
     *floats = 2 * one * (size_t)c->num_hidden_layers;
-    float *s = must(malloc(*floats * sizeof *s));
+    float *s = must(calloc(*floats, sizeof *s)); /* zeros for layers without a state */
     for (int l = 0; l < c->num_hidden_layers; l++)
-        CU_ASSERT_EQUAL(natsl_context_state(cx, l, s + 2 * (size_t)l * one, s + (2 * (size_t)l + 1) * one), NATSL_OK);
+        CU_ASSERT_EQUAL(natsl_context_state(cx, l, s + 2 * (size_t)l * one, s + (2 * (size_t)l + 1) * one),
+                        c->kind[l] == NATSL_LAYER_ATTN ? NATSL_ERR_USAGE : NATSL_OK);
     return s;
 }
 

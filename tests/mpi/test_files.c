@@ -155,7 +155,7 @@ static void test_model_round_trip(void)
 /** oracle.py's models, by a plain read of every tensor in PyTorch's order. */
 static void test_golden_models(void)
 {
-    static const char *const names[] = {"hybrid", "allnats", "options"};
+    static const char *const names[] = {"hybrid", "allnats", "options", "attn", "centred"};
     for (size_t k = 0; k < COUNT(names) && world_rank == 0; k++) {
         char path[4096];
         natsl_model_info info;

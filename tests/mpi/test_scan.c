@@ -279,7 +279,7 @@ static void test_falls_back(void)
 /* The golden models and their tokens, both sets of kernels, read in place and by messages, in one pass and in several. */
 static void test_golden(void)
 {
-    static const char *const names[] = {"hybrid", "allnats", "options"};
+    static const char *const names[] = {"hybrid", "allnats", "options", "attn", "centred"};
     for (size_t i = 0; i < COUNT(names) * 8; i++) {
         const char *name = names[i / 8];
         char path[4096];

@@ -55,7 +55,9 @@ static void test_defaults(void)
     CU_ASSERT_FALSE(c.tie_word_embeddings);
     CU_ASSERT_TRUE(c.use_gate);
     CU_ASSERT_TRUE(c.use_short_conv);
-    for (int i = 0; i < NATSL_MAX_LAYERS; i++) CU_ASSERT_EQUAL(c.is_gdn[i], i < 3);
+    for (int i = 0; i < NATSL_MAX_LAYERS; i++) CU_ASSERT_EQUAL(c.kind[i], i < 3 ? NATSL_LAYER_GDN : NATSL_LAYER_NATS);
+    CU_ASSERT_EQUAL(c.num_attn, 0);
+    CU_ASSERT_FALSE(c.norm_zero_centred);
 }
 
 /** Every key that sets something sets it, and nothing else. */
@@ -93,8 +95,11 @@ static void test_every_key(void)
     SETS("{\"tie_word_embeddings\": true}", tie_word_embeddings, 1);
     SETS("{\"use_gate\": false}", use_gate, 0);
     SETS("{\"use_short_conv\": false}", use_short_conv, 0);
-    SETS("{\"gdn_layers\": [3, 0]}", is_gdn[3], 1);
-    SETS("{\"gdn_layers\": []}", is_gdn[0], 0);
+    SETS("{\"gdn_layers\": [3, 0]}", kind[3], NATSL_LAYER_GDN);
+    SETS("{\"gdn_layers\": []}", kind[0], NATSL_LAYER_NATS);
+    SETS("{\"norm_zero_centred\": true}", norm_zero_centred, 1);
+    SETS("{\"head_v_dim\": 10}", head_v_dim, 10);
+    SETS("{\"attn\": {\"layers\": [3], \"num_heads\": 4}}", kind[3], NATSL_LAYER_ATTN);
 #undef SETS
     /* null where oracle.py's default is null */
     CU_ASSERT_EQUAL(parse("{\"num_v_heads\": null, \"num_nats_head\": null, \"intermediate_size\": null}", &c),
@@ -220,6 +225,63 @@ static void test_layers(void)
     accept("{\"num_hidden_layers\": 512, \"gdn_layers\": [511]}");
 }
 
+/** Attention layers: what is derived, in which layers, and what is refused. */
+static void test_attention(void)
+{
+    natsl_config c;
+    /* flash-linear-attention's object: everything else follows */
+    EXPECT(parse("{\"gdn_layers\": [0, 2], \"norm_eps\": 1e-5, \"attn\": {\"layers\": [1, 3], \"num_heads\": 4,"
+                 " \"num_kv_heads\": null, \"qkv_bias\": true, \"window_size\": null, \"rope_theta\": 5e5}}",
+                 &c) == NATSL_OK,
+           "%s", natsl_error_text());
+    static const natsl_layer_kind kinds[] = {NATSL_LAYER_GDN, NATSL_LAYER_ATTN, NATSL_LAYER_GDN, NATSL_LAYER_ATTN};
+    for (int i = 0; i < 4; i++) CU_ASSERT_EQUAL(c.kind[i], kinds[i]);
+    const natsl_attn_config *a = &c.attn[0];
+    CU_ASSERT(c.num_attn == 1 && c.attn_of[1] == 0 && c.attn_of[3] == 0);
+    CU_ASSERT(a->num_heads == 4 && a->num_kv_heads == 4 && a->head_dim == 16 && a->rotary_dim == 16);
+    CU_ASSERT(a->window_size == 0 && a->qkv_bias && !a->qk_norm && !a->output_gate && a->rope_theta == 5e5);
+    CU_ASSERT_EQUAL(a->qk_norm_eps, 1e-5f);
+    /* a list, and natsl's own keys */
+    EXPECT(parse("{\"gdn_layers\": [0], \"attn\": [{\"layers\": [3], \"num_heads\": 6, \"num_kv_heads\": 2, \"head_dim\": 10,"
+                 " \"rotary_dim\": 4, \"output_gate\": true, \"qk_norm\": true, \"qk_norm_eps\": 1e-3},"
+                 " {\"layers\": [1], \"num_heads\": 1, \"window_size\": 7, \"rotary_dim\": 0}]}",
+                 &c) == NATSL_OK,
+           "%s", natsl_error_text());
+    CU_ASSERT(c.num_attn == 2 && c.attn_of[3] == 0 && c.attn_of[1] == 1 && c.kind[2] == NATSL_LAYER_NATS);
+    CU_ASSERT(a->head_dim == 10 && a->rotary_dim == 4 && a->num_kv_heads == 2 && a->output_gate && a->qk_norm);
+    CU_ASSERT(a->qk_norm_eps == 1e-3f && a[1].window_size == 7 && a[1].rotary_dim == 0 && a[1].head_dim == 64);
+#define ATTN(text) "{\"gdn_layers\": [0], \"attn\": {" text "}}"
+    refuse(ATTN("\"num_heads\": 4"), "attn.layers");
+    refuse(ATTN("\"layers\": [1]"), "attn.num_heads");
+    refuse(ATTN("\"layers\": [0], \"num_heads\": 4"), "attn.layers"); /* a Gated DeltaNet layer */
+    refuse(ATTN("\"layers\": [1, 1], \"num_heads\": 4"), "attn.layers");
+    refuse(ATTN("\"layers\": [4], \"num_heads\": 4"), "attn.layers");
+    refuse(ATTN("\"layers\": 1, \"num_heads\": 4"), "attn.layers");
+    refuse(ATTN("\"layers\": [1], \"num_heads\": 0"), "num_heads");
+    refuse(ATTN("\"layers\": [1], \"num_heads\": 5"), "attn.num_heads"); /* hidden_size 64 */
+    refuse(ATTN("\"layers\": [1], \"num_heads\": 4, \"num_kv_heads\": 3"), "attn.num_kv_heads");
+    refuse(ATTN("\"layers\": [1], \"num_heads\": 4, \"window_size\": 0"), "window_size");
+    refuse(ATTN("\"layers\": [1], \"num_heads\": 4, \"window_size\": 2147483648"), "window_size");
+    refuse(ATTN("\"layers\": [1], \"num_heads\": 4, \"rotary_dim\": 18"), "attn.rotary_dim");
+    refuse(ATTN("\"layers\": [1], \"num_heads\": 4, \"rotary_dim\": 3"), "attn.rotary_dim");
+    refuse(ATTN("\"layers\": [1], \"num_heads\": 4, \"head_dim\": 9"), "attn.rotary_dim"); /* odd */
+    refuse(ATTN("\"layers\": [1], \"num_heads\": 16384, \"head_dim\": 1024"), "attn.num_heads");
+    refuse(ATTN("\"layers\": [1], \"num_heads\": 4, \"rope_theta\": 0"), "rope_theta");
+    refuse(ATTN("\"layers\": [1], \"num_heads\": 4, \"qk_norm_eps\": -1"), "qk_norm_eps");
+    refuse(ATTN("\"layers\": [1], \"num_heads\": 4, \"qkv_bias\": 1"), "qkv_bias");
+    refuse(ATTN("\"layers\": [1], \"num_heads\": 4, \"o_bias\": false"), "attn.o_bias");
+    refuse("{\"gdn_layers\": [0], \"attn\": [null]}", "attn");
+    refuse("{\"gdn_layers\": [0], \"attn\": [[]]}", "attn");
+    char nine[1024] = "{\"gdn_layers\": [], \"num_hidden_layers\": 9, \"attn\": [";
+    for (int i = 0; i < 9; i++) {
+        const size_t at = strlen(nine);
+        (void)snprintf(nine + at, sizeof nine - at, "%s{\"layers\": [%d], \"num_heads\": 1}", i ? "," : "", i);
+    }
+    (void)strncat(nine, "]}", sizeof nine - strlen(nine) - 1);
+    refuse(nine, "attn");
+#undef ATTN
+}
+
 /** Options with one implemented value, and keys that do not matter: any other value, type or key is named, never
  * passed over. */
 static void test_other_keys(void)
@@ -330,6 +392,11 @@ static void test_round_trip(void)
          " \"tie_word_embeddings\": true, \"use_gate\": false, \"use_short_conv\": false}"),
         ("{\"norm_eps\": 3.3333e-7, \"attn_rope_theta\": 123456.78901234567, \"expand_v\": 1.3, \"num_attn_heads\": 2,"
          " \"intermediate_size\": 333, \"conv_size\": 7, \"nats_block_size\": 48}"),
+        "{\"norm_zero_centred\": true, \"head_dim\": 12, \"head_v_dim\": 7, \"num_attn_heads\": 2}",
+        "{\"gdn_layers\": [0], \"attn\": {\"layers\": [3, 1], \"num_heads\": 4, \"window_size\": 2147483647}}",
+        ("{\"gdn_layers\": [], \"attn\": [{\"layers\": [2], \"num_heads\": 6, \"num_kv_heads\": 3, \"head_dim\": 10,"
+         " \"rotary_dim\": 0, \"output_gate\": true, \"qk_norm\": true, \"qk_norm_eps\": 1.7e-5, \"qkv_bias\": true,"
+         " \"rope_theta\": 123456.78901234567}, {\"layers\": [0, 3], \"num_heads\": 1, \"window_size\": 1}]}"),
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         natsl_config c, d;
@@ -371,6 +438,7 @@ int main(void)
         {"types and ranges", test_types_and_ranges},
         {"sizes that must divide", test_divisions},
         {"gdn_layers", test_layers},
+        {"attention layers", test_attention},
         {"keys with one value, keys that do not matter, unknown keys", test_other_keys},
         {"damaged JSON", test_json},
         {"to JSON and back", test_round_trip},

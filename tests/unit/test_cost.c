@@ -22,6 +22,10 @@ static const char *const configs[] = {
     "\"num_attn_heads\": 4, \"expand_v\": 2, \"gdn_layers\": [1]}",
     "{\"hidden_size\": 48, \"num_hidden_layers\": 2, \"vocab_size\": 100, \"head_dim\": 8, \"num_heads\": 2, "
     "\"num_attn_heads\": 2, \"nats_block_size\": 100, \"use_gate\": false, \"gdn_layers\": [0]}",
+    "{\"hidden_size\": 48, \"num_hidden_layers\": 5, \"vocab_size\": 100, \"head_dim\": 8, \"num_heads\": 2, "
+    "\"num_attn_heads\": 2, \"gdn_layers\": [0], \"attn\": [{\"layers\": [1], \"num_heads\": 6, \"num_kv_heads\": 2}, "
+    "{\"layers\": [2], \"num_heads\": 2, \"head_dim\": 10, \"window_size\": 90, \"output_gate\": true}, "
+    "{\"layers\": [3], \"num_heads\": 2, \"window_size\": 3}]}",
 };
 
 static int close_to(double a, double b) { return fabs(a - b) <= 1e-9 * fmax(fabs(a), fabs(b)); }
@@ -37,11 +41,22 @@ static double product(double rows, double n, double k)
 }
 
 /** The same counts token by token. */
-static natsl_work count_slowly(const natsl_config *c, int is_gdn, int64_t begin, int64_t end, double share)
+static natsl_work count_slowly(const natsl_config *c, int layer, int64_t begin, int64_t end, double share)
 {
     natsl_work w = {{0}};
     const double d = c->hidden_size, kd = c->key_dim, vd = c->value_dim, hv = c->num_v_heads, ha = c->num_attn_heads;
-    for (int64_t t = begin; t < end; t++) {
+    const int is_gdn = c->kind[layer] == NATSL_LAYER_GDN;
+    for (int64_t t = begin; c->kind[layer] == NATSL_LAYER_ATTN && t < end; t++) {
+        const natsl_attn_config *a = &c->attn[c->attn_of[layer]];
+        const double q = a->num_heads * a->head_dim, kv = a->num_kv_heads * a->head_dim;
+        w.of[NATSL_WORK_PROJECT] += product(1.0, (a->output_gate ? 2.0 : 1.0) * q + 2.0 * kv, d) + product(1.0, d, q);
+        w.of[NATSL_WORK_FEED_FORWARD] += 3.0 * product(1.0, c->intermediate_size, d);
+        for (int64_t key = 0; key <= t; key++) {
+            if (a->window_size && t - key >= a->window_size) continue;
+            w.of[key / c->chunk == t / c->chunk ? NATSL_WORK_OWN : NATSL_WORK_KEPT] += 4.0 * q;
+        }
+    }
+    for (int64_t t = begin; c->kind[layer] != NATSL_LAYER_ATTN && t < end; t++) {
         w.of[NATSL_WORK_PROJECT] += product(1.0, 2.0 * kd + vd + 2.0 * hv, d) + product(1.0, d, vd);
         if (c->use_gate) w.of[NATSL_WORK_PROJECT] += product(1.0, vd, d);
         if (c->use_gate && !is_gdn) w.of[NATSL_WORK_PROJECT] += product(1.0, 2.0 * ha, kd);
@@ -72,12 +87,12 @@ static void test_counts(void)
         const natsl_config c = make_config(configs[i]);
         for (size_t a = 0; a < COUNT(cuts); a++) {
             for (size_t b = a; b < COUNT(cuts); b++) {
-                for (int gdn = 0; gdn < 2; gdn++) {
-                    const natsl_work want = count_slowly(&c, gdn, cuts[a], cuts[b], 0.3);
-                    const natsl_work got = natsl_cost_layer(&c, gdn, cuts[a], cuts[b], 0.3);
+                for (int layer = 0; layer < c.num_hidden_layers; layer++) {
+                    const natsl_work want = count_slowly(&c, layer, cuts[a], cuts[b], 0.3);
+                    const natsl_work got = natsl_cost_layer(&c, layer, cuts[a], cuts[b], 0.3);
                     for (int k = 0; k < NATSL_WORK_ROWS; k++)
                         EXPECT(close_to(want.of[k], got.of[k]),
-                               "config %zu, gdn %d, [%lld,%lld), kind %d: %.17g, counted %.17g", i, gdn,
+                               "config %zu, layer %d, [%lld,%lld), kind %d: %.17g, counted %.17g", i, layer,
                                (long long)cuts[a], (long long)cuts[b], k, got.of[k], want.of[k]);
                     EXPECT((got.of[NATSL_WORK_ROWS] > 0.0) == (cuts[b] > cuts[a]), "bytes of rows");
                 }
@@ -85,8 +100,7 @@ static void test_counts(void)
         }
         const natsl_work all = natsl_cost_count(&c, 0, 500, 0.3, 499);
         double kept = 0.0;
-        for (int l = 0; l < c.num_hidden_layers; l++)
-            kept += natsl_cost_layer(&c, c.is_gdn[l], 0, 500, 0.3).of[NATSL_WORK_KEPT];
+        for (int l = 0; l < c.num_hidden_layers; l++) kept += natsl_cost_layer(&c, l, 0, 500, 0.3).of[NATSL_WORK_KEPT];
         EXPECT(close_to(all.of[NATSL_WORK_KEPT], kept), "layers add up");
         EXPECT(close_to(all.of[NATSL_WORK_LOGITS], 2.0 * c.hidden_size * c.vocab_size * 499.0), "logits");
     }
@@ -234,12 +248,12 @@ static void test_shared_cores(void)
 /** Weights follow from seconds; absurd ones stay in range. */
 static void test_weights(void)
 {
-    natsl_part_weights w = natsl_cost_weights_of(1e-3, 1e-6, 0.5);
+    natsl_part_weights w = natsl_cost_weights_of(1e-3, 0.5e-6);
     EXPECT(w.each == NATSL_PART_WEIGHT && w.per_chunk == (int64_t)(0.5e-3 * (double)NATSL_PART_WEIGHT), "%lld",
            (long long)w.per_chunk);
-    EXPECT(natsl_cost_weights_of(0.0, 1.0, 1.0).per_chunk == NATSL_PART_MOST_WEIGHT, "infinite");
-    EXPECT(natsl_cost_weights_of(0.0, 0.0, 1.0).per_chunk == 0, "not a number");
-    EXPECT(natsl_cost_weights_of(1.0, -1.0, 1.0).per_chunk == 0, "negative");
+    EXPECT(natsl_cost_weights_of(0.0, 1.0).per_chunk == NATSL_PART_MOST_WEIGHT, "infinite");
+    EXPECT(natsl_cost_weights_of(0.0, 0.0).per_chunk == 0, "not a number");
+    EXPECT(natsl_cost_weights_of(1.0, -1.0).per_chunk == 0, "negative");
     const natsl_config c = make_config(published);
     const natsl_cost_machine m = natsl_cost_machine_guess(100.0, 1);
     w = natsl_cost_weights(&c, &m, 0.5, 1);
@@ -250,6 +264,17 @@ static void test_weights(void)
         const double want = natsl_cost_seconds(&m, &at) / natsl_cost_seconds(&m, &none);
         const double got = 1.0 + (double)w.per_chunk * (double)chunk / (double)w.each;
         EXPECT(fabs(got / want - 1.0) < 0.02, "chunk %lld: %.6g, counted %.6g", (long long)chunk, got, want);
+    }
+    /* layers of softmax attention grow whatever the gate does, those with a window do not once it is full */
+    const natsl_config hybrid = make_config(configs[2]);
+    w = natsl_cost_weights(&hybrid, &m, 0.5, 1);
+    for (int64_t chunk = 10; chunk < 10000; chunk += 1999) {
+        const natsl_work at = natsl_cost_count(&hybrid, chunk * 64, (chunk + 1) * 64, 0.5, 64);
+        const natsl_work from = natsl_cost_count(&hybrid, 640, 704, 0.5, 64);
+        const double want = natsl_cost_seconds(&m, &at) / natsl_cost_seconds(&m, &from);
+        const double got = ((double)w.each + (double)w.per_chunk * (double)chunk) /
+                           ((double)w.each + (double)w.per_chunk * 10.0);
+        EXPECT(fabs(got / want - 1.0) < 0.02, "hybrid, chunk %lld: %.6g, counted %.6g", (long long)chunk, got, want);
     }
 }
 

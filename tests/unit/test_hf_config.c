@@ -23,7 +23,7 @@ static void deltanet_defaults(void)
     CU_ASSERT(c.num_heads == 6 && c.num_v_heads == 6 && c.head_v_dim == 512 && c.conv_size == 4);
     CU_ASSERT(c.intermediate_size == 5632 && c.norm_eps == 1e-6f && c.use_gate && c.use_short_conv);
     CU_ASSERT(!c.allow_neg_eigval && !c.tie_word_embeddings);
-    for (int i = 0; i < 21; i++) CU_ASSERT(c.is_gdn[i] == 1);
+    for (int i = 0; i < 21; i++) CU_ASSERT(c.kind[i] == NATSL_LAYER_GDN);
 }
 
 static void deltanet_keys(void)
@@ -44,7 +44,8 @@ static void deltanet_keys(void)
     CU_ASSERT(c.hidden_size == 96 && c.num_hidden_layers == 2 && c.vocab_size == 80 && c.head_dim == 16);
     CU_ASSERT(c.num_heads == 3 && c.num_v_heads == 6 && c.head_v_dim == 24 && c.conv_size == 3);
     CU_ASSERT(c.intermediate_size == 100 && c.norm_eps == 1e-5f && !c.use_gate && !c.use_short_conv);
-    CU_ASSERT(c.allow_neg_eigval && c.tie_word_embeddings && c.is_gdn[0] && c.is_gdn[1] && !c.is_gdn[2]);
+    CU_ASSERT(c.allow_neg_eigval && c.tie_word_embeddings && c.kind[0] == NATSL_LAYER_GDN &&
+              c.kind[1] == NATSL_LAYER_GDN);
     /* no attention layer is none, however it is said */
     CU_ASSERT(parse("{" GDN ",\"attn\":{\"layers\":[],\"num_heads\":4}}", &c, &family) == NATSL_OK);
     CU_ASSERT(parse("{" GDN ",\"attn\":[]}", &c, &family) == NATSL_OK);
@@ -124,7 +125,7 @@ static void own(void)
     CU_ASSERT(family == NATSL_HF_NATSL);
     char *a = natsl_config_json(&c), *b = natsl_config_json(&again);
     CU_ASSERT(a && b && strcmp(a, b) == 0);
-    CU_ASSERT(c.is_gdn[1] == again.is_gdn[1] && c.norm_eps == again.norm_eps);
+    CU_ASSERT(c.kind[1] == again.kind[1] && c.norm_eps == again.norm_eps);
     free(a);
     free(b);
     free(text);

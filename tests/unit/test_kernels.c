@@ -32,8 +32,8 @@ static void test_exp(void)
             keys[3] = -87.5f; /* subnormal result */
             memset(acc, 0, sizeof acc);
             float query = 1.0f, top = 0.0f, sum = 0.0f;
-            kernel_sets[set]->attn_block(1, N, 1, N, &query, 1, keys, N, unit, N, 1.0f, -1, &top, &sum, 1, acc, N,
-                                         scratch);
+            kernel_sets[set]->attn_block(1, N, 1, N, &query, 1, keys, N, unit, N, 1.0f, -1, NATSL_ATTN_ALL, &top, &sum,
+                                         1, acc, N, scratch);
             for (size_t j = 0; j < N; ++j) check_value(&c, round, j, (double)acc[j], exp((double)keys[j]));
             check_true(&c, acc[0] == 1.0f && acc[1] == 0.0f && acc[2] == 0.0f, "e^0 = 1, e^-inf = 0 exactly");
         }
@@ -213,15 +213,19 @@ static void test_conv(void)
 static void test_rotary(void)
 {
     static const int64_t positions[] = {0, 1, 63, 1 << 20, (int64_t)1 << 40};
-    static const size_t dims[] = {2, 16, 64, 300};
+    static const size_t dims[][2] = {{2, 2},  {16, 16}, {64, 64}, {300, 300}, /* of a head, rotated */
+                                     {16, 4}, {64, 0},  {9, 8},   {600, 298}};
     for (size_t i = 0; i < COUNT(positions) * COUNT(dims); ++i) {
-        size_t d = dims[i / COUNT(positions)], half = d / 2, m = 9, heads = 3;
+        size_t d = dims[i / COUNT(positions)][0], rotated = dims[i / COUNT(positions)][1], half = rotated / 2;
+        size_t m = 9, heads = 3;
         int64_t pos0 = positions[i % COUNT(positions)];
         buf x = buf_random(m, heads * d, 3, 0, i + 70, 1.0);
         double *want = doubles(m * heads * d);
         for (size_t r = 0; r < m; ++r)
             for (size_t c = 0; c < heads * d; ++c) {
                 size_t at = c % d;
+                want[r * heads * d + c] = (double)buf_at(&x, r, c);
+                if (at >= rotated) continue;
                 double angle = ((double)pos0 + (double)r) * pow(10000.0, -((double)(at % half) / (double)half));
                 double self = (double)buf_at(&x, r, c), other = (double)buf_at(&x, r, at < half ? c + half : c - half);
                 want[r * heads * d + c] = self * cos(angle) + (at < half ? -other : other) * sin(angle);
@@ -229,7 +233,7 @@ static void test_rotary(void)
         for (size_t set = 0; set < 2; ++set) {
             check c = check_begin(kernel_sets[set]->name, "rotary", i, TOL_ELEMENT);
             buf y = buf_copy(&x);
-            kernel_sets[set]->rotary(m, heads, d, y.p, y.ld, pos0, 10000.0);
+            kernel_sets[set]->rotary(m, heads, d, rotated, y.p, y.ld, pos0, 10000.0);
             check_rows(&c, &y, want);
             check_end(&c);
             buf_free(&y);
@@ -354,6 +358,34 @@ static void test_gated_norm(void)
     }
 }
 
+static void test_sigmoid_gate(void)
+{
+    static const size_t dims[] = {1, 17, 64, 256};
+    for (size_t i = 0; i < COUNT(dims); ++i) {
+        size_t d = dims[i], heads = 3, m = 6, row = heads * d, step = 2 * d + i;
+        buf o = buf_random(m, row, 2, 0, i + 1, 1.0), gate = buf_random(m, heads * step, 3, 0, i + 3, 20.0);
+        gate.p[0] = 1e4f;
+        gate.p[gate.ld] = -1e4f;
+        double *want = doubles(m * row);
+        for (size_t r = 0; r < m; ++r)
+            for (size_t c = 0; c < row; ++c)
+                want[r * row + c] =
+                    (double)buf_at(&o, r, c) * (0.5 + 0.5 * tanh(0.5 * (double)buf_at(&gate, r, c / d * step + c % d)));
+        for (size_t set = 0; set < 4; ++set) {
+            check c = check_begin(kernel_sets[set / 2]->name, "sigmoid_gate", i, TOL_ELEMENT);
+            buf y = set % 2 ? buf_copy(&o) : buf_make(m, row, 2, 0);
+            kernel_sets[set / 2]->sigmoid_gate(m, heads, d, set % 2 ? y.p : o.p, o.ld, gate.p, gate.ld, step, y.p,
+                                               y.ld);
+            check_rows(&c, &y, want);
+            check_end(&c);
+            buf_free(&y);
+        }
+        buf_free(&o);
+        buf_free(&gate);
+        free(want);
+    }
+}
+
 static void test_nats_mix(void)
 {
     static const struct {
@@ -468,13 +500,19 @@ static void row_conv(const natsl_kernels *set, size_t i0, size_t m, const buf *i
 static void row_rotary(const natsl_kernels *set, size_t i0, size_t m, const buf *in, buf *y)
 {
     for (size_t r = i0; r < i0 + m; ++r) memcpy(y->p + r * y->ld, in->p + r * in->ld, ROW * sizeof(float));
-    set->rotary(m, 6, 38, y->p + i0 * y->ld, y->ld, 1000003 + (int64_t)i0, 10000.0);
+    set->rotary(m, 6, 38, 38, y->p + i0 * y->ld, y->ld, 1000003 + (int64_t)i0, 10000.0);
 }
 
 static void row_gated(const natsl_kernels *set, size_t i0, size_t m, const buf *in, buf *y)
 {
     const float *x = in->p + i0 * in->ld;
     set->gated_norm(m, 4, 57, x, in->ld, in->p, 1e-6f, x + 1, in->ld, y->p + i0 * y->ld, y->ld);
+}
+
+static void row_sigmoid(const natsl_kernels *set, size_t i0, size_t m, const buf *in, buf *y)
+{
+    const float *x = in->p + i0 * in->ld;
+    set->sigmoid_gate(m, 4, 57, x, in->ld, x + 3, in->ld, 59, y->p + i0 * y->ld, y->ld);
 }
 
 static void row_mix(const natsl_kernels *set, size_t i0, size_t m, const buf *in, buf *y)
@@ -534,7 +572,7 @@ static void test_same_bits(void)
     } kernels[] = {
         {"rms_norm", row_rms},     {"l2_norm", row_l2},   {"short_conv", row_conv},          {"rotary", row_rotary},
         {"gated_norm", row_gated}, {"nats_mix", row_mix}, {"nats_mix plain", row_mix_plain}, {"swiglu", row_swiglu},
-        {"decay_beta", row_decay}, {"lse_add", row_lse}};
+        {"decay_beta", row_decay}, {"lse_add", row_lse},  {"sigmoid_gate", row_sigmoid}};
     static const size_t cuts[] = {1, 2, 3, 17, 40};
     buf in = buf_random(40, 2 * ROW, 1, 0, 12345, 1.5);
     for (size_t i = 0; i < COUNT(kernels) * 2; ++i) {
@@ -573,6 +611,7 @@ int main(void)
         {"pool_add: same bits however cut", test_pool},
         {"gate_choose", test_gate},
         {"gated_norm", test_gated_norm},
+        {"sigmoid_gate", test_sigmoid_gate},
         {"nats_mix", test_nats_mix},
         {"swiglu, embed", test_swiglu_embed},
         {"rows have the same bits whatever m and the address", test_same_bits},

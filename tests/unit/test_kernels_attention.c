@@ -2,10 +2,10 @@
  * the full softmax in double. */
 #include "kernels_check.h"
 
-/** Rows of queries over all keys; row i sees keys 0 .. edge+i (edge < 0: all). */
+/** Rows of queries over all keys; row i sees keys 0 .. edge+i (edge < 0: all), with a window > 0 the last `window` of these. */
 typedef struct problem {
     size_t m, n, dk, dv;
-    ptrdiff_t edge;
+    ptrdiff_t edge, window;
     float scale;
     buf q, k, v;
     double *o;
@@ -13,10 +13,11 @@ typedef struct problem {
 
 enum score_kind { SCORES_SMALL, SCORES_EXTREME, SCORES_EQUAL, SCORE_KINDS };
 
-static problem problem_make(size_t m, size_t n, size_t dk, size_t dv, ptrdiff_t edge, enum score_kind kind,
-                            uint64_t seed)
+static problem problem_window(size_t m, size_t n, size_t dk, size_t dv, ptrdiff_t edge, ptrdiff_t window,
+                              enum score_kind kind, uint64_t seed)
 {
-    problem p = {.m = m, .n = n, .dk = dk, .dv = dv, .edge = edge, .scale = (float)(1.0 / sqrt((double)dk))};
+    problem p = {.m = m, .n = n, .dk = dk, .dv = dv, .edge = edge, .window = window};
+    p.scale = (float)(1.0 / sqrt((double)dk));
     p.q = buf_random(m, dk, 3, 0, seed, 3.0);
     p.k = buf_random(dk, n, 5, 0, seed + 1, 3.0); /* key j is column j */
     p.v = buf_random(n, dv, 7, 0, seed + 2, 1.0);
@@ -31,19 +32,26 @@ static problem problem_make(size_t m, size_t n, size_t dk, size_t dv, ptrdiff_t 
     double *w = doubles(n);
     for (size_t i = 0; i < m; ++i) {
         size_t seen = edge >= 0 && (size_t)edge + i + 1 < n ? (size_t)edge + i + 1 : n;
+        size_t from = window > 0 && edge + (ptrdiff_t)i >= window ? (size_t)(edge + (ptrdiff_t)i + 1 - window) : 0;
         double top = -INFINITY, sum = 0.0;
-        for (size_t j = 0; j < seen; ++j) {
+        for (size_t j = from; j < seen; ++j) {
             w[j] = 0.0;
             for (size_t l = 0; l < dk; ++l) w[j] += (double)buf_at(&p.q, i, l) * (double)buf_at(&p.k, l, j);
             w[j] *= (double)p.scale;
             top = fmax(top, w[j]);
         }
-        for (size_t j = 0; j < seen; ++j) sum += w[j] = exp(w[j] - top);
+        for (size_t j = from; j < seen; ++j) sum += w[j] = exp(w[j] - top);
         for (size_t c = 0; c < dv; ++c)
-            for (size_t j = 0; j < seen; ++j) p.o[i * dv + c] += w[j] / sum * (double)buf_at(&p.v, j, c);
+            for (size_t j = from; j < seen; ++j) p.o[i * dv + c] += w[j] / sum * (double)buf_at(&p.v, j, c);
     }
     free(w);
     return p;
+}
+
+static problem problem_make(size_t m, size_t n, size_t dk, size_t dv, ptrdiff_t edge, enum score_kind kind,
+                            uint64_t seed)
+{
+    return problem_window(m, n, dk, dv, edge, 0, kind, seed);
 }
 
 static void problem_free(problem *p)
@@ -89,8 +97,10 @@ static void add_keys(const natsl_kernels *set, const problem *p, size_t from, si
         size_t skip = p->edge >= 0 && (size_t)p->edge < j ? j - (size_t)p->edge : 0; /* rows that see nothing of it */
         if (skip >= p->m && p->m > 0) break;
         ptrdiff_t causal = p->edge < 0 ? -1 : (ptrdiff_t)((size_t)p->edge + skip - j);
+        const ptrdiff_t hidden =
+            p->window > 0 ? p->edge + (ptrdiff_t)skip + 1 - p->window - (ptrdiff_t)j : NATSL_ATTN_ALL;
         set->attn_block(p->m - skip, n, p->dk, p->dv, p->q.p + skip * p->q.ld, p->q.ld, p->k.p + j, p->k.ld,
-                        p->v.p + j * p->v.ld, p->v.ld, p->scale, causal, r->top.p + skip * r->top.ld,
+                        p->v.p + j * p->v.ld, p->v.ld, p->scale, causal, hidden, r->top.p + skip * r->top.ld,
                         r->sum.p + skip * r->sum.ld, r->top.ld, r->acc.p + skip * r->acc.ld, r->acc.ld, scratch.p);
     }
     CU_ASSERT_EQUAL(buf_spoiled(&scratch), 0);
@@ -136,6 +146,48 @@ static void test_blocks(void)
         }
         problem_free(&p);
     }
+}
+
+/* Windows wider than all keys, ending anywhere in a block, narrower than a block, of one token; rows that see nothing of a block. */
+static void test_window(void)
+{
+    static const struct {
+        size_t m, n, dk, dv, block;
+        ptrdiff_t edge, window;
+    } cases[] = {{64, 64, 16, 32, 64, 0, 64},     {64, 64, 16, 32, 64, 0, 63},     {64, 64, 16, 32, 64, 0, 1},
+                 {64, 200, 16, 32, 64, 136, 70},  {64, 200, 16, 32, 64, 136, 64},  {64, 200, 16, 32, 64, 136, 65},
+                 {64, 200, 16, 32, 64, 136, 500}, {256, 300, 64, 128, 64, 44, 40}, {256, 300, 64, 128, 256, 44, 129},
+                 {130, 140, 16, 8, 7, 10, 3},     {1, 90, 16, 32, 64, 89, 30},     {1, 90, 16, 32, 64, 89, 1},
+                 {300, 256, 16, 8, 255, 0, 300},  {37, 100, 7, 5, 33, 63, 50},     {200, 64, 16, 32, 64, 64, 128}};
+    for (size_t i = 0; i < COUNT(cases) * SCORE_KINDS; ++i) {
+        size_t at = i / SCORE_KINDS;
+        problem p = problem_window(cases[at].m, cases[at].n, cases[at].dk, cases[at].dv, cases[at].edge,
+                                   cases[at].window, (enum score_kind)(i % SCORE_KINDS), 3000 + i);
+        for (size_t set = 0; set < 2; ++set) {
+            check c = check_begin(kernel_sets[set]->name, "window", i, TOL_SOFTMAX);
+            partial r = partial_make(p.m, p.dv);
+            add_keys(kernel_sets[set], &p, 0, p.n, cases[at].block, &r);
+            size_t rows = p.m; /* rows behind the last key's window see nothing: zeros */
+            for (size_t j = 0; j < rows; ++j)
+                if (p.edge + (ptrdiff_t)j + 1 - p.window >= (ptrdiff_t)p.n)
+                    for (size_t l = 0; l < p.dv; ++l) p.o[j * p.dv + l] = 0.0;
+            finish_and_check(&c, kernel_sets[set], &p, &r);
+        }
+        problem_free(&p);
+    }
+    /* Keys before all rows' windows are not even read. */
+    problem p = problem_window(64, 128, 16, 32, 64, 20, SCORES_SMALL, 78);
+    for (size_t j = 0; j < 45; ++j) { /* the first row sees keys 45 .. 64 */
+        for (size_t l = 0; l < 16; ++l) p.k.p[l * p.k.ld + j] = NAN;
+        for (size_t l = 0; l < 32; ++l) p.v.p[j * p.v.ld + l] = NAN;
+    }
+    for (size_t set = 0; set < 2; ++set) {
+        check c = check_begin(kernel_sets[set]->name, "unseen", 0, TOL_SOFTMAX);
+        partial r = partial_make(p.m, p.dv);
+        add_keys(kernel_sets[set], &p, 0, p.n, 128, &r);
+        finish_and_check(&c, kernel_sets[set], &p, &r);
+    }
+    problem_free(&p);
 }
 
 /* Keys that a row may not see have no influence, however large; keys that no row may see are not even read. */
@@ -207,7 +259,7 @@ static void test_empty_and_nan(void)
             for (size_t j = 0; j < 20; ++j) check_value(&c, i, j, (double)buf_at(&a.acc, i, j), 0.0);
         float q[3] = {1.0f, NAN, -INFINITY}, key[2] = {1.0f, 2.0f}, value[2] = {3.0f, 3.0f}, scratch[3 * 256];
         float top[3] = {-INFINITY, -INFINITY, -INFINITY}, sum[3] = {0}, acc[3] = {0};
-        kernels->attn_block(3, 2, 1, 1, q, 1, key, 2, value, 1, 1.0f, -1, top, sum, 1, acc, 1, scratch);
+        kernels->attn_block(3, 2, 1, 1, q, 1, key, 2, value, 1, 1.0f, -1, NATSL_ATTN_ALL, top, sum, 1, acc, 1, scratch);
         kernels->attn_finish(3, 1, sum, 1, acc, 1);
         check_true(&c, fabsf(acc[0] - 3.0f) < 1e-6f, "the good row beside a NaN row changed");
         check_true(&c, isnan(acc[1]), "NaN scores vanished");
@@ -308,6 +360,7 @@ int main(void)
 {
     static const test_entry tests[] = {
         {"attention: blocks against the full softmax", test_blocks},
+        {"attention: windows", test_window},
         {"attention: what may not be seen", test_mask},
         {"attention: merging in two orders", test_merge},
         {"attention: empty rows, NaN", test_empty_and_nan},

@@ -25,6 +25,8 @@ static const char *const cases[] = {
     OPTIONS "}",
     OPTIONS ", \"tie_word_embeddings\": true, \"use_gate\": false, \"attn_qk_norm\": false, \"use_short_conv\": false}",
     OPTIONS ", \"use_gate\": false}",
+    OPTIONS ", \"attn\": [{\"layers\": [0], \"num_heads\": 3, \"num_kv_heads\": 1, \"qkv_bias\": true, \"output_gate\": true}]}",
+    "{\"hidden_size\": 20, \"gdn_layers\": [], \"attn\": {\"layers\": [1, 2], \"num_heads\": 2, \"qk_norm\": true}}",
 };
 
 /** oracle.py's parameter_shapes for the second case, written out. */
@@ -138,14 +140,18 @@ static void test_places(void)
         free(used);
         for (int i = 0; i < c.num_hidden_layers; i++) {
             static const char *const chains[][6] = {
-                {"attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.a_proj", "attn.b_proj", NULL},
-                {"attn.q_conv1d", "attn.k_conv1d", "attn.v_conv1d", NULL},
-                {"mlp.gate_proj", "mlp.up_proj", NULL}};
+                {"mlp.gate_proj.weight", "mlp.up_proj.weight", NULL},
+                {"attn.q_proj.weight", "attn.k_proj.weight", "attn.v_proj.weight", NULL},
+                {"attn.v_proj.weight", "attn.a_proj.weight", "attn.b_proj.weight", NULL},
+                {"attn.q_conv1d.weight", "attn.k_conv1d.weight", "attn.v_conv1d.weight", NULL},
+                {"attn.q_proj.bias", "attn.k_proj.bias", "attn.v_proj.bias", NULL}};
+            const int attn = c.kind[i] == NATSL_LAYER_ATTN;
+            const int has[] = {1, 1, !attn, !attn && c.use_short_conv, attn && c.attn[c.attn_of[i]].qkv_bias};
             for (size_t k = 0; k < COUNT(chains); k++) {
-                for (int m = 0; chains[k][m] && chains[k][m + 1] && (k != 1 || c.use_short_conv); m++) {
+                for (int m = 0; has[k] && chains[k][m] && chains[k][m + 1]; m++) {
                     char name[2][64];
                     for (int w = 0; w < 2; w++)
-                        (void)snprintf(name[w], sizeof name[w], "model.layers.%d.%s.weight", i, chains[k][m + w]);
+                        (void)snprintf(name[w], sizeof name[w], "model.layers.%d.%s", i, chains[k][m + w]);
                     const natsl_tensor *a = named(&l, name[0]), *b = named(&l, name[1]);
                     EXPECT(a && b && b->offset == a->offset + a->count, "case %zu: %s is not right behind %s", n,
                            name[1], name[0]);
@@ -238,8 +244,15 @@ static void test_bind(void)
         CU_ASSERT_EQUAL(memcmp(&w.config, &c, sizeof c), 0);
         for (int i = 0; i < c.num_hidden_layers; i++) {
             const natsl_layer *a = &w.layers[i];
-            const int nats = !c.is_gdn[i], n_in = 2 * c.key_dim + c.value_dim + 2 * c.num_v_heads;
-            CU_ASSERT_EQUAL(a->is_gdn, c.is_gdn[i]);
+            const natsl_shape shape = natsl_shape_of(&c, i);
+            const natsl_attn_config *attn = c.kind[i] == NATSL_LAYER_ATTN ? &c.attn[c.attn_of[i]] : NULL;
+            const int nats = c.kind[i] == NATSL_LAYER_NATS, gdn = c.kind[i] == NATSL_LAYER_GDN;
+            const size_t n_in = attn ? (size_t)attn->head_dim * (size_t)((attn->output_gate ? 2 : 1) * attn->num_heads +
+                                                                         2 * attn->num_kv_heads)
+                                     : (size_t)(2 * c.key_dim + c.value_dim + 2 * c.num_v_heads);
+            const int32_t width = attn ? attn->num_heads * attn->head_dim : c.value_dim;
+            CU_ASSERT_EQUAL(memcmp(&a->shape, &shape, sizeof shape), 0);
+            CU_ASSERT_EQUAL((int)shape.kind, c.kind[i]);
             ROWS(a->attn_norm, "model.layers.%d.attn_norm.weight", i);
             ROWS(a->mlp_norm, "model.layers.%d.mlp_norm.weight", i);
             MATRIX(a->w_in, n_in, c.hidden_size, "model.layers.%d.attn.q_proj.weight", i);
@@ -247,28 +260,31 @@ static void test_bind(void)
             ROWS(a->a_log, "model.layers.%d.attn.A_log", i);
             ROWS(a->dt_bias, "model.layers.%d.attn.dt_bias", i);
             MATRIX(a->g_proj, c.value_dim, c.hidden_size, "model.layers.%d.attn.g_proj.weight", i);
-            MATRIX(a->o_proj, c.hidden_size, c.value_dim, "model.layers.%d.attn.o_proj.weight", i);
+            MATRIX(a->o_proj, c.hidden_size, width, "model.layers.%d.attn.o_proj.weight", i);
             ROWS(a->o_norm, "model.layers.%d.attn.o_norm.weight", i);
             ROWS(a->o_norm1, "model.layers.%d.attn.o_norm.%s", i, c.use_gate ? "weight1" : "0.weight");
             ROWS(a->o_norm2, "model.layers.%d.attn.o_norm.%s", i, c.use_gate ? "weight2" : "1.weight");
             ROWS(a->nats, "model.layers.%d.attn.nats_layer.weight", i);
             MATRIX(a->nats_out, 2 * c.num_attn_heads, c.key_dim, "model.layers.%d.attn.nats_out_weights_layer.weight",
                    i);
+            ROWS(a->bias, "model.layers.%d.attn.q_proj.bias", i);
             ROWS(a->q_norm, "model.layers.%d.attn.q_norm.weight", i);
             ROWS(a->k_norm, "model.layers.%d.attn.k_norm.weight", i);
             MATRIX(a->w_gate_up, 2 * c.intermediate_size, c.hidden_size, "model.layers.%d.mlp.gate_proj.weight", i);
             MATRIX(a->w_down, c.hidden_size, c.intermediate_size, "model.layers.%d.mlp.down_proj.weight", i);
             /* what the layer code relies on to be there, or not */
             CU_ASSERT(a->w_in.data && a->o_proj.data && a->w_gate_up.data && a->w_down.data);
-            CU_ASSERT_EQUAL(a->o_norm != NULL, !nats);
+            CU_ASSERT_EQUAL(a->o_norm != NULL, gdn);
             CU_ASSERT_EQUAL(a->o_norm1 != NULL, nats);
             CU_ASSERT_EQUAL(a->o_norm2 != NULL, nats);
             CU_ASSERT_EQUAL(a->nats != NULL, nats);
             CU_ASSERT_EQUAL(a->nats_out.data != NULL, nats);
-            CU_ASSERT_EQUAL(a->q_norm != NULL, nats && c.attn_qk_norm);
-            CU_ASSERT_EQUAL(a->k_norm != NULL, nats && c.attn_qk_norm);
-            CU_ASSERT_EQUAL(a->conv != NULL, c.use_short_conv);
-            CU_ASSERT_EQUAL(a->g_proj.data != NULL, c.use_gate);
+            CU_ASSERT_EQUAL(a->q_norm != NULL, attn ? attn->qk_norm : nats && c.attn_qk_norm);
+            CU_ASSERT_EQUAL(a->k_norm != NULL, attn ? attn->qk_norm : nats && c.attn_qk_norm);
+            CU_ASSERT_EQUAL(a->bias != NULL, attn && attn->qkv_bias);
+            CU_ASSERT_EQUAL(a->conv != NULL, !attn && c.use_short_conv);
+            CU_ASSERT_EQUAL(a->g_proj.data != NULL, !attn && c.use_gate);
+            CU_ASSERT_EQUAL(a->a_log != NULL, !attn);
         }
         natsl_weights_free(&w);
         natsl_weights_free(&w);
@@ -281,6 +297,54 @@ static void test_bind(void)
 
 /* ---- random initialisation
  * -------------------------------------------------------------------------------------------- */
+
+/** Norms that multiply by 1 + weight have it in copies of their own; those of the operations' outputs stay where they are. */
+static void test_centred(void)
+{
+    const natsl_config c = config_of(OPTIONS ", \"norm_zero_centred\": true, \"attn\": {\"layers\": [0], \"num_heads\": 3, "
+                                             "\"qk_norm\": true}}");
+    natsl_layout l;
+    natsl_weights w;
+    CU_ASSERT_EQUAL_FATAL(natsl_layout_create(&c, NATSL_F32, &l), NATSL_OK);
+    float *values = calloc(l.floats, sizeof *values);
+    char *store = calloc(l.store_bytes, 1);
+    if (!values || !store) {
+        CU_FAIL("no memory");
+        return;
+    }
+    for (size_t i = 0; i < l.count; i++) {
+        for (size_t k = 0; k < l.tensors[i].count; k++) values[k] = 0.25f + 0.125f * (float)k + (float)i;
+        natsl_layout_put(&l, &l.tensors[i], values, store);
+    }
+    CU_ASSERT_EQUAL_FATAL(natsl_weights_bind(&c, &l, store, &w), NATSL_OK);
+    const struct {
+        const float *got;
+        const char *name;
+        float added;
+    } norms[] = {{w.norm, "model.norm.weight", 1.0f},
+                 {w.layers[0].attn_norm, "model.layers.0.attn_norm.weight", 1.0f},
+                 {w.layers[0].mlp_norm, "model.layers.0.mlp_norm.weight", 1.0f},
+                 {w.layers[0].q_norm, "model.layers.0.attn.q_norm.weight", 1.0f},
+                 {w.layers[0].k_norm, "model.layers.0.attn.k_norm.weight", 1.0f},
+                 {w.layers[1].attn_norm, "model.layers.1.attn_norm.weight", 1.0f},
+                 {w.layers[1].mlp_norm, "model.layers.1.mlp_norm.weight", 1.0f},
+                 {w.layers[1].o_norm, "model.layers.1.attn.o_norm.weight", 0.0f}};
+    for (size_t i = 0; i < COUNT(norms); i++) {
+        const natsl_tensor *t = named(&l, norms[i].name);
+        CU_ASSERT_PTR_NOT_NULL(t);
+        for (size_t k = 0; t && k < t->count; k++)
+            EXPECT(norms[i].got[k] == norms[i].added + 0.25f + 0.125f * (float)k + (float)(t - l.tensors), "%s",
+                   norms[i].name);
+        if (t && norms[i].added > 0.0f) { /* and start where they add nothing */
+            natsl_init_tensor(&c, t, 3, values);
+            for (size_t k = 0; k < t->count; k++) CU_ASSERT_EQUAL(values[k], 0.0f);
+        }
+    }
+    natsl_weights_free(&w);
+    natsl_layout_free(&l);
+    free(store);
+    free(values);
+}
 
 typedef struct moments {
     double mean, deviation, low, high;
@@ -404,6 +468,7 @@ int main(void)
         {"the tensor table", test_table},
         {"places: adjacent, aligned, apart", test_places},
         {"sizes that overflow", test_overflow},
+        {"norms about zero", test_centred},
         {"pointers per layer", test_bind},
         {"random weights: distributions", test_init_distributions},
         {"random weights: seeds and names", test_init_streams},
