@@ -62,7 +62,8 @@ void natsl_document_recall(const natsl_documents *d, natsl_document *document)
         st = natsl_h5_real(file, path, "seconds", &found.seconds);
         if (st == NATSL_OK && document->tokens > 1) st = natsl_h5_real(file, path, "mean_logprob", &found.mean);
         for (int l = 0; l < d->info.config.num_hidden_layers && st == NATSL_OK; l++) {
-            if (!d->info.config.is_gdn[l]) st = count_choices(d, file, path, l, document->tokens, &found);
+            if (d->info.config.kind[l] == NATSL_LAYER_NATS)
+                st = count_choices(d, file, path, l, document->tokens, &found);
         }
     } else if (st == NATSL_OK) {
         st = natsl_h5_int(file, path, "kept_chunks", &found.kept_chunks);

@@ -32,6 +32,7 @@ static int wants_scan(const natsl_config *c, const natsl_options *o, int size, c
 {
     int64_t longest = 0;
     int me = 0;
+    if (natsl_state_layers(c) == 0) return 0;
     if (o->state_pass != NATSL_STATE_AUTO) return o->state_pass == NATSL_STATE_SCAN;
     for (int r = 0; r < size; r++) longest = natsl_max64(longest, first[r + 1] - first[r]);
     const int n = readers_of(first, size, 0, &me);

@@ -55,7 +55,7 @@ refused()
             complain "exit code $code, expected $want"
         elif [ "$lines" -ne 1 ]; then
             complain "$lines lines of natsl, expected one"
-        elif ! grep '^natsl: ' "$SCRATCH/.err" | grep -Eq -- "$pattern"; then
+        elif ! grep -a '^natsl: ' "$SCRATCH/.err" | grep -aEq -- "$pattern"; then
             complain "the line does not match '$pattern'"
         elif [ -s "$SCRATCH/.out" ]; then
             complain "something on standard output"

@@ -100,7 +100,7 @@ static void test_next_same_bits(void)
 }
 
 /** After a context saved by one rank was loaded by all: kept chunks lie on several ranks, so sums over them are in another order;
- * with none kept not even that. The tokens go on inside a chunk and over the next borders. */
+ * with none kept not even that, but for attention layers, which keep all. The tokens go on inside a chunk and over the next borders. */
 static void test_next_loaded(void)
 {
     for (int kind = 0; kind < KINDS; kind++) {
@@ -125,7 +125,7 @@ static void test_next_loaded(void)
             MPI_Bcast(path, sizeof path, MPI_CHAR, 0, MPI_COMM_WORLD);
             CU_ASSERT_EQUAL_FATAL(natsl_context_load(MPI_COMM_WORLD, m, &o, path, &all), NATSL_OK);
             const double d = step_both(all, self, c, tokens, cut, end, &same);
-            if (!(d <= (i == 1 ? KEPT_BF16_TOL : WINDOW_TOL * 10)) || (i == 2 && !same)) {
+            if (!(d <= (i == 1 ? KEPT_BF16_TOL : WINDOW_TOL * 10)) || (i == 2 && c->num_attn == 0 && !same)) {
                 fprintf(stderr, "%s, way %d: single tokens after loading on %d ranks differ by %g\n", kinds[kind].name,
                         i, world_size, d);
                 CU_FAIL("single tokens after loading");
