@@ -46,8 +46,9 @@ natsl_cost_run natsl_cost_run_of(const natsl_config *config, const natsl_options
                             .kept_share = kept_share,
                             .kept = o->kept,
                             .scores = scores,
-                            .scan = o->state_pass == NATSL_STATE_AUTO ? natsl_state_pass_choose(&costs)
-                                                                      : o->state_pass == NATSL_STATE_SCAN};
+                            .scan = natsl_state_layers(config) > 0 &&
+                                    (o->state_pass == NATSL_STATE_AUTO ? natsl_state_pass_choose(&costs)
+                                                                       : o->state_pass == NATSL_STATE_SCAN)};
 }
 
 int natsl_balance_matters(const natsl_cost_run *run, const natsl_options *o)
