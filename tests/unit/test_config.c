@@ -242,7 +242,8 @@ static void test_attention(void)
     CU_ASSERT(a->window_size == 0 && a->qkv_bias && !a->qk_norm && !a->output_gate && a->rope_theta == 5e5);
     CU_ASSERT_EQUAL(a->qk_norm_eps, 1e-5f);
     /* a list, and natsl's own keys */
-    EXPECT(parse("{\"gdn_layers\": [0], \"attn\": [{\"layers\": [3], \"num_heads\": 6, \"num_kv_heads\": 2, \"head_dim\": 10,"
+    EXPECT(parse("{\"gdn_layers\": [0], \"attn\": [{\"layers\": [3], \"num_heads\": 6, \"num_kv_heads\": 2, "
+                 "\"head_dim\": 10,"
                  " \"rotary_dim\": 4, \"output_gate\": true, \"qk_norm\": true, \"qk_norm_eps\": 1e-3},"
                  " {\"layers\": [1], \"num_heads\": 1, \"window_size\": 7, \"rotary_dim\": 0}]}",
                  &c) == NATSL_OK,

@@ -272,8 +272,8 @@ static void test_weights(void)
         const natsl_work at = natsl_cost_count(&hybrid, chunk * 64, (chunk + 1) * 64, 0.5, 64);
         const natsl_work from = natsl_cost_count(&hybrid, 640, 704, 0.5, 64);
         const double want = natsl_cost_seconds(&m, &at) / natsl_cost_seconds(&m, &from);
-        const double got = ((double)w.each + (double)w.per_chunk * (double)chunk) /
-                           ((double)w.each + (double)w.per_chunk * 10.0);
+        const double got =
+            ((double)w.each + (double)w.per_chunk * (double)chunk) / ((double)w.each + (double)w.per_chunk * 10.0);
         EXPECT(fabs(got / want - 1.0) < 0.02, "hybrid, chunk %lld: %.6g, counted %.6g", (long long)chunk, got, want);
     }
 }

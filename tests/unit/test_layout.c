@@ -25,7 +25,8 @@ static const char *const cases[] = {
     OPTIONS "}",
     OPTIONS ", \"tie_word_embeddings\": true, \"use_gate\": false, \"attn_qk_norm\": false, \"use_short_conv\": false}",
     OPTIONS ", \"use_gate\": false}",
-    OPTIONS ", \"attn\": [{\"layers\": [0], \"num_heads\": 3, \"num_kv_heads\": 1, \"qkv_bias\": true, \"output_gate\": true}]}",
+    OPTIONS ", \"attn\": [{\"layers\": [0], \"num_heads\": 3, \"num_kv_heads\": 1, \"qkv_bias\": true, "
+            "\"output_gate\": true}]}",
     "{\"hidden_size\": 20, \"gdn_layers\": [], \"attn\": {\"layers\": [1, 2], \"num_heads\": 2, \"qk_norm\": true}}",
 };
 
@@ -301,8 +302,9 @@ static void test_bind(void)
 /** Norms that multiply by 1 + weight have it in copies of their own; those of the operations' outputs stay where they are. */
 static void test_centred(void)
 {
-    const natsl_config c = config_of(OPTIONS ", \"norm_zero_centred\": true, \"attn\": {\"layers\": [0], \"num_heads\": 3, "
-                                             "\"qk_norm\": true}}");
+    const natsl_config c =
+        config_of(OPTIONS ", \"norm_zero_centred\": true, \"attn\": {\"layers\": [0], \"num_heads\": 3, "
+                          "\"qk_norm\": true}}");
     natsl_layout l;
     natsl_weights w;
     CU_ASSERT_EQUAL_FATAL(natsl_layout_create(&c, NATSL_F32, &l), NATSL_OK);
