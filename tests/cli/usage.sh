@@ -40,7 +40,7 @@ refused 2 '--quiet takes no argument' score --quiet=yes
 refused 2 '--model is missing' score "$tokens" --out r.h5
 refused 2 '--out is missing' score --model "$model" "$tokens"
 refused 2 'DOC is missing' score --model "$model" --out r.h5
-refused 2 "extra argument.*one DOC" grad --model "$model" --out r.h5 "$tokens" "$tokens"
+refused 2 "extra argument.*one TOKENS.h5" grad --model "$model" --out r.h5 "$tokens" "$tokens"
 refused 2 'extra argument' grad --model "$model" --out r.h5 -- "$tokens" "$tokens"
 refused 2 'both results would be' score --model "$model" --out r -- "$tokens" "$tokens"
 refused 2 'FILE is missing' info
