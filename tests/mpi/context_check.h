@@ -152,14 +152,13 @@ static const struct {
     {"one", "{\"hidden_size\":32,\"num_hidden_layers\":2,\"vocab_size\":50,\"head_dim\":8,\"gdn_layers\":[0],\"nats_"
             "block_size\":1,"
             "\"conv_size\":1}"},
-    {"attention", "{\"hidden_size\":32,\"num_hidden_layers\":6,\"vocab_size\":50,\"head_dim\":8,\"intermediate_size\":"
-                  "32,\"gdn_layers\":[0],"
-                  "\"nats_block_size\":16,\"norm_zero_centred\":true,\"head_v_dim\":6,\"num_attn_heads\":2,\"attn\":["
-                  "{\"layers\":[2],\"num_heads\":4,\"num_kv_heads\":2,\"qkv_bias\":true},"
-                  "{\"layers\":[3],\"num_heads\":2,\"window_size\":100,\"qk_norm\":true},"
-                  "{\"layers\":[4],\"num_heads\":6,\"num_kv_heads\":2,\"head_dim\":10,\"rotary_dim\":4,\"output_gate\":"
-                  "true,\"qk_norm\":true},"
-                  "{\"layers\":[5],\"num_heads\":2,\"window_size\":5}]}"},
+    {"attention",
+     "{\"hidden_size\":32,\"num_hidden_layers\":4,\"vocab_size\":50,\"head_dim\":8,\"intermediate_size\":32,"
+     "\"gdn_layers\":[0],\"nats_block_size\":16,\"norm_zero_centred\":true,\"head_v_dim\":6,\"num_attn_heads\":2,"
+     "\"attn\":[{\"layers\":[1],\"num_heads\":4,\"num_kv_heads\":2,\"qkv_bias\":true},"
+     "{\"layers\":[2],\"num_heads\":6,\"num_kv_heads\":2,\"head_dim\":10,\"rotary_dim\":4,\"output_gate\":true,"
+     "\"qk_norm\":true,\"window_size\":100},"
+     "{\"layers\":[3],\"num_heads\":2,\"window_size\":5}]}"},
     {"wide attention",
      "{\"hidden_size\":32,\"num_hidden_layers\":2,\"vocab_size\":50,\"intermediate_size\":32,\"gdn_layers\":[],"
      "\"nats_block_size\":300,\"attn\":[{\"layers\":[0],\"num_heads\":4,\"num_kv_heads\":1},"
