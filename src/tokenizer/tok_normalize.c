@@ -131,8 +131,9 @@ static int stays(natsl_tok_kind form, uint32_t c)
 static natsl_status put_normal(writer *w, natsl_tok_kind form, size_t from, const char *text, size_t length)
 {
     const int compose = form == NATSL_TOK_NFC || form == NATSL_TOK_NFKC;
-    const int options = UTF8PROC_STABLE | (compose ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE) |
-                        (form == NATSL_TOK_NFKC || form == NATSL_TOK_NFKD ? UTF8PROC_COMPAT : 0);
+    const int compatible = form == NATSL_TOK_NFKC || form == NATSL_TOK_NFKD;
+    const utf8proc_option_t options = (utf8proc_option_t)(UTF8PROC_STABLE | (compatible ? UTF8PROC_COMPAT : 0) |
+                                                          (compose ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE));
     utf8proc_int32_t few[64], *many = few;
     char out[4];
     utf8proc_ssize_t n = utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, few, 64, options);
