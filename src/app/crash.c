@@ -85,6 +85,16 @@ static void add_self(size_t *at)
     add(at, ": ");
 }
 
+/** Who this is and what it is at, without the end of the line. */
+static void add_place(size_t *at)
+{
+    add_self(at);
+    add(at, "process ");
+    add_number(at, (uint64_t)getpid(), 10);
+    add(at, " is at: ");
+    *at += natsl_place_text(report + *at, sizeof report - *at);
+}
+
 static const char *name_of(int number)
 {
     switch (number) {
@@ -127,11 +137,7 @@ static void asked(int number, siginfo_t *info, void *context)
     (void)number;
     (void)info;
     if (atomic_exchange(&busy, 1) != 0) return;
-    add_self(&at);
-    add(&at, "process ");
-    add_number(&at, (uint64_t)getpid(), 10);
-    add(&at, " is at: ");
-    at += natsl_place_text(report + at, sizeof report - at);
+    add_place(&at);
     add(&at, "\n");
     add_calls(&at, context);
     atomic_store(&busy, 0);
@@ -174,11 +180,7 @@ void natsl_crash_ask(void)
     if (!bad && atomic_load(&answered)) return;
     size_t at = 0;
     if (atomic_exchange(&busy, 1) != 0) return;
-    add_self(&at);
-    add(&at, "process ");
-    add_number(&at, (uint64_t)getpid(), 10);
-    add(&at, " is at: ");
-    at += natsl_place_text(report + at, sizeof report - at);
+    add_place(&at);
     add(&at, " (its main thread does not answer: it may hang in the system, as in a file)\n");
     put_report(at);
     atomic_store(&busy, 0);

@@ -188,12 +188,27 @@ static void put_run(natsl_page *p, size_t r)
 
 /* ---- scores ---------------------------------------------------------------------------------------------------------- */
 
-static void put_table(natsl_page *p, size_t r)
+static void put_score(natsl_buffer *b, const json_t *cell)
+{
+    natsl_printf(b, "<td>%.1f <small>%.0f&ndash;%.0f, n=%lld</small>", natsl_json_real(cell, "score"),
+                 natsl_json_real(cell, "low"), natsl_json_real(cell, "high"),
+                 (long long)json_integer_value(json_object_get(cell, "samples")));
+}
+
+static void put_loss(natsl_buffer *b, const json_t *cell)
+{
+    natsl_printf(b, "<td>%.4f <small>perplexity %.4g, %.0f tokens</small>", natsl_json_real(cell, "loss"),
+                 natsl_json_real(cell, "perplexity"), natsl_json_real(cell, "loss_tokens"));
+}
+
+/** Run r by what a row is (task, document) and length: a cell that has the number `key` is put by `put`. */
+static void put_table(natsl_page *p, size_t r, const char *row, const char *key,
+                      void (*put)(natsl_buffer *, const json_t *))
 {
     natsl_buffer *b = p->out;
     char text[24];
     natsl_puts(b, "<div class=\"wide\"><table><tr><th>");
-    natsl_put_html(b, p->n_runs > 1 ? p->runs[r].name : "task");
+    natsl_put_html(b, p->n_runs > 1 ? p->runs[r].name : row);
     for (size_t l = 0; l < p->n_lengths; l++) natsl_printf(b, "<th>%s", natsl_short_tokens(p->lengths[l], text));
     natsl_puts(b, "</tr>\n");
     for (size_t t = 0; t < p->n_tasks; t++) {
@@ -201,12 +216,8 @@ static void put_table(natsl_page *p, size_t r)
         natsl_put_html(b, p->tasks[t]);
         for (size_t l = 0; l < p->n_lengths; l++) {
             const json_t *cell = natsl_page_cell(p, r, p->tasks[t], p->lengths[l]);
-            const double score = natsl_json_real(cell, "score");
-            if (!isfinite(score)) natsl_puts(b, "<td>&ndash;");
-            else
-                natsl_printf(b, "<td>%.1f <small>%.0f&ndash;%.0f, n=%lld</small>", score, natsl_json_real(cell, "low"),
-                             natsl_json_real(cell, "high"),
-                             (long long)json_integer_value(json_object_get(cell, "samples")));
+            if (!isfinite(natsl_json_real(cell, key))) natsl_puts(b, "<td>&ndash;");
+            else put(b, cell);
         }
         natsl_puts(b, "</tr>\n");
     }
@@ -481,30 +492,6 @@ static natsl_status put_document(natsl_page *p, const char *task, int width, int
     return ok ? NATSL_OK : NATSL_ERR_NOMEM;
 }
 
-static void put_loss_table(natsl_page *p, size_t r)
-{
-    natsl_buffer *b = p->out;
-    char text[24];
-    natsl_puts(b, "<div class=\"wide\"><table><tr><th>");
-    natsl_put_html(b, p->n_runs > 1 ? p->runs[r].name : "document");
-    for (size_t l = 0; l < p->n_lengths; l++) natsl_printf(b, "<th>%s", natsl_short_tokens(p->lengths[l], text));
-    natsl_puts(b, "</tr>\n");
-    for (size_t t = 0; t < p->n_tasks; t++) {
-        natsl_puts(b, "<tr><td>");
-        natsl_put_html(b, p->tasks[t]);
-        for (size_t l = 0; l < p->n_lengths; l++) {
-            const json_t *cell = natsl_page_cell(p, r, p->tasks[t], p->lengths[l]);
-            const double loss = natsl_json_real(cell, "loss");
-            if (!isfinite(loss)) natsl_puts(b, "<td>&ndash;");
-            else
-                natsl_printf(b, "<td>%.4f <small>perplexity %.4g, %.0f tokens</small>", loss,
-                             natsl_json_real(cell, "perplexity"), natsl_json_real(cell, "loss_tokens"));
-        }
-        natsl_puts(b, "</tr>\n");
-    }
-    natsl_puts(b, "</table></div>\n");
-}
-
 static natsl_status put_documents(natsl_page *p)
 {
     natsl_status st = NATSL_OK;
@@ -517,7 +504,7 @@ static natsl_status put_documents(natsl_page *p)
     for (size_t t = 0; t < p->n_tasks && st == NATSL_OK; t++)
         st = put_document(p, p->tasks[t], p->n_tasks > 1 ? 540 : 1110, p->n_tasks > 1 ? 230 : 260);
     natsl_puts(p->out, "</div><h2>All losses</h2>\n");
-    for (size_t r = 0; r < p->n_runs; r++) put_loss_table(p, r);
+    for (size_t r = 0; r < p->n_runs; r++) put_table(p, r, "document", "loss", put_loss);
     return st;
 }
 
@@ -556,7 +543,7 @@ static natsl_status put_scores(natsl_page *p)
     natsl_puts(out, "</div>\n");
     put_depths(p);
     natsl_puts(out, "<h2>All scores</h2>\n");
-    for (size_t r = 0; r < p->n_runs; r++) put_table(p, r);
+    for (size_t r = 0; r < p->n_runs; r++) put_table(p, r, "task", "score", put_score);
     return st;
 }
 

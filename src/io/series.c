@@ -110,7 +110,8 @@ void natsl_series_prune(const char *directory, size_t keep)
     natsl_free(numbers);
 }
 
-/** Whether `name` is `of` (NULL: a checkpoint) with what natsl appends to it while it is written. */
+/** Whether `name` is `of` (NULL: a checkpoint) with what natsl appends to it while it is written; or such a name with what Open MPI's
+ * component sharedfp/lockedfile appends to it for a file of its own, which a killed job leaves, too. */
 static int is_temporary(const char *name, const char *of)
 {
     static const char mark[] = ".tmp-";
@@ -120,7 +121,9 @@ static int is_temporary(const char *name, const char *of)
     else if (at) at += 3;
     if (!at || strncmp(at, mark, sizeof mark - 1) != 0) return 0;
     at += sizeof mark - 1;
-    return *at >= '0' && *at <= '9' && strspn(at, "0123456789-") == strlen(at);
+    if (*at < '0' || *at > '9') return 0;
+    at += strspn(at, "0123456789-");
+    return *at == '\0' || strcmp(at, ".lock") == 0 || strncmp(at, ".locktest.", 10) == 0;
 }
 
 void natsl_series_sweep(const char *directory, const char *name)

@@ -126,3 +126,10 @@ finish()
     [ "$cases" -gt 0 ] && [ "$failures" -eq 0 ]
     exit
 }
+
+# tiny_config VOCABULARY: the configuration of a small model, for what does not depend on its numbers.
+tiny_config()
+{
+    printf '%s\n' "{\"hidden_size\": 32, \"num_hidden_layers\": 2, \"vocab_size\": $1, \"head_dim\": 16, \"num_heads\": 2,
+ \"num_attn_heads\": 2, \"gdn_layers\": [0]}"
+}

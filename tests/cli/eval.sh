@@ -2,13 +2,7 @@
 # tests/cli/eval.sh - natsl eval: the same predictions on any number of ranks and groups, and after kills; what is refused.
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-cat >tiny.json <<'END'
-{"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 264, "head_dim": 16, "num_heads": 2, "num_attn_heads": 2,
- "expand_v": 2, "conv_size": 4, "hidden_ratio": 4, "norm_eps": 1e-6, "nats_block_size": 64, "gdn_layers": [0],
- "allow_neg_eigval": false, "attn_qk_norm": true, "attn_with_short_conv": true, "attn_apply_pos_encoding": false,
- "decay_for_non_gdn_blocks": true, "ops_for_incomplete_chunks": "all", "incomplete_block_start_with_ht": true,
- "tie_word_embeddings": false, "use_gate": true, "use_short_conv": true}
-END
+tiny_config 264 >tiny.json
 "$NATSL" init --config tiny.json --seed 1 --out m.h5 --quiet || exit 1
 "$NATSL" init --config tiny.json --seed 2 --out other.h5 --quiet || exit 1
 cp "$SOURCE/LICENSE" hay.txt

@@ -7,9 +7,7 @@ if [ -z "$PYTHON" ]; then
     skip "no Python with numpy and h5py"
     exit 0
 fi
-cat >config.json <<'JSON'
-{"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 256, "head_dim": 16, "num_heads": 2, "num_attn_heads": 2, "gdn_layers": [0]}
-JSON
+tiny_config 256 >config.json
 "$NATSL" init --config config.json --seed 3 --out m.h5 --quiet || exit 1
 cat "$SOURCE/LICENSE" "$SOURCE/README.md" "$SOURCE/LICENSE" | head -c 30100 >doc.txt # not whole chunks
 [ "$(wc -c <doc.txt)" -eq 30100 ] || exit 1
