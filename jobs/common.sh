@@ -17,7 +17,7 @@
 # What a script's own arguments are natsl gets too: sbatch jobs/score.sbatch --pass-tokens 256K
 # shellcheck shell=bash disable=SC2015,SC2034
 
-job_pid='' job_signalled=no job_code=0 job_launcher=()
+job_pid='' job_signalled=no job_told=no job_code=0 job_launcher=()
 exec {job_log}>&1 # what a trap says must not go where a function's output goes
 
 job_say() { printf '== %s\n' "$*" >&"$job_log"; }
@@ -75,6 +75,7 @@ job_on_signal()
         job_say "signal at $(date -u +%FT%TZ); Slurm is ending the job ($state)"
     elif [ -n "$job_pid" ]; then
         job_say "signal at $(date -u +%FT%TZ): natsl is asked to save and stop"
+        job_told=yes
         kill -USR1 "$job_pid" 2>/dev/null || true
     else
         job_say "signal at $(date -u +%FT%TZ), before natsl was started"
@@ -213,6 +214,8 @@ job_natsl()
     [ "$job_signalled" = no ] || { job_code=6; return 0; }
     "${job_launcher[@]}" "$NATSL" "$@" </dev/null &
     job_pid=$!
+    # One that came before the line above found nobody to tell.
+    if [ "$job_signalled" = yes ] && [ "$job_told" = no ]; then kill -USR1 "$job_pid" 2>/dev/null || true; fi
     # A signal to this script ends `wait`, not natsl.
     while :; do
         job_code=0

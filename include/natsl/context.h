@@ -31,7 +31,7 @@ typedef enum natsl_balance { NATSL_BALANCE_AUTO = 0, NATSL_BALANCE_ON, NATSL_BAL
 typedef struct natsl_options {
     int threads; /**< OpenMP threads per rank, 0: OMP_NUM_THREADS; the smallest of all ranks' numbers counts */
     natsl_kernel_set kernels;    /**< fast, or the plain reference kernels (slow, for checks) */
-    natsl_route route;           /**< force every chunk's choice, to measure what the gate buys */
+    natsl_route route;           /**< force every chunk's choice in NAtS-L layers, to measure what the gate buys */
     natsl_storage kept;          /**< how kept keys and values are held */
     natsl_state_pass state_pass; /**< how states go from rank to rank */
     natsl_exchange exchange;     /**< read kept keys of ranks on the node in place, or force messages */

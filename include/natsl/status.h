@@ -14,7 +14,7 @@ typedef enum natsl_status {
     NATSL_ERR_INPUT = 3,    /**< a file from outside is missing, damaged or does not fit */
     NATSL_ERR_NOMEM = 4,    /**< memory could not be had */
     NATSL_ERR_IO = 5,       /**< reading or writing failed: disk full, no permission */
-    NATSL_INTERRUPTED = 6,  /**< SIGINT or SIGTERM: stopped cleanly */
+    NATSL_INTERRUPTED = 6,  /**< SIGINT, SIGTERM, SIGHUP or SIGUSR1: stopped cleanly */
     NATSL_ERR_INTERNAL = 7, /**< a promise inside natsl is broken; please report it */
     NATSL_STALLED = 8       /**< the program's --watchdog: no rank made progress */
 } natsl_status;

@@ -606,6 +606,7 @@ static natsl_status run(natsl_app *app)
     natsl_free(j.done);
     natsl_eval_close_sources(&j);
     natsl_model_close(&j.model);
+    natsl_job_close(&look);
     return st;
 }
 

@@ -221,8 +221,7 @@ static natsl_status generate(natsl_job *s, const char *prompt)
                          a->model, vocab);
     if (st != NATSL_OK && s->no_tokenizer[0]) return natsl_fail(st, "%s", s->no_tokenizer);
     if (st != NATSL_OK) return st;
-    st = natsl_app_agree(app, natsl_decoder_create(s->tokenizer, 0, &o.decoder));
-    if (st != NATSL_OK) return st;
+    NATSL_TRY(st, cleanup, natsl_app_agree(app, natsl_decoder_create(s->tokenizer, 0, &o.decoder)));
     if (a->n_operands > 0) {
         NATSL_TRY(st, cleanup, natsl_job_open_doc(s, a->operands[0]));
         NATSL_TRY(st, cleanup, natsl_job_read_doc(s));

@@ -28,7 +28,7 @@
 static pthread_t main_thread;
 static _Atomic int answered;
 static char report[TEXT_BYTES]; /* one handler at a time uses it: `busy` */
-static _Atomic int busy;
+static _Atomic int busy, crashing;
 
 static void add(size_t *at, const char *text) { natsl_append(report, sizeof report, at, text); }
 static void add_number(size_t *at, uint64_t number, unsigned base)
@@ -111,7 +111,8 @@ static void crashed(int number, siginfo_t *info, void *context)
 {
     const int error_number = number;
     size_t at = 0;
-    (void)signal(number, SIG_DFL); /* a crash in here ends the process at once */
+    const int first = atomic_exchange(&crashing, 1) == 0;
+    while (!first) (void)pause(); /* another thread has crashed, too: it tells and ends the process */
     if (atomic_exchange(&busy, 1) == 0) {
         add(&at, "natsl: ");
         add_self(&at);
@@ -128,6 +129,7 @@ static void crashed(int number, siginfo_t *info, void *context)
         at = 0;
         add_calls(&at, context);
     }
+    (void)signal(number, SIG_DFL);
     (void)raise(number); /* blocked while this handler runs; it comes as soon as it returns */
 }
 
@@ -164,6 +166,8 @@ void natsl_crash_install(void)
     (void)sigaltstack(&alternate, NULL);
     action.sa_sigaction = crashed;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    /* a crash of the handler itself meets a blocked signal, which ends the process at once */
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) (void)sigaddset(&action.sa_mask, numbers[i]);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) (void)sigaction(numbers[i], &action, NULL);
 #else
     (void)stack;

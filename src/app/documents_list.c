@@ -4,6 +4,7 @@
 
 #include "agree.h"
 #include "core.h"
+#include "place.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -367,6 +368,7 @@ natsl_status natsl_documents_check(natsl_documents *d)
     for (size_t i = 0; i < d->n && st == NATSL_OK; i++) { /* each rank looks at some */
         owner[i] = (int)(i % (size_t)app->size);
         if (owner[i] != app->rank || mine != NATSL_OK) continue;
+        natsl_task("looking at a document");
         status[i] = (int)check_one(d, d->all[i].path, ids, &tokens[i]);
         if (status[i] != NATSL_OK) natsl_document_fail(&d->all[i], (natsl_status)status[i]);
         if (status[i] == NATSL_ERR_NOMEM || status[i] == NATSL_ERR_INTERNAL) mine = (natsl_status)status[i];

@@ -51,8 +51,6 @@ typedef struct natsl_eval_job {
 /** Sets per_sample for all lengths: --ranks-per-sample, or the fewest (1, 2, 4 ... all) with which the memory of every node
  * is enough though every chunk were kept. weights_loaded: the model is in memory already. */
 natsl_status natsl_eval_choose_ranks(natsl_eval_job *j, int weights_loaded);
-/** Groups of ranks that work side by side on samples of lengths[i]. */
-int natsl_eval_groups(const natsl_eval_job *j, size_t i);
 /** Prints what would be done, and what it takes. */
 natsl_status natsl_eval_print_plan(natsl_eval_job *j);
 

@@ -27,7 +27,8 @@ natsl_status natsl_eval_choose_ranks(natsl_eval_job *j, int weights_loaded)
     return NATSL_OK;
 }
 
-int natsl_eval_groups(const natsl_eval_job *j, size_t i) { return j->app->size / j->per_sample[i]; }
+/** Groups of ranks that work side by side on samples of lengths[i]. */
+static int groups_of(const natsl_eval_job *j, size_t i) { return j->app->size / j->per_sample[i]; }
 
 natsl_status natsl_eval_print_plan(natsl_eval_job *j)
 {
@@ -48,7 +49,7 @@ natsl_status natsl_eval_print_plan(natsl_eval_job *j)
         natsl_prediction prediction;
         size_t weights = 0;
         int64_t samples = 0, most = 0;
-        const int64_t groups = natsl_eval_groups(j, i);
+        const int64_t groups = groups_of(j, i);
         for (size_t t = 0; t < j->n_tasks; t++) {
             const int64_t n = natsl_eval_samples_of(j, t, j->lengths[i]);
             samples += n;

@@ -7,6 +7,7 @@
 #include "h5.h"
 #include "journal.h"
 #include "newest.h"
+#include "place.h"
 #include "result_part.h"
 #include "seal.h"
 #include "signals.h"
@@ -55,6 +56,7 @@ static natsl_status digest_document(natsl_job *s, uint64_t *digest)
     for (int64_t b = blocks * app->rank / app->size; b < blocks * (app->rank + 1) / app->size && st == NATSL_OK; b++) {
         const int64_t first = b * DIGEST_TOKENS, n = length - first < DIGEST_TOKENS ? length - first : DIGEST_TOKENS;
         st = natsl_doc_read(s->doc, first, n, ids);
+        natsl_worked();
         if (st == NATSL_OK) all[b] = natsl_digest(ids, (size_t)n * sizeof *ids);
     }
     if ((st = natsl_app_agree(s->app, st)) == NATSL_OK) {
@@ -159,19 +161,32 @@ static natsl_status load(void *user, int64_t number, const char *path)
     return NATSL_OK;
 }
 
-/** Whether order.out is this run's result: nothing is left to do then. Rank 0. What is something else, or damaged, is written anew. */
-static int is_finished(const natsl_resume *r)
+/** Rank 0: whether the file order.out says that it is this run's result. */
+static int has_run(const natsl_resume *r)
 {
-    struct stat s;
     hid_t file = -1;
     char *run = NULL;
-    if (stat(r->order.out, &s) != 0 || !S_ISREG(s.st_mode) || natsl_h5_open(r->order.out, &file) != NATSL_OK) return 0;
+    if (natsl_h5_open(r->order.out, &file) != NATSL_OK) return 0;
     const int same = H5Aexists(file, "run") > 0 &&
                      natsl_h5_text(file, r->order.out, "run", sizeof r->run, &run) == NATSL_OK &&
                      strcmp(run, r->run) == 0;
     natsl_free(run);
     (void)H5Fclose(file);
     return same;
+}
+
+/** Whether order.out is this run's result: nothing is left to do then. What is something else, or damaged, is written anew; HDF5
+ * does not get to see what the seal shows to be damaged. Collective. */
+static int is_finished(const natsl_resume *r)
+{
+    const natsl_app *app = r->job->app;
+    struct stat s;
+    int is = app->rank == 0 && stat(r->order.out, &s) == 0 && S_ISREG(s.st_mode);
+    NATSL_MPI(MPI_Bcast(&is, 1, MPI_INT, 0, app->comm));
+    if (!is || natsl_seal_check(app->comm, r->order.out, 0) != NATSL_OK) return 0;
+    is = app->rank == 0 && has_run(r);
+    NATSL_MPI(MPI_Bcast(&is, 1, MPI_INT, 0, app->comm));
+    return is;
 }
 
 /** Rank 0: the directory, made, locked, and swept of what killed runs have left. */
@@ -253,8 +268,7 @@ natsl_status natsl_resume_begin(natsl_resume *r, natsl_job *job, const natsl_res
     if (st == NATSL_OK) st = describe(r);
     if (st != NATSL_OK) return st;
     if (order->resume) {
-        r->finished = app->rank == 0 && is_finished(r);
-        NATSL_MPI(MPI_Bcast(&r->finished, 1, MPI_INT, 0, app->comm));
+        r->finished = is_finished(r);
         if (r->finished) {
             natsl_summary_count(app, "finished_before", 1);
             if (app->rank == 0 && !app->args.quiet)

@@ -326,6 +326,14 @@ static natsl_status load_tail(natsl_context *cx, hid_t file, const char *path, i
     return st;
 }
 
+/** (chunk, head, NAtS-L layer) triples of complete chunks in `position` tokens; -1: more than can be. */
+static int64_t gate_chunks(const natsl_config *c, int64_t position)
+{
+    int64_t layers = 0, n = 0;
+    for (int l = 0; l < c->num_hidden_layers; l++) layers += c->kind[l] == NATSL_LAYER_NATS;
+    return __builtin_mul_overflow(position / c->chunk, layers * c->num_nats_head, &n) ? -1 : n;
+}
+
 /** Every rank reads its own part. */
 static natsl_status load_all(natsl_context *cx, const char *path)
 {
@@ -342,6 +350,11 @@ static natsl_status load_all(natsl_context *cx, const char *path)
     NATSL_TRY(st, cleanup, natsl_h5_int(file, path, "chunks", &chunks));
     if (cx->position < 0 || cx->position > INT64_MAX / 4) {
         st = natsl_fail(NATSL_ERR_INPUT, "%s: attribute position: %lld is out of range", path, (long long)cx->position);
+        goto cleanup;
+    }
+    if (kept_chunks < 0 || chunks < kept_chunks || chunks != gate_chunks(c, cx->position)) {
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: attributes chunks, kept_chunks: %lld, %lld do not fit %lld tokens", path,
+                        (long long)chunks, (long long)kept_chunks, (long long)cx->position);
         goto cleanup;
     }
     if (cx->rank == 0) cx->kept_chunks = kept_chunks, cx->chunks = chunks; /* sums over ranks when they are reported */

@@ -194,14 +194,17 @@ static int ascending(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static int ends_sentence(const char *text, int64_t length, int64_t at)
+{
+    return text[at - 1] == '.' && (at == length || text[at] == ' ' || text[at] == '\n');
+}
+
 /** The end of a sentence at or a little before `place`; else that of a word; else the beginning of a character. */
 static int64_t sentence_end(const char *text, int64_t length, int64_t place)
 {
     int64_t back = place;
-    while (back > 0 && place - back < REACH &&
-           !(text[back - 1] == '.' && (back == length || text[back] == ' ' || text[back] == '\n')))
-        back--;
-    if (back == 0 || text[back - 1] == '.') return back;
+    while (back > 0 && place - back < REACH && !ends_sentence(text, length, back)) back--;
+    if (back == 0 || ends_sentence(text, length, back)) return back;
     for (back = place; back > 0 && place - back < REACH && back < length; back--) {
         if (text[back] == ' ' || text[back] == '\n') return back;
     }
@@ -240,7 +243,8 @@ natsl_status natsl_babi_make(const natsl_babi *babi, const natsl_hay *hay, int64
     natsl_puts(&b, head);
     for (int64_t i = question->story; st == NATSL_OK && i < at; i++) {
         if (babi->lines[i].answer) continue;
-        const int64_t place = sentence_end(text, length, llround(places[k++] * (double)length));
+        int64_t place = sentence_end(text, length, llround(places[k++] * (double)length));
+        if (place < done) place = done; /* the end of a word before it may lie behind that of its sentence */
         natsl_put(&b, text + done, (size_t)(place - done));
         done = place;
         if (i == question->support) found = (double)b.length;

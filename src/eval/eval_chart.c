@@ -140,7 +140,7 @@ void natsl_chart_lines(natsl_buffer *b, int width, int height, const char *title
     if (top < 0.0) { /* a scale that need not begin at 0 */
         for (step_y = round_up((high - least) / lines);; step_y = round_up(1.01 * step_y)) {
             bottom = floor(least / step_y) * step_y;
-            if (bottom + lines * step_y >= high) break;
+            if (!(bottom + lines * step_y < high)) break; /* also where a number is none */
         }
     }
     const double scale = room / (lines * step_y);

@@ -110,7 +110,8 @@ static natsl_status check_config(plan *p, natsl_hf_report *r)
     natsl_config kept;
     if (H5Lexists(p->file, "hf", H5P_DEFAULT) <= 0) {
         p->config = natsl_hf_config_json(&p->info.config);
-        return p->config ? NATSL_OK : natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration");
+        if (!p->config) return natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration");
+        return natsl_hf_config_parse(p->config, strlen(p->config), p->path, &kept, &r->family); /* as import will */
     }
     natsl_status st =
         natsl_h5_bytes(p->file, p->path, natsl_hf_texts[0].object, natsl_hf_texts[0].limit, &text, &length);

@@ -227,6 +227,14 @@ static natsl_status from_deltanet(const json_t *root, json_t *to, const char *so
 /** The same for natsl's own class: its keys as they are. */
 static natsl_status from_natsl(const json_t *root, json_t *to, const char *source)
 {
+    static const char *const own[] = {"attn", "norm_zero_centred", "head_v_dim"};
+    for (size_t i = 0; i < sizeof own / sizeof own[0];
+         i++) { /* to another reader of this class they would mean nothing */
+        if (json_object_get(root, own[i]))
+            return natsl_fail(NATSL_ERR_INPUT,
+                              "%s: configuration key %s is natsl's own, and the published class has none", source,
+                              own[i]);
+    }
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         if (!json_object_get(root, needed[i])) return wrong(source, needed[i], "it to be there");
     }

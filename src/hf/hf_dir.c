@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MOST_UNNAMED 65536 /* tensors beyond those of the index that are still looked at */
+
 /* Most bytes of an index: names of tensors and files. */
 #define INDEX_LIMIT ((size_t)64 << 20)
 #define SINGLE      "model.safetensors"
@@ -100,6 +102,9 @@ static natsl_status open_shards(natsl_hf_dir *d, const char *index, json_t *map,
         if (json_integer_set(json_object_iter_value(it), (json_int_t)d->count) != 0)
             return natsl_fail(NATSL_ERR_NOMEM, "out of memory: index");
         st = add_shard(d, json_object_iter_key(it));
+        /* check_index will name one that is too many; here thousands of headers must not fill the memory before it can */
+        if (st == NATSL_OK && d->tensors > json_object_size(map) + MOST_UNNAMED)
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: its files have many more tensors than it names", index);
     }
     return st;
 }

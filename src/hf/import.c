@@ -101,9 +101,16 @@ static json_t *text_json(const source *s, const char *file)
 {
     for (size_t i = 0; natsl_hf_texts[i].file; i++) {
         if (strcmp(natsl_hf_texts[i].file, file) == 0 && s->texts[i])
-            return json_loadb(s->texts[i], s->lengths[i], JSON_REJECT_DUPLICATES, NULL);
+            return json_loadb(s->texts[i], s->lengths[i], JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
     }
     return NULL;
+}
+
+/** Files whose keys are tokens. */
+static int holds_words(const char *file)
+{
+    return strcmp(file, NATSL_HF_TOKENIZER_FILE) == 0 || strcmp(file, "vocab.json") == 0 ||
+           strcmp(file, "added_tokens.json") == 0;
 }
 
 /** Reads the texts; those that ought to be JSON are. */
@@ -119,8 +126,8 @@ static natsl_status read_texts(source *s)
         if (!s->texts[i] || !t->json) continue;
         /* duplicate keys would let two readers see two things */
         json_t *json = json_loadb(s->texts[i], s->lengths[i], JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
-        /* a vocabulary may have a token with the byte 0, which jansson takes in texts but not in keys: fine for all but config.json */
-        if (!json && i > 0 && strstr(e.text, "NUL byte in object key")) continue;
+        /* a vocabulary may have a token with the byte 0, which jansson takes in texts but not in keys */
+        if (!json && holds_words(t->file) && strstr(e.text, "NUL byte in object key")) continue;
         if (!json) return natsl_fail(NATSL_ERR_INPUT, "%s/%s: line %d: %s", s->dir.path, t->file, e.line, e.text);
         json_decref(json);
     }

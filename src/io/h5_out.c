@@ -56,9 +56,10 @@ natsl_status natsl_h5_put_real(hid_t object, const char *path, const char *name,
     return put(object, path, name, H5T_NATIVE_DOUBLE, &value);
 }
 
-/* The file that a failure of MPI-IO is about; whether it may be told by a status. */
-static char guarded_path[3072];
-static int independent;
+/* The files that a failure of MPI-IO may be about, the one begun last at the end: a checkpoint is written while a result is under way.
+ * And whether a failure may be told by a status. */
+static char guarded_path[2][3072];
+static int guarded, independent;
 
 /** MPI-IO has failed on this rank. In an independent write HDF5 returns the error and all is in order. In the collective ones, by
  * which HDF5 writes its own data, this rank would now leave its part of the conversation, and all ranks would wait for one
@@ -70,20 +71,25 @@ void natsl_h5_io_failed(int code)
     const int why = errno;
     char text[MPI_MAX_ERROR_STRING] = "writing failed";
     int length = 0, rank = 0;
-    if (independent || !guarded_path[0]) return;
+    if (independent || guarded == 0) return;
     NATSL_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &rank));
     if (why) (void)snprintf(text, sizeof text, "%s", strerror(why));
     else (void)MPI_Error_string(code, text, &length);
     (void)usleep((useconds_t)(rank < 10 ? rank : 10) * 300000);
-    natsl_die(natsl_fail(NATSL_ERR_IO, "%s: writing HDF5's own data failed: %s", guarded_path, text));
+    natsl_die(natsl_fail(NATSL_ERR_IO, "%s: writing HDF5's own data failed: %s", guarded_path[guarded - 1], text));
 }
 
-/** From here on a failure is about this file. Alone there is nobody to be left waiting. */
+/** From here on a failure is about this file, until unguard. Alone there is nobody to be left waiting. */
 static void guard(const natsl_h5_out *out)
 {
     int size = 1;
     if (out->comm != MPI_COMM_NULL) NATSL_MPI(MPI_Comm_size(out->comm, &size));
-    if (size > 1) (void)snprintf(guarded_path, sizeof guarded_path, "%s", out->path);
+    if (size > 1 && guarded < 2) (void)snprintf(guarded_path[guarded++], sizeof guarded_path[0], "%s", out->path);
+}
+
+static void unguard(const natsl_h5_out *out)
+{
+    if (guarded > 0 && strcmp(guarded_path[guarded - 1], out->path) == 0) guarded--;
 }
 
 void natsl_h5_independent(int on) { independent = on; }
@@ -341,7 +347,7 @@ natsl_status natsl_h5_finish(natsl_h5_out *out, natsl_status st)
         if (limited) (void)setrlimit(RLIMIT_FSIZE, &limit);
         out->file = -1;
         natsl_h5_independent(0);
-        guarded_path[0] = '\0';
+        unguard(out);
     }
     st = agreed(out, st); /* out here: after a failed creation some ranks may have had no file to close */
     if (st == NATSL_OK && out->sealed && out->comm != MPI_COMM_NULL)

@@ -3,6 +3,7 @@
 
 #include "agree.h"
 #include "digest.h"
+#include "place.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -66,6 +67,7 @@ static natsl_status digest_file(MPI_Comm comm, const char *file, const char *pat
     if (!mine || !all || !counts || !buffer) st = NATSL_ERR_NOMEM;
     else if (fd < 0) st = natsl_fail(NATSL_ERR_IO, "%s: %s", path, strerror(errno));
     for (int64_t b = first; b < last && st == NATSL_OK; b++) {
+        natsl_worked();
         const size_t n = (size_t)(bytes - b * block < block ? bytes - b * block : block);
         if (read_all(fd, buffer, n, b * block)) mine[b - first] = natsl_digest(buffer, n);
         else st = natsl_fail(NATSL_ERR_IO, "%s: cannot be read back: %s", path, strerror(errno));

@@ -2,6 +2,7 @@
 #include "spool.h"
 
 #include "agree.h"
+#include "place.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -106,6 +107,7 @@ static natsl_status send_all(MPI_Comm comm, const natsl_token_part *part, int wr
             const int64_t n = left - at < BLOCK_IDS ? left - at : BLOCK_IDS;
             if (r == rank && mine == NATSL_OK) mine = natsl_spool_read(&part->spool, part->skip + at, n, block);
             NATSL_MPI(MPI_Bcast(block, (int)n, MPI_INT32_T, r, comm));
+            natsl_worked();
             if (writes && mine == NATSL_OK) mine = natsl_spool_add(whole, block, (size_t)n);
         }
     }

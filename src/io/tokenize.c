@@ -9,6 +9,7 @@
 
 #include "agree.h"
 #include "h5.h"
+#include "place.h"
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@
 #define LOOK_BYTES ((int64_t)16 << 10)
 /* How far a range's beginning is moved to find a character's first byte. */
 #define MOVE_BYTES 64
+/* What is looked at before it: most of a character that has begun. */
+#define BEFORE_BYTES 3
 
 typedef struct work {
     const char *path;
@@ -46,16 +49,21 @@ static natsl_status read_bytes(work *w, int64_t at, size_t count, char *to)
     return NATSL_OK;
 }
 
-/** Where rank r begins: a byte that is not inside a character, so that those before it end there. *begin -1: there is none near. */
+/** Where rank r begins: a byte that is not inside a character, nor behind the beginning of one, so that those before it end there also
+ * in a text that is not UTF-8. *begin -1: there is none near. */
 static natsl_status begin_of(work *w, int r, int64_t *begin)
 {
-    char few[MOVE_BYTES];
+    char few[BEFORE_BYTES + MOVE_BYTES];
     *begin = r >= w->ranks ? w->length : w->length / w->ranks * r + w->length % w->ranks * r / w->ranks;
     if (r == 0 || r >= w->ranks) return NATSL_OK;
     const int64_t n = w->length - *begin < MOVE_BYTES ? w->length - *begin : MOVE_BYTES;
-    const natsl_status st = read_bytes(w, *begin, (size_t)n, few);
+    const int64_t before = *begin < BEFORE_BYTES ? *begin : BEFORE_BYTES;
+    const natsl_status st = read_bytes(w, *begin - before, (size_t)(before + n), few);
     for (int64_t i = 0; st == NATSL_OK && i < n; i++) {
-        if (((unsigned char)few[i] & 0xc0) == 0x80) continue;
+        const int64_t look = before + i < BEFORE_BYTES ? before + i : BEFORE_BYTES;
+        const char *ends = few + before + i - look;
+        if (((unsigned char)few[before + i] & 0xc0) == 0x80 || natsl_utf8_whole(ends, (size_t)look) != (size_t)look)
+            continue;
         *begin += i;
         return NATSL_OK;
     }
@@ -71,6 +79,7 @@ static natsl_status encode(work *w, natsl_encoder *e, int64_t from, int64_t to)
         const size_t n = to - at < (int64_t)READ_BYTES ? (size_t)(to - at) : READ_BYTES;
         w->ids.count = 0;
         st = read_bytes(w, at, n, w->block);
+        natsl_worked();
         if (st == NATSL_OK) st = natsl_encoder_add(e, w->block, n, at + (int64_t)n == w->length, 0, &w->ids);
         if (st == NATSL_OK) st = natsl_spool_add(&w->part->spool, w->ids.at, w->ids.count);
     }
@@ -109,6 +118,7 @@ static natsl_status find_border(work *w, natsl_encoder *e, int64_t from, int64_t
         const int last = at + (int64_t)n == w->length;
         w->ids.count = unused.count = 0;
         st = read_bytes(w, at, n, w->block);
+        natsl_worked();
         if (st == NATSL_OK) st = natsl_encoder_add(e, w->block, n, last, 1, &w->ids);
         if (st == NATSL_OK) st = natsl_encoder_add(next, w->block, n, last, 1, &unused);
         if (st == NATSL_OK) st = natsl_spool_add(&w->part->spool, w->ids.at, w->ids.count);

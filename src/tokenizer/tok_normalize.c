@@ -7,6 +7,8 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#define MOST_BYTES ((size_t)UINT32_MAX / 2) /* of a text between two steps */
+
 /** Where the result comes from, written while it grows. */
 typedef struct writer {
     natsl_bytes *to;
@@ -17,6 +19,8 @@ typedef struct writer {
 
 static natsl_status reserve(writer *w, size_t more)
 {
+    if (more > MOST_BYTES || w->to->length > MOST_BYTES - more) /* each step of a hostile file may make a text longer */
+        return natsl_fail(NATSL_ERR_INPUT, "a text grows beyond %zu bytes by the steps of its tokenizer", MOST_BYTES);
     natsl_status st = natsl_bytes_reserve(w->to, more);
     if (st != NATSL_OK || !w->sources || w->sources->room > w->to->room) return st;
     uint32_t *at = natsl_fault() ? NULL : realloc(w->sources->at, (w->to->room + 1) * sizeof *at);

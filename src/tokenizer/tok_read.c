@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MOST_AROUND 4096 /* special tokens before, and after, a text */
+
 #define MAX_DEPTH 8
 #define MAX_ADDED ((size_t)1 << 17)
 
@@ -329,16 +331,19 @@ static natsl_status decoder(reading *r, const json_t *object, const char *type)
 static natsl_status check_decoders(const reading *r)
 {
     natsl_tok_steps *d = &r->tok->decoders;
-    int fused = 0;
+    int fused = 0, raw = 0; /* raw: bytes that may be parts of characters, which only steps on bytes may follow */
     for (size_t i = 0; i < d->count; i++) {
         natsl_tok_step *s = &d->step[i];
         s->fused = fused;
+        if (raw && s->kind == NATSL_TOK_CHARACTER)
+            return natsl_fail(NATSL_ERR_INPUT, "%s: decoder: Replace after ByteLevel is not supported", r->file);
         if (fused && (s->kind == NATSL_TOK_REPLACE || s->kind == NATSL_TOK_SUFFIX || s->kind == NATSL_TOK_BYTE_LEVEL ||
                       s->kind == NATSL_TOK_BYTE_FALLBACK))
             return natsl_fail(NATSL_ERR_INPUT,
                               "%s: decoder: a step after Fuse or ByteLevel that needs tokens is not supported",
                               r->file);
         if (s->kind == NATSL_TOK_FUSE || s->kind == NATSL_TOK_BYTE_LEVEL) fused = 1;
+        raw |= s->kind == NATSL_TOK_BYTE_LEVEL;
     }
     return NATSL_OK;
 }
@@ -502,8 +507,10 @@ const natsl_tok_added *natsl_tok_longest(const natsl_tok_set *set, const char *t
 /* ---- post-processor -------------------------------------------------------------------------------------------------- */
 
 /** Ids around a text: those before go before what earlier steps have put there, those after behind. */
-static natsl_status around(natsl_ids *ids, const int32_t *more, size_t count, int front)
+static natsl_status around(const reading *r, natsl_ids *ids, const int32_t *more, size_t count, int front)
 {
+    if (count > MOST_AROUND || ids->count > MOST_AROUND - count)
+        return natsl_fail(NATSL_ERR_INPUT, "%s: more than %d tokens around a text", r->where, MOST_AROUND);
     const natsl_status st = natsl_ids_add(ids, more, count);
     if (st != NATSL_OK || !front || count == 0) return st;
     memmove(ids->at + count, ids->at, (ids->count - count) * sizeof *ids->at);
@@ -554,8 +561,8 @@ static natsl_status template(const reading *r, const json_t *object)
     }
     if (st == NATSL_OK && texts != 1)
         st = natsl_fail(NATSL_ERR_INPUT, "%s: single: %d times the text, expected once", r->where, texts);
-    if (st == NATSL_OK) st = around(&r->tok->before, ids[0].at, ids[0].count, 1);
-    if (st == NATSL_OK) st = around(&r->tok->after, ids[1].at, ids[1].count, 0);
+    if (st == NATSL_OK) st = around(r, &r->tok->before, ids[0].at, ids[0].count, 1);
+    if (st == NATSL_OK) st = around(r, &r->tok->after, ids[1].at, ids[1].count, 0);
     natsl_ids_free(&ids[0]);
     natsl_ids_free(&ids[1]);
     return st;
@@ -569,8 +576,8 @@ static natsl_status post_processor(reading *r, const json_t *object, const char 
         int32_t first = 0, last = 0;
         natsl_status st = pair_id(r, object, "cls", &first);
         if (st == NATSL_OK) st = pair_id(r, object, "sep", &last);
-        if (st == NATSL_OK) st = around(&r->tok->before, &first, 1, 1);
-        return st == NATSL_OK ? around(&r->tok->after, &last, 1, 0) : st;
+        if (st == NATSL_OK) st = around(r, &r->tok->before, &first, 1, 1);
+        return st == NATSL_OK ? around(r, &r->tok->after, &last, 1, 0) : st;
     }
     return not_supported(r, type);
 }

@@ -133,6 +133,10 @@ for command in "import good-F32 --out small.h5" "export good-F32.h5 --out small"
     [ "$(listing)" = "$before" ] || complain "files left behind"
 done
 
+# --- what the published class has no key for
+refused 3 "configuration key (attn|norm_zero_centred) is natsl's own" export "$GOLDEN/attn-model.h5" --out own
+refused 3 "configuration key (attn|norm_zero_centred|head_v_dim) is natsl's own" export "$GOLDEN/centred-model.h5" --out own
+
 # --- flash-linear-attention's own answers, saved
 expect "saved model" "$PYTHON" -B "$SOURCE/tests/hf/models.py" check "$GOLDEN" gated_deltanet
 grep -h 'logits differ' "$SCRATCH/.out"

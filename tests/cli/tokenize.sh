@@ -31,6 +31,12 @@ for t in metaspace digits bytes cuts; do
     expect "$t: the same tokens on 1 and 3 ranks" "$PYTHON" -c "$same" $t-0.h5 $t-3.h5
 done
 
+# a text that is not UTF-8 at all: ranges may begin behind the beginning of a character that never ends
+"$PYTHON" -c 'import random; random.seed(1); open("latin", "wb").write(bytes(random.choices(b"ae \xe9\xf0\x9f\xe2", k=200000)))'
+for ranks in 0 2 3; do accepted "$ranks" tokenize --tokenizer cuts.json latin --out latin-$ranks.h5 --quiet; done
+expect "no UTF-8: the same tokens on 1 and 2 ranks" "$PYTHON" -c "$same" latin-0.h5 latin-2.h5
+expect "no UTF-8: the same tokens on 1 and 3 ranks" "$PYTHON" -c "$same" latin-0.h5 latin-3.h5
+
 # small texts: the ids of the tokenizers package, special tokens and all
 for t in metaspace digits bytes; do
     accepted 0 tokenize --tokenizer $t.json "$fixtures/text.bin" --out small-$t.h5 --special-tokens --quiet

@@ -221,6 +221,10 @@ static void test_wrong(void)
         {VOCAB(",'pre_tokenizer':{'type':'Sequence','pretokenizers':[{'type':'ByteLevel'},{'type':'Digits'}]}"),
          "after ByteLevel"},
         {VOCAB(",'decoder':{'type':'CTC'}"), "decoder: CTC"},
+        {VOCAB(",'decoder':{'type':'Sequence','decoders':[{'type':'ByteLevel'},{'type':'Replace','pattern':{'String':'"
+               "x'},"
+               "'content':'y'}]}"),
+         "Replace after ByteLevel"},
         {VOCAB(",'decoder':{'type':'Strip','content':' ','start':-1,'stop':0}"), "start"},
         {VOCAB(",'added_tokens':[{'id':7}]"), "content"},
         {VOCAB(",'added_tokens':[{'id':7.5,'content':'x'}]"), "id: expected a whole number"},
