@@ -4,15 +4,12 @@
 #include "eval_files.h"
 #include "eval_job.h"
 #include "job.h"
+#include "series.h"
 #include "signals.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <natsl/version.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define MOST_SAMPLES 1000000
@@ -445,13 +442,9 @@ static natsl_status open_directory(natsl_eval_job *j, int *lock)
     const int n = snprintf(path, sizeof path, "%s/settings.json", out);
     if (st == NATSL_OK && (n < 0 || (size_t)n >= sizeof path - 64))
         st = natsl_fail(NATSL_ERR_USAGE, "--out: the path is too long");
-    if (st == NATSL_OK && mkdir(out, 0777) != 0 && errno != EEXIST)
-        st = natsl_fail(NATSL_ERR_IO, "%s: %s", out, strerror(errno));
-    if (st == NATSL_OK && (*lock = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
-        st = natsl_fail(NATSL_ERR_IO, "%s: %s", out, strerror(errno));
-    /* Where a file system has no locks, nothing is lost but this check. */
-    if (st == NATSL_OK && flock(*lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        st = natsl_fail(NATSL_ERR_USAGE, "%s: another natsl eval writes there, expected another directory", out);
+    if (st == NATSL_OK) st = natsl_series_directory(out, "--out", "results");
+    if (st == NATSL_OK && (st = natsl_series_lock(out, "--out", lock)) == NATSL_ERR_USAGE)
+        st = natsl_fail(st, "--out: %s: another natsl eval writes there, expected another directory", out);
     if (st == NATSL_OK && access(path, F_OK) == 0) st = compare_settings(settings, path);
     else if (st == NATSL_OK) st = natsl_app_write_json(settings, path);
     json_decref(settings);

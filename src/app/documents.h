@@ -104,4 +104,10 @@ size_t natsl_documents_count(const natsl_documents *d, natsl_document_state stat
 /** Mean log-probability of the tokens of an earlier run's result, seconds and what was kept, as far as its file says. Not collective. */
 void natsl_document_recall(const natsl_documents *d, natsl_document *document);
 
+/** Phases, turns and groups of the documents that wait, equal on all ranks. weights_loaded: the model is in memory already.
+ * Collective. NATSL_ERR_NOMEM. */
+natsl_status natsl_documents_plan(natsl_documents *d, int weights_loaded);
+/** --dry-run: makes the plan; prints how documents are spread, and what it takes. Collective. */
+natsl_status natsl_documents_print_plan(natsl_documents *d);
+
 #endif

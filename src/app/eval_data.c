@@ -4,6 +4,7 @@
 #include "agree.h"
 #include "core.h"
 #include "sha256.h"
+#include "text_out.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -398,22 +399,17 @@ static natsl_status write_samples(natsl_eval_job *j, const natsl_eval_task *task
 
 static natsl_status write_file(natsl_eval_job *j, const natsl_eval_task *task, int64_t length)
 {
-    char path[PATH_BYTES], temporary[PATH_BYTES + 32];
+    char path[PATH_BYTES];
+    natsl_text_out out;
     const int n = snprintf(path, sizeof path, "%s/synthetic/%lld/data/%s/validation.jsonl", j->app->args.out,
                            (long long)length, task->name);
     if (n < 0 || (size_t)n >= sizeof path) return natsl_fail(NATSL_ERR_USAGE, "--out: the path is too long");
     natsl_status st = make_directories(path);
+    if (st == NATSL_OK) st = natsl_text_out_open(path, &out);
     if (st != NATSL_OK) return st;
-    (void)snprintf(temporary, sizeof temporary, "%s.tmp-%ld", path, (long)getpid());
-    FILE *file = fopen(temporary, "wx");
-    if (!file) return natsl_fail(NATSL_ERR_IO, "%s: %s", temporary, strerror(errno));
-    natsl_temporary_set(temporary);
-    st = write_samples(j, task, length, file, path);
-    errno = 0;
-    if (fclose(file) != 0 && st == NATSL_OK) st = natsl_fail(NATSL_ERR_IO, "%s: %s", path, strerror(errno));
-    if (st == NATSL_OK && rename(temporary, path) != 0) st = natsl_fail(NATSL_ERR_IO, "%s: %s", path, strerror(errno));
-    if (st != NATSL_OK) (void)unlink(temporary);
-    natsl_temporary_set("");
+    st = write_samples(j, task, length, out.file, path);
+    if (st == NATSL_OK) return natsl_text_out_close(&out, 0);
+    natsl_text_out_abandon(&out);
     return st;
 }
 

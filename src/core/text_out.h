@@ -16,5 +16,7 @@ typedef struct natsl_text_out {
 natsl_status natsl_text_out_open(const char *path, natsl_text_out *out);
 /** Closes it; when all went well (`bad` is 0: the caller's own writing) it takes its name, else it is removed and NATSL_ERR_IO. */
 natsl_status natsl_text_out_close(natsl_text_out *out, int bad);
+/** Closes and removes it; the error text stays. */
+void natsl_text_out_abandon(natsl_text_out *out);
 
 #endif
