@@ -230,6 +230,15 @@ static void pass_run(natsl_run *r)
     memcpy(r->first_before, r->first, ((size_t)cx->size + 1) * sizeof *r->first);
 }
 
+/** Gives up kept units that a window hides from token t and all after it. */
+static void drop_units(natsl_context *cx, int64_t t)
+{
+    for (int l = 0; l < cx->config->num_hidden_layers; l++) {
+        const natsl_attn_shape *a = &natsl_layer_of(cx, l)->shape.attn;
+        if (a->window > 0) natsl_kept_drop(&cx->kept[l], natsl_attn_first_chunk(a, t));
+    }
+}
+
 /** Chain neighbours of this rank's range, -1 where none or this rank itself. prev_last: last reader of the pass before. */
 static void chain_set(natsl_run *r, int prev_last)
 {
@@ -250,7 +259,7 @@ static void run_free(natsl_run *r)
         natsl_free(r->counts[i]);
         natsl_sends_free(&r->counts_sent[i]);
     }
-    natsl_sends_free(&r->sends);
+    for (int i = 0; i < 3; i++) natsl_sends_free(&r->sends[i]);
     natsl_scan_free(&r->scan);
     void *const all[] = {r->first,      r->first_before, r->first_next,   r->from_unit, r->known,      r->x,
                          r->ids,        r->logprobs,     r->hidden,       r->halo,      r->state_sent, r->halo_sent,
@@ -363,6 +372,7 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
         st = score_first(cx, stream);
     if ((st = natsl_agree(cx->comm, st)) != NATSL_OK) goto cleanup;
 
+    drop_units(cx, cx->position);
     for (int l = 0; l < cx->config->num_hidden_layers && st == NATSL_OK; l++) {
         if (natsl_layer_keeps(cx, l)) st = natsl_kept_share(cx->comm, &cx->kept[l]);
     }
@@ -375,7 +385,12 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
     MPI_Request told[2] = {MPI_REQUEST_NULL,
                            MPI_REQUEST_NULL}; /* of the pass before, on their way to all: status, numbers */
     int mine = 0, worst = 0, prev_last = -1;
-    for (int64_t at = r.begin; at < r.end; at = r.pass_end, r.pass++) {
+    int64_t before = r.begin; /* where the pass before began */
+    for (int64_t at = r.begin; at < r.end; before = at, at = r.pass_end, r.pass++) {
+        if (r.pass > 1) { /* all ranks have ended the pass before the last: nobody reads for it any more */
+            natsl_sends_wait(&r.sends[(r.pass + 1) % 3]);
+            drop_units(cx, before);
+        }
         pass_set(&r, at, r.pass > 0);
         chain_set(&r, prev_last);
         natsl_run_state_pass(&r);
@@ -404,7 +419,7 @@ natsl_status natsl_context_extend(natsl_context *cx, int64_t count, const natsl_
         if (natsl_layer_keeps(cx, l) && !r.known[l]) natsl_run_directory_finish(&r, l, r.first, 1);
     }
     natsl_wait_for("ranks to take what they were sent", -1);
-    natsl_sends_wait(&r.sends);
+    for (int i = 0; i < 3; i++) natsl_sends_wait(&r.sends[i]);
     natsl_sends_wait(&r.counts_sent[0]);
     natsl_sends_wait(&r.counts_sent[1]);
     for (int l = 0; l < cx->config->num_hidden_layers; l++) NATSL_MPI(MPI_Wait(&r.halo_sent[l], MPI_STATUS_IGNORE));

@@ -53,9 +53,9 @@ typedef struct natsl_run {
     int64_t *heard;        /* [layers, P, most groups] counts of this pass by rank */
     int64_t *heard_chunks; /* incoming count message */
     size_t heard_capacity;
-    int64_t *from_unit; /* [most groups] first unit of the stage in hand */
-    uint8_t *known;     /* [layers] the directory holds the pass that the layer was last read in */
-    natsl_sends sends;  /* kept units under way */
+    int64_t *from_unit;   /* [most groups] first unit of the stage in hand */
+    uint8_t *known;       /* [layers] the directory holds the pass that the layer was last read in */
+    natsl_sends sends[3]; /* kept units under way, to the readers of pass p in [p % 3] */
     natsl_kept_runs runs;
     int *tags;
     size_t tags_capacity;

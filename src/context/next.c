@@ -522,6 +522,9 @@ static natsl_status close_chunk(natsl_context *cx, int layer, token_rows *t, uin
         pack_open(cx, &w->shape, tail, n, unit);
         cx->kept_chunks += w->shape.kind == NATSL_LAYER_NATS;
     }
+    /* each rank reads its own units only, so nobody else has to know */
+    if (w->shape.attn.window > 0)
+        natsl_kept_drop(&cx->kept[layer], natsl_attn_first_chunk(&w->shape.attn, cx->position + 1));
     return NATSL_OK;
 }
 

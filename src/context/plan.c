@@ -6,6 +6,15 @@
 /* What HDF5 and MPI take for themselves once files are open and messages have travelled (measured: HDF5 1.10, Open MPI 4.1). */
 #define LIBRARIES_GROW ((size_t)3 << 20)
 
+/** Chunks of one layer that a rank holds at most, if every one is kept and it makes `chunks` of them: behind a window they are given
+ * up slab by slab, once all ranks have ended the passes that read them. */
+static double held_chunks(const natsl_attn_shape *a, const natsl_options *o, double chunks, int ranks)
+{
+    if (a->window == 0) return chunks;
+    const double live = ((double)a->window + 3.0 * (double)o->pass_tokens) / (double)a->chunk / (double)ranks;
+    return fmin(chunks, ceil(live) + (double)natsl_kept_per_slab(natsl_unit_floats(a, o->kept)));
+}
+
 /** Parts of the memory that follow from the longest range of a rank and the share of kept chunks. */
 static void size_memory(const natsl_config *c, const natsl_options *o, int64_t tokens, int64_t longest,
                         natsl_plan *plan)
@@ -27,7 +36,7 @@ static void size_memory(const natsl_config *c, const natsl_options *o, int64_t t
         const double index = share * heads * sizeof(int64_t);
         if (shape.kind == NATSL_LAYER_GDN) continue;
         const size_t unit = natsl_unit_floats(&shape.attn, o->kept);
-        kept += chunks * share * (double)unit * sizeof(float) * heads;
+        kept += held_chunks(&shape.attn, o, chunks, plan->ranks) * share * (double)unit * sizeof(float) * heads;
         other += 2.0 * in_range * index + 1.5 * chunks * index;
         if (plan->ranks > 1) other += (double)ranks * heads * sizeof(int64_t);
         heard = fmax(heard, (double)ranks * in_range * index);
@@ -38,15 +47,22 @@ static void size_memory(const natsl_config *c, const natsl_options *o, int64_t t
     plan->other_bytes = (size_t)(other + heard + runs) + LIBRARIES_GROW;
 }
 
-/** Bytes of a chunk's keys and values in all layers that may keep it. */
-static size_t chunk_bytes(const natsl_config *c, natsl_storage kept)
+/** Bytes of a chunk's keys and values of one layer. */
+static double chunk_bytes(const natsl_attn_shape *a, natsl_storage kept)
 {
-    size_t bytes = 0;
-    for (int l = 0; l < c->num_hidden_layers; l++) {
-        const natsl_shape shape = natsl_shape_of(c, l);
-        bytes += natsl_unit_floats(&shape.attn, kept) * sizeof(float) * shape.attn.groups;
-    }
-    return bytes;
+    return (double)natsl_unit_floats(a, kept) * sizeof(float) * (double)a->groups;
+}
+
+/** Bytes of kept keys and values that ranks read of one another, if every chunk is kept. stages: of a range. */
+static double exchanged_bytes(const natsl_attn_shape *a, const natsl_options *o, const natsl_plan *plan, int64_t tokens,
+                              double in_pass, double stages)
+{
+    /* Each pass every rank reads what the others kept before it, and what the ranks before it keep in it: once per stage; of a window no
+     * more than it shows. */
+    const double passes = (double)plan->passes, others = (double)(plan->ranks - 1), chunk = (double)a->chunk;
+    double chunks = stages * (passes * (passes - 1.0) / 2.0 * in_pass + (double)tokens / 2.0) * others / chunk;
+    if (a->window > 0) chunks = fmin(chunks, passes * stages * (double)plan->ranks * ((double)a->window / chunk + 1.0));
+    return chunks * chunk_bytes(a, o->kept);
 }
 
 /** A number of bytes that may be larger than can be counted. */
@@ -75,17 +91,19 @@ natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int r
     plan->passes = (tokens + o.pass_tokens - 1) / o.pass_tokens;
     plan->weight_bytes = layout.store_bytes;
     plan->context_bytes = tails * sizeof(float);
-    const size_t unit_bytes = chunk_bytes(c, o.kept);
-    const int64_t chunks = tokens / grid.chunk;
-    plan->kept_bytes_all = (size_t)((chunks + ranks - 1) / ranks) * unit_bytes;
+    const double chunks = ceil((double)(tokens / grid.chunk) / (double)ranks);
     const double hops = ranks > 1 ? (double)plan->passes * ranks - 1.0 : 0.0;
     plan->halo_bytes = whole(hops * (double)(states * (size_t)(c->conv_size - 1) * channels * sizeof(float)));
     plan->state_bytes = whole(hops * (double)states * state * sizeof(float));
-    /* Each pass every rank reads what the others kept before it, and what the ranks before it keep in it: once per stage. */
-    const double stages = (double)((per_rank + o.stage_tokens - 1) / o.stage_tokens), passes = (double)plan->passes;
-    const double before = passes * (passes - 1.0) / 2.0 * (double)in_pass * (ranks - 1),
-                 now = (double)tokens * (ranks - 1) / 2.0;
-    const double sent = stages * (before + now) / (double)grid.chunk * (double)unit_bytes;
+    const double stages = (double)((per_rank + o.stage_tokens - 1) / o.stage_tokens);
+    double sent = 0.0, kept = 0.0;
+    for (int l = 0; l < c->num_hidden_layers; l++) {
+        const natsl_shape shape = natsl_shape_of(c, l);
+        if (shape.kind == NATSL_LAYER_GDN) continue;
+        sent += exchanged_bytes(&shape.attn, &o, plan, tokens, (double)in_pass, stages);
+        kept += held_chunks(&shape.attn, &o, chunks, ranks) * chunk_bytes(&shape.attn, o.kept);
+    }
+    plan->kept_bytes_all = (size_t)kept;
     plan->kept_share = natsl_expected_share(&o, 0.0);
     size_memory(c, &o, tokens, natsl_min64(per_rank, in_pass), plan);
     plan->kept_bytes_all_sent = whole(sent);

@@ -2,7 +2,7 @@
  * Root attributes: format = "natsl-context", format_version = 3, config, position, model_digest, kept_chunks, chunks. Datasets:
  * last_hidden [D]; per layer l with a delta rule: tail/l/{state,current,halo,pool} and, inside an open chunk, tail/l/{k,v,log_decay,beta}; per layer
  * that keeps chunks: inside an open chunk tail/l/{ka,va}, and for each gate head h (of layers of softmax attention alone: each key
- * head) kept/l/h/chunks [N] and kept/l/h/units [N, unit], in global chunk order (natsl_unit_numbers says how; float32 whatever
+ * head; with a window only of chunks that later tokens see) kept/l/h/chunks [N] and kept/l/h/units [N, unit], in global chunk order (natsl_unit_numbers says how; float32 whatever
  * they are held in).
  * A context is loaded by any number of ranks: units are dealt out in contiguous runs, which keeps their order. */
 #include "context_impl.h"
@@ -89,12 +89,14 @@ static natsl_status save_units(natsl_context *cx, natsl_h5_out *out, int layer, 
     const natsl_attn_shape *attn = &natsl_layer_of(cx, layer)->shape.attn;
     char name[64], units_name[80], chunks_name[80];
     hid_t units = -1, chunks = -1;
-    int64_t total = 0, at = 0, mine = 0;
+    /* places of units: the next one's, the first that the file gets (in layers with a window a unit's place is its chunk) */
+    int64_t total = kept->skipped, at = kept->skipped, mine = 0;
+    const int64_t skip = natsl_attn_first_chunk(attn, cx->position);
     for (size_t i = 0; i < kept->n_segments; i++) total += kept->segments[i].count[head];
     (void)snprintf(name, sizeof name, "kept/%d/%d", layer, head);
     (void)snprintf(units_name, sizeof units_name, "%s/units", name);
     (void)snprintf(chunks_name, sizeof chunks_name, "%s/chunks", name);
-    const hsize_t shape[2] = {(hsize_t)total, (hsize_t)natsl_unit_numbers(attn)};
+    const hsize_t shape[2] = {(hsize_t)(total - skip), (hsize_t)natsl_unit_numbers(attn)};
     float *wide = NULL;
     natsl_status st = natsl_h5_new_dataset(out, units_name, H5T_IEEE_F32LE, 2, shape, &units);
     natsl_status st2 = natsl_h5_new_dataset(out, chunks_name, H5T_STD_I64LE, 1, shape, &chunks);
@@ -103,10 +105,12 @@ static natsl_status save_units(natsl_context *cx, natsl_h5_out *out, int layer, 
     for (size_t i = 0; i < kept->n_segments; i++) {
         const int64_t count = kept->segments[i].count[head];
         for (int64_t k = 0; kept->segments[i].rank == cx->rank && k < count && st == NATSL_OK;) {
-            const int64_t room = kept->per_slab - mine % kept->per_slab, n = natsl_min64(room, count - k);
-            st = write_units(cx, attn, units, out, units_name, at + k, n, natsl_kept_unit(kept, head, mine), wide);
-            if (st == NATSL_OK)
-                st = natsl_h5_write_rows(chunks, out->path, chunks_name, H5T_NATIVE_INT64, at + k, n, sizeof(int64_t),
+            const int64_t room = kept->per_slab - mine % kept->per_slab, hidden = natsl_max64(skip - at - k, 0);
+            const int64_t n = natsl_min64(hidden > 0 ? hidden : room, count - k), row = at + k - skip;
+            if (hidden == 0)
+                st = write_units(cx, attn, units, out, units_name, row, n, natsl_kept_unit(kept, head, mine), wide);
+            if (hidden == 0 && st == NATSL_OK)
+                st = natsl_h5_write_rows(chunks, out->path, chunks_name, H5T_NATIVE_INT64, row, n, sizeof(int64_t),
                                          kept->lists[head].chunks + mine);
             k += n;
             mine += n;
@@ -253,9 +257,12 @@ static natsl_status load_units(natsl_context *cx, hid_t file, const char *path, 
         st = natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s: more kept chunks than the text has", path, chunks_name);
         goto cleanup;
     }
-    if (!natsl_layer_has_state(cx, layer) && dims[0] != (hsize_t)(cx->position / cx->config->chunk)) {
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s: %llu chunks, expected all %lld of the text", path,
-                        chunks_name, (unsigned long long)dims[0], (long long)(cx->position / cx->config->chunk));
+    const int all = !natsl_layer_has_state(cx, layer); /* that later tokens see */
+    kept->skipped = natsl_attn_first_chunk(attn, cx->position);
+    if (all && dims[0] != (hsize_t)(cx->position / cx->config->chunk - kept->skipped)) {
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s: %llu chunks, expected all %lld that later tokens see", path,
+                        chunks_name, (unsigned long long)dims[0],
+                        (long long)(cx->position / cx->config->chunk - kept->skipped));
         goto cleanup;
     }
     const hsize_t shape[2] = {dims[0], natsl_unit_numbers(attn)};
@@ -274,7 +281,7 @@ static natsl_status load_units(natsl_context *cx, hid_t file, const char *path, 
         natsl_h5_read_rows(chunks, path, chunks_name, H5T_NATIVE_INT64, begin, last - begin, sizeof *indices, indices));
     for (int64_t i = begin; i < last && st == NATSL_OK; i++) {
         const int64_t chunk = indices[i - begin], before = i > begin ? indices[i - begin - 1] : -1;
-        if (chunk <= before || chunk >= cx->position / cx->config->chunk) {
+        if (chunk <= before || chunk >= cx->position / cx->config->chunk || (all && chunk != kept->skipped + i)) {
             st = natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s: entry %lld is out of order or range", path, chunks_name,
                             (long long)i);
             goto cleanup;

@@ -39,6 +39,7 @@ void natsl_kept_free(natsl_kept *kept)
     for (size_t i = 0; i < kept->n_segments; i++) natsl_free(kept->segments[i].count);
     for (int i = 0; kept->views && i < kept->arena->size * kept->heads; i++) natsl_free(kept->views[i].offsets);
     natsl_free(kept->views);
+    natsl_free(kept->spare);
     natsl_free(kept->lists);
     natsl_free(kept->segments);
     natsl_free(kept->held);
@@ -55,28 +56,62 @@ static void *grown(void *old, size_t count, size_t new_count, size_t size, const
     return p;
 }
 
-float *natsl_kept_append(natsl_kept *kept, int head, int64_t chunk)
+/** A slab: one that was dropped, or fresh memory. NULL: out of memory. */
+static float *take_slab(natsl_kept *kept)
+{
+    if (kept->n_spare > 0) return kept->spare[--kept->n_spare];
+    return natsl_arena_alloc(kept->arena, (size_t)kept->per_slab * kept->unit_floats * sizeof(float),
+                             "kept keys and values");
+}
+
+/** Makes room for one more unit; in a slab that is not there when `absent`. False: out of memory, nothing changed. */
+static int append_unit(natsl_kept *kept, int head, int64_t chunk, int absent)
 {
     natsl_kept_list *list = &kept->lists[head];
     if (list->count == list->capacity) {
         const int64_t capacity = list->capacity ? 2 * list->capacity : 64;
         int64_t *chunks =
             grown(list->chunks, (size_t)list->count, (size_t)capacity, sizeof *chunks, "kept chunk indices");
-        if (!chunks) return NULL;
+        if (!chunks) return 0;
         list->chunks = chunks;
         list->capacity = capacity;
     }
     if (list->count == (int64_t)list->n_slabs * kept->per_slab) { /* all slabs are full: one more */
         float **slabs = grown(list->slabs, list->n_slabs, list->n_slabs + 1, sizeof *slabs, "slabs");
-        if (!slabs) return NULL;
+        if (!slabs) return 0;
         list->slabs = slabs;
-        float *slab = natsl_arena_alloc(kept->arena, (size_t)kept->per_slab * kept->unit_floats * sizeof(float),
-                                        "kept keys and values");
-        if (!slab) return NULL;
+        float *slab = absent ? NULL : take_slab(kept);
+        if (!slab && !absent) return 0;
         list->slabs[list->n_slabs++] = slab;
     }
     list->chunks[list->count++] = chunk;
-    return natsl_kept_unit(kept, head, list->count - 1);
+    list->dropped += absent;
+    return 1;
+}
+
+float *natsl_kept_append(natsl_kept *kept, int head, int64_t chunk)
+{
+    return append_unit(kept, head, chunk, 0) ? natsl_kept_unit(kept, head, kept->lists[head].count - 1) : NULL;
+}
+
+void natsl_kept_drop(natsl_kept *kept, int64_t first)
+{
+    for (int h = 0; h < kept->heads; h++) {
+        natsl_kept_list *list = &kept->lists[h];
+        for (int64_t end; (end = list->dropped + kept->per_slab) <= list->count && list->chunks[end - 1] < first;) {
+            if (kept->n_spare == kept->spare_capacity) {
+                const size_t capacity = kept->spare_capacity ? 2 * kept->spare_capacity : 16;
+                float **spare = grown(kept->spare, kept->n_spare, capacity, sizeof *spare, "slabs");
+                if (!spare) return; /* they stay, then */
+                kept->spare = spare;
+                kept->spare_capacity = capacity;
+            }
+            float **slab = &list->slabs[list->dropped / kept->per_slab];
+            kept->spare[kept->n_spare++] = *slab;
+            *slab = NULL;
+            list->dropped = end;
+        }
+    }
 }
 
 float *natsl_kept_unit(const natsl_kept *kept, int head, int64_t i)
@@ -86,7 +121,7 @@ float *natsl_kept_unit(const natsl_kept *kept, int head, int64_t i)
 
 int64_t natsl_kept_slab_offset(const natsl_kept *kept, int head, size_t i)
 {
-    if (!kept->arena->own) return 0;
+    if (!kept->arena->own || !kept->lists[head].slabs[i]) return 0;
     return (int64_t)((unsigned char *)kept->lists[head].slabs[i] - kept->arena->own);
 }
 
@@ -185,19 +220,22 @@ natsl_status natsl_kept_note(natsl_kept *kept, int rank, const int64_t *counts)
 
 size_t natsl_kept_bytes(const natsl_kept *kept)
 {
-    size_t n = 0;
-    for (int h = 0; h < kept->heads; h++) n += kept->lists[h].n_slabs;
+    size_t n = kept->n_spare;
+    for (int h = 0; h < kept->heads; h++)
+        n += kept->lists[h].n_slabs - (size_t)(kept->lists[h].dropped / kept->per_slab);
     return n * (size_t)kept->per_slab * kept->unit_floats * sizeof(float);
 }
 
 natsl_status natsl_kept_copy(const natsl_kept *kept, natsl_arena *arena, natsl_kept *out)
 {
     natsl_status st = natsl_kept_create(kept->heads, kept->unit_floats, arena, out);
+    out->skipped = kept->skipped;
     for (int h = 0; st == NATSL_OK && h < kept->heads; h++) {
-        for (int64_t i = 0; st == NATSL_OK && i < kept->lists[h].count; i++) {
-            float *unit = natsl_kept_append(out, h, kept->lists[h].chunks[i]);
-            if (unit) memcpy(unit, natsl_kept_unit(kept, h, i), kept->unit_floats * sizeof(float));
-            else st = NATSL_ERR_NOMEM;
+        const natsl_kept_list *list = &kept->lists[h];
+        for (int64_t i = 0; st == NATSL_OK && i < list->count; i++) {
+            if (!append_unit(out, h, list->chunks[i], i < list->dropped)) st = NATSL_ERR_NOMEM;
+            else if (i >= list->dropped)
+                memcpy(natsl_kept_unit(out, h, i), natsl_kept_unit(kept, h, i), kept->unit_floats * sizeof(float));
         }
     }
     for (size_t i = 0; st == NATSL_OK && i < kept->n_segments; i++)
@@ -244,6 +282,7 @@ natsl_status natsl_kept_all(const natsl_kept *kept, int size, int64_t skip, nats
     int64_t *at = natsl_calloc(((size_t)size + 1) * (size_t)kept->heads, sizeof *at, "directory of kept chunks");
     if (!at) return NATSL_ERR_NOMEM;
     int64_t *places = at + (size_t)size * (size_t)kept->heads;
+    for (int h = 0; h < kept->heads; h++) places[h] = kept->skipped;
     natsl_status st = NATSL_OK;
     for (size_t i = 0; i < kept->n_segments; i++) {
         const natsl_segment *s = &kept->segments[i];

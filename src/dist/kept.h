@@ -16,9 +16,10 @@
 
 /** Units of one layer and gate head on this rank, in global chunk order. */
 typedef struct natsl_kept_list {
-    float **slabs;
+    float **slabs;   /* NULL for those dropped */
     int64_t *chunks; /* [count] global chunk index of every unit */
     int64_t count, capacity;
+    int64_t dropped; /* units at the beginning that are no longer there */
     size_t n_slabs;
 } natsl_kept_list;
 
@@ -39,9 +40,12 @@ typedef struct natsl_kept {
     natsl_arena *arena; /* borrowed */
     int heads;
     size_t unit_floats;
-    int64_t per_slab;        /* units in a slab */
-    natsl_kept_list *lists;  /* [heads] */
-    natsl_kept_view *views;  /* [arena->size, heads]; used for ranks whose arena this rank reads */
+    int64_t per_slab;       /* units in a slab */
+    natsl_kept_list *lists; /* [heads] */
+    natsl_kept_view *views; /* [arena->size, heads]; used for ranks whose arena this rank reads */
+    float **spare;          /* slabs dropped by any list, to be used again */
+    size_t n_spare, spare_capacity;
+    int64_t skipped; /* units of each head before the directory's first: of a text read before, behind a window's end */
     natsl_segment *segments; /* all ranks' units, global order; neighbours of one rank are merged */
     size_t n_segments, segment_capacity;
     int64_t *held; /* [arena->size] units of each rank by the directory, all heads */
@@ -55,6 +59,8 @@ int64_t natsl_kept_per_slab(size_t unit_floats);
 
 /** Makes room for one more unit of `head` and returns it; the caller fills it. NULL: out of memory, nothing changed. */
 float *natsl_kept_append(natsl_kept *kept, int head, int64_t chunk);
+/** Gives up slabs all of whose units are of chunks before `first`: nobody may read them any more. Their places stay. */
+void natsl_kept_drop(natsl_kept *kept, int64_t first);
 /** Unit i of a head's list. */
 float *natsl_kept_unit(const natsl_kept *kept, int head, int64_t i);
 /** Offset of slab i of a head's list in this rank's arena (0 in a private one: nobody reads it in place). */
@@ -65,7 +71,7 @@ natsl_status natsl_kept_view_add(natsl_kept *kept, int rank, int head, const int
 natsl_status natsl_kept_share(MPI_Comm comm, natsl_kept *kept);
 /** Adds counts [heads] of `rank` at the end of the directory. */
 natsl_status natsl_kept_note(natsl_kept *kept, int rank, const int64_t *counts);
-/** Bytes of the slabs on this rank. */
+/** Bytes of the slabs on this rank, those to be used again included. */
 size_t natsl_kept_bytes(const natsl_kept *kept);
 /** *out becomes a copy of `kept` in another arena; views are not copied (natsl_kept_share makes them). */
 natsl_status natsl_kept_copy(const natsl_kept *kept, natsl_arena *arena, natsl_kept *out);
@@ -87,7 +93,7 @@ typedef struct natsl_kept_runs {
 /** Appends the runs (cut at slab borders) of units [start, start+count) of a rank's head, the first of them at `place`. */
 natsl_status natsl_kept_cut(natsl_kept_runs *runs, int64_t per_slab, int rank, int head, int64_t start, int64_t count,
                             int64_t place, const int64_t *chunks);
-/** Appends all runs of the directory in global order, without the first `skip` units of each head. */
+/** Appends all runs of the directory in global order, without those before place `skip` of each head. */
 natsl_status natsl_kept_all(const natsl_kept *kept, int size, int64_t skip, natsl_kept_runs *runs);
 /** How many of chunks [count], ascending, lie before chunk `first`. */
 int64_t natsl_kept_before(const int64_t *chunks, int64_t count, int64_t first);

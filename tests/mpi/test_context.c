@@ -293,6 +293,73 @@ static void test_save(void)
     natsl_model_close(&m);
 }
 
+/** A layer with a window gives up what lies behind it: memory stays bounded, and the bits are those of one long pass, also where the
+ * memory is used again, after saving, loading and copying, and by single tokens. */
+static void test_window_memory(void)
+{
+    /* units of 64 KiB, 32 in a slab: 512 tokens */
+    static const char json[] =
+        "{\"hidden_size\":32,\"num_hidden_layers\":2,\"vocab_size\":50,\"head_dim\":8,\"intermediate_size\":"
+        "32,\"gdn_layers\":[0],\"nats_block_size\":16,\"attn\":{\"layers\":[1],\"num_heads\":1,\"head_dim\":512,"
+        "\"window_size\":300,\"rotary_dim\":8}}";
+    enum { LONG = 6144, CUT = 5000 };
+    char path[4096], saved[4096];
+    snprintf(path, sizeof path, "%s/window-%d.h5", scratch_dir, world_size);
+    snprintf(saved, sizeof saved, "%s/window-context-%d.h5", scratch_dir, world_size);
+    make_model(json, 77, path);
+    natsl_model *m = open_model(MPI_COMM_WORLD, path);
+    int32_t *tokens = must(malloc(LONG * sizeof *tokens));
+    float *want = must(calloc(LONG, sizeof *want)), *got = must(calloc(LONG, sizeof *got));
+    make_text(m, tokens, LONG);
+    const natsl_options whole = {.threads = 1},
+                        passes[] = {
+                            {.threads = 1, .pass_tokens = 512},
+                            {.threads = 1, .pass_tokens = 512, .exchange = NATSL_EXCHANGE_MESSAGES},
+                            {.threads = 1, .pass_tokens = 1024, .stage_tokens = 256, .balance = NATSL_BALANCE_ON}};
+    natsl_context *cx = new_context(MPI_COMM_WORLD, m, &whole), *copy = NULL;
+    natsl_stats all, stats;
+    CU_ASSERT_EQUAL(natsl_context_extend_array(cx, LONG, tokens, want), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_context_stats(cx, &all), NATSL_OK);
+    CU_ASSERT_EQUAL(all.chunks, 0); /* no gate */
+    natsl_context_destroy(&cx);
+    for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++) {
+        memset(got, 0, LONG * sizeof *got);
+        cx = new_context(MPI_COMM_WORLD, m, &passes[i]);
+        CU_ASSERT_EQUAL(natsl_context_extend_array(cx, LONG, tokens, got), NATSL_OK);
+        CU_ASSERT_EQUAL(memcmp(want, got, LONG * sizeof *got), 0);
+        CU_ASSERT_EQUAL(natsl_context_stats(cx, &stats), NATSL_OK);
+        /* the window, three passes and what fills a slab; one rank alone would hold 12 slabs */
+        if (world_size == 1) CU_ASSERT(stats.kept_store_bytes <= all.kept_store_bytes * (i < 2 ? 6 : 9) / 12);
+        CU_ASSERT(stats.kept_store_bytes <= all.kept_store_bytes * 2);
+        natsl_context_destroy(&cx);
+    }
+    /* on from a file, from a copy, and token by token */
+    cx = new_context(MPI_COMM_WORLD, m, &passes[0]);
+    CU_ASSERT_EQUAL(natsl_context_extend_array(cx, CUT, tokens, NULL), NATSL_OK);
+    CU_ASSERT_EQUAL_FATAL(natsl_context_save(cx, saved), NATSL_OK);
+    CU_ASSERT_EQUAL_FATAL(natsl_context_copy(cx, &copy), NATSL_OK);
+    natsl_context_destroy(&cx);
+    CU_ASSERT_EQUAL_FATAL(natsl_context_load(MPI_COMM_WORLD, m, &passes[1], saved, &cx), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_context_extend_array(cx, LONG - CUT, tokens + CUT, got), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_context_extend_array(copy, LONG - CUT, tokens + CUT, want), NATSL_OK);
+    CU_ASSERT_EQUAL(memcmp(want, got, (LONG - CUT) * sizeof *got), 0);
+    natsl_context_destroy(&copy);
+    CU_ASSERT_EQUAL_FATAL(natsl_context_save(cx, saved), NATSL_OK); /* of a context that was loaded */
+    CU_ASSERT_EQUAL_FATAL(natsl_context_load(MPI_COMM_WORLD, m, &whole, saved, &copy), NATSL_OK);
+    float logits[2][50];
+    for (int t = 0; t < 20; t++) CU_ASSERT_EQUAL(natsl_context_next(copy, tokens[t]), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_context_extend_array(cx, 20, tokens, NULL), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_context_logits(copy, logits[0]), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_context_logits(cx, logits[1]), NATSL_OK);
+    CU_ASSERT(furthest(logits[0], logits[1], 50) <= WINDOW_TOL * 10);
+    natsl_context_destroy(&copy);
+    natsl_context_destroy(&cx);
+    free(tokens);
+    free(want);
+    free(got);
+    natsl_model_close(&m);
+}
+
 /* ---- trouble ----------------------------------------------------------------------------------------------------------- */
 
 /** A source that fails for one rank in any of several passes ends the extension on all ranks with its status. */
@@ -450,9 +517,11 @@ static void test_poisoned(void)
 int main(int argc, char **argv)
 {
     static const test_entry tests[] = {
-        {"golden cases", test_golden}, {"windows", test_windows},    {"same bits", test_same_bits},
-        {"copy", test_copy},           {"save and load", test_save}, {"pause", test_pause},
-        {"not finite", test_poisoned}, {"trouble", test_trouble},
+        {"golden cases", test_golden}, {"windows", test_windows},
+        {"same bits", test_same_bits}, {"copy", test_copy},
+        {"save and load", test_save},  {"pause", test_pause},
+        {"not finite", test_poisoned}, {"windows in memory", test_window_memory},
+        {"trouble", test_trouble},
     };
     return run_suite_context(argc, argv, "context", tests, COUNT(tests));
 }
