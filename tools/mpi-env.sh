@@ -7,6 +7,9 @@ export OMPI_MCA_rmaps_base_oversubscribe="${OMPI_MCA_rmaps_base_oversubscribe:-1
 export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-1}"
 export OMPI_MCA_hwloc_base_binding_policy="${OMPI_MCA_hwloc_base_binding_policy:-none}"
 
+# For the same reason threads that wait for others sleep: GNU OpenMP's would else spin for what are most of a short run's cycles.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+
 # Ranks of one machine talk through shared memory. Asked for by name, nothing for a network is loaded and tried; Debian's psm2
 # library alone sleeps 0.2 s in every process to measure the clock.
 export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}"

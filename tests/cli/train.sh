@@ -10,8 +10,6 @@ train=("$PYTHON" -B "$(dirname -- "${BASH_SOURCE[0]}")/train.py")
 head -c 12000 "$SOURCE/README.md" >text.txt
 head -c 900 "$SOURCE/LICENSE" >doc.txt
 log_each=(--log-every 1 --quiet)
-# hundreds of short steps, on cores that others may want: who waits gives way
-export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
 
 spec() { "${train[@]}" write "$@" || exit 1; }
 

@@ -7,7 +7,6 @@ if [ -z "$PYTHON" ]; then
     exit 1
 fi
 train=("$PYTHON" -B "$(dirname -- "${BASH_SOURCE[0]}")/train.py")
-export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
 head -c 9000 "$SOURCE/README.md" >text.txt
 printf x >short.txt
 mkdir out

@@ -28,7 +28,7 @@ cat >.natsl <<'TEXT'
 exec "$REAL" "$@"
 TEXT
 chmod +x .natsl
-export PIDS=$SCRATCH/.pids REAL=$NATSL NATSL_HOME=$SOURCE BIND=none LAUNCHER=srun OMP_WAIT_POLICY=passive
+export PIDS=$SCRATCH/.pids REAL=$NATSL NATSL_HOME=$SOURCE BIND=none LAUNCHER=srun
 unset RANKS THREADS SETUP REQUEUE MAX_REQUEUES SRUN_OPTIONS CHECKPOINT CHECKPOINT_EVERY
 scripts=$SOURCE/jobs needle=$SOURCE/jobs/models/needle.h5
 program=$NATSL
