@@ -92,7 +92,8 @@ natsl_status natsl_context_extend_array(natsl_context *context, int64_t count, c
 
 /** One token, by the one-token form of every kernel: for generation. Kept keys stay where they are; every rank reads its share
  * of every weight matrix. The same bits for any number of ranks and threads as long as one rank holds all of a layer's kept
- * chunks; where several do (the context was read or loaded by several), equal up to rounding. */
+ * chunks; where several do (the context was read or loaded by several), equal up to rounding. NATSL_ERR_USAGE for an id outside
+ * the vocabulary; NATSL_ERR_INPUT when the weights overflow: the context is then good for nothing but natsl_context_destroy. */
 natsl_status natsl_context_next(natsl_context *context, int32_t token);
 
 /** logits [vocab_size], on all ranks: scores of the token after the last one read. NATSL_ERR_USAGE at position 0. */

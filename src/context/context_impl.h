@@ -39,6 +39,7 @@ typedef struct natsl_next {
     int64_t *load;        /* [P] what each has to do besides */
     natsl_span *gates;    /* [P] parts of the output gate, as sent to the owner */
     int *counts, *starts; /* [P] of the row being gathered */
+    int64_t *shown;       /* [P] kept units of the layer in hand that the token sees */
     double mark;          /* when the last phase ended */
 } natsl_next;
 
@@ -98,6 +99,12 @@ void natsl_context_move(natsl_context *cx, int to);
 /** Work space for one token on `size` ranks. NATSL_ERR_NOMEM, or NATSL_ERR_INPUT when a row exceeds one message. */
 natsl_status natsl_next_create(const natsl_config *config, int size, natsl_next *next);
 void natsl_next_free(natsl_next *next);
+/** The token was its chunk's last: choices keep [groups], states, units of `layer`. On the owner. scores [2*Hn]: room.
+ * NATSL_ERR_NOMEM. next_chunk.c */
+natsl_status natsl_chunk_close(natsl_context *cx, int layer, float *scores, uint8_t *keep);
+/** All ranks learn what the closed chunk left behind, or whose error `st` it was. keep [layers, most groups], valid on the owner.
+ * Collective. */
+natsl_status natsl_chunk_note(natsl_context *cx, uint8_t *keep, natsl_status st);
 
 /** The plan's part about states: scan_passes, scan_bytes, and state_bytes where passes scan. `options` are complete. */
 natsl_status natsl_state_plan(const natsl_config *config, const natsl_options *options, int ranks, int64_t tokens,

@@ -31,7 +31,7 @@ typedef struct token_rows {
     float *x, *xn, *out;     /* [D] */
     float *in;               /* [n_in] projections, convolved */
     float *raw;              /* [conv_channels] before the convolution */
-    float *qa, *ka, *va;     /* attention's rows [qd], [kd], [vd] */
+    float *qa, *ka;          /* attention's rows [qd], [kd] */
     float *mix;              /* [2*Ha] */
     float *o;                /* [value_dim], then the mixed row [o_proj.k] */
     float *oa, *gate;        /* [od], [value_dim] */
@@ -42,27 +42,25 @@ typedef struct token_rows {
     size_t floats;
 } token_rows;
 
-static token_rows rows_of(const natsl_config *c, float *base)
+static token_rows rows_of(const natsl_config *c, const natsl_widths *m, float *base)
 {
     const size_t d = (size_t)c->hidden_size, kd = (size_t)c->key_dim, vd = (size_t)c->value_dim;
     const size_t ha = (size_t)c->num_attn_heads, hv = (size_t)c->num_v_heads;
-    const natsl_widths m = natsl_widths_of(c);
     token_rows t;
     float *p = base;
     t.x = p, p += d;
     t.xn = p, p += d;
     t.out = p, p += d;
-    t.in = p, p += m.n_in;
+    t.in = p, p += m->n_in;
     t.raw = p, p += 2 * kd + vd;
-    t.qa = p, p += m.qd;
-    t.ka = p, p += m.kd;
-    t.va = p, p += m.vd;
+    t.qa = p, p += m->qd;
+    t.ka = p, p += m->kd;
     t.mix = p, p += 2 * ha;
-    t.o = p, p += m.od > vd ? m.od : vd;
-    t.oa = p, p += m.od;
+    t.o = p, p += m->od > vd ? m->od : vd;
+    t.oa = p, p += m->od;
     t.gate = p, p += vd;
-    t.top = p, p += m.heads;
-    t.sum = p, p += m.heads;
+    t.top = p, p += m->heads;
+    t.sum = p, p += m->heads;
     t.log_decay = p, p += hv;
     t.beta = p, p += hv;
     t.scores = p, p += 2 * (size_t)c->num_nats_head;
@@ -85,7 +83,7 @@ natsl_status natsl_next_create(const natsl_config *c, int size, natsl_next *next
     if (!natsl_size_mul(&message, ranks, one) || !natsl_size_add(&message, message, vd) || message > INT_MAX ||
         2 * (int64_t)c->intermediate_size > INT_MAX || m.n_in > INT_MAX)
         return natsl_fail(NATSL_ERR_INPUT, "a row of one token exceeds one message");
-    next->rows = natsl_calloc(rows_of(c, &none).floats, sizeof(float), "one token's rows");
+    next->rows = natsl_calloc(rows_of(c, &m, &none).floats, sizeof(float), "one token's rows");
     next->message = natsl_alloc(message, sizeof(float), "partial softmaxes");
     next->choices = natsl_calloc((size_t)c->num_hidden_layers, m.groups, "choices");
     next->first = natsl_alloc(ranks + 1, sizeof *next->first, "shares of ranks");
@@ -93,8 +91,9 @@ natsl_status natsl_next_create(const natsl_config *c, int size, natsl_next *next
     next->gates = natsl_alloc(ranks, sizeof *next->gates, "shares of ranks");
     next->counts = natsl_alloc(ranks, sizeof *next->counts, "shares of ranks");
     next->starts = natsl_alloc(ranks, sizeof *next->starts, "shares of ranks");
+    next->shown = natsl_calloc(ranks, sizeof *next->shown, "shares of ranks");
     if (next->rows && next->message && next->choices && next->first && next->load && next->gates && next->counts &&
-        next->starts)
+        next->starts && next->shown)
         return NATSL_OK;
     natsl_next_free(next);
     return NATSL_ERR_NOMEM;
@@ -110,6 +109,7 @@ void natsl_next_free(natsl_next *next)
     natsl_free(next->gates);
     natsl_free(next->counts);
     natsl_free(next->starts);
+    natsl_free(next->shown);
     memset(next, 0, sizeof *next);
 }
 
@@ -235,22 +235,25 @@ static void attend_open(natsl_context *cx, const natsl_shape *shape, const float
     }
 }
 
-/** Whether a rank other than the owner holds units of this layer: equal on all ranks. */
-static int remote_units(const natsl_context *cx, int layer)
+/** Sets next.shown, equal on all ranks, and says whether a rank other than the owner has some of those units. */
+static int find_units(natsl_context *cx, int layer)
 {
-    for (int r = 0; r < cx->size; r++) {
-        if (r != cx->owner && cx->kept[layer].held[r] > 0) return 1;
-    }
-    return 0;
+    int64_t *shown = cx->next.shown, others = 0;
+    memset(shown, 0, (size_t)cx->size * sizeof *shown);
+    if (!natsl_layer_keeps(cx, layer)) return 0;
+    natsl_kept_shown(&cx->kept[layer], natsl_attn_first_chunk(&natsl_layer_of(cx, layer)->shape.attn, cx->position),
+                     shown);
+    for (int r = 0; r < cx->size; r++) others += r != cx->owner ? shown[r] : 0;
+    return others > 0;
 }
 
-/** Partial softmaxes of all ranks that hold units, from their messages into the open chunk's. On the owner. */
+/** Partial softmaxes of all ranks that hold units which the token sees, from their messages into the open chunk's. On the owner. */
 static void merge_partials(natsl_context *cx, int layer, const float *messages, token_rows *t)
 {
     const natsl_attn_shape *a = &natsl_layer_of(cx, layer)->shape.attn;
     const size_t ha = a->heads, dv = a->dv;
     for (int r = 0; r < cx->size; r++) {
-        if (cx->kept[layer].held[r] == 0) continue;
+        if (cx->next.shown[r] == 0) continue;
         const float *p = messages + cx->next.starts[r] + cx->next.gates[r].count;
         for (size_t h = 0; h < ha; h++)
             cx->stage.kernels->attn_merge(1, dv, t->top + h, t->sum + h, 1, t->oa + h * dv, dv, p + h, p + ha + h, 1,
@@ -269,9 +272,8 @@ static void attention_row(natsl_context *cx, int layer, size_t row, float *from,
     const natsl_tail_layout *tl = &w->shape.tail;
     float *tail = cx->tails[layer];
     natsl_attn_rows(cx->stage.kernels, w, 1, cx->position, from, cx->stage.n_in, t->qa, t->ka);
-    memcpy(t->va, from + a->v_at, a->vd * sizeof(float));
     for (size_t i = 0; i < a->kd; i++) tail[tl->ka + i * a->chunk + row] = t->ka[i];
-    memcpy(tail + tl->va + row * a->vd, t->va, a->vd * sizeof(float));
+    memcpy(tail + tl->va + row * a->vd, from + a->v_at, a->vd * sizeof(float));
 }
 
 /** From the input projection's row to attention's queries, keys and values; the token's rows join the open chunk. On the owner.
@@ -360,20 +362,20 @@ static const int64_t *loads(natsl_context *cx, int layer, size_t row)
     const int nats = natsl_layer_keeps(cx, layer);
     for (int r = 0; r < cx->size; r++) {
         const int64_t own = r == cx->owner ? conv + state * STATE_COST + (nats ? open * KEPT_COST : 0) : 0;
-        cx->next.load[r] = (own + (nats ? cx->kept[layer].held[r] * unit * KEPT_COST : 0)) / output;
+        cx->next.load[r] = (own + cx->next.shown[r] * unit * KEPT_COST) / output;
     }
     return cx->next.load;
 }
 
 /** A rank's message to the owner: its part of the output gate (the owner's own stays in place), then its partial softmax if it
- * holds units of the layer. From the shares of g_proj to next.counts and starts of the messages; the gate's: next.gates. */
-static void lay_out_messages(natsl_context *cx, const natsl_attn_shape *a, const int64_t *held, int gate)
+ * holds units that the token sees. From the shares of g_proj to next.counts and starts of the messages; the gate's: next.gates. */
+static void lay_out_messages(natsl_context *cx, const natsl_attn_shape *a, int gate)
 {
     natsl_next *next = &cx->next;
     int total = 0;
     for (int r = 0; r < cx->size; r++) {
         next->gates[r] = (natsl_span){gate ? next->starts[r] : 0, gate && r != cx->owner ? next->counts[r] : 0};
-        next->counts[r] = next->gates[r].count + (held && held[r] ? (int)partial_floats(a) : 0);
+        next->counts[r] = next->gates[r].count + (next->shown[r] ? (int)partial_floats(a) : 0);
         next->starts[r] = total;
         total += next->counts[r];
     }
@@ -388,16 +390,15 @@ static void attend_and_gate(natsl_context *cx, int layer, size_t row, token_rows
     natsl_next *next = &cx->next;
     const size_t ha = a->heads;
     const int mine = is_owner(cx), gate = w->g_proj.data != NULL;
-    const int64_t *held = natsl_layer_keeps(cx, layer) ? cx->kept[layer].held : NULL;
     if (gate) {
         product_share(cx, &w->g_proj, loads(cx, layer, row), t->xn, t->gate);
         lap(cx, NATSL_PHASE_PROJECT);
     }
-    lay_out_messages(cx, a, held, gate);
+    lay_out_messages(cx, a, gate);
     const natsl_span own = next->gates[cx->rank];
     float *message = next->message + (mine ? next->starts[cx->rank] : 0);
     memcpy(message, t->gate + own.start, (size_t)own.count * sizeof(float));
-    if (held && held[cx->rank]) {
+    if (next->shown[cx->rank]) {
         float *p = message + own.count;
         softmax_clear(a, p, p + ha, p + 2 * ha);
         attend_own_units(cx, layer, t->qa, p, p + ha, p + 2 * ha);
@@ -409,7 +410,7 @@ static void attend_and_gate(natsl_context *cx, int layer, size_t row, token_rows
         const natsl_span g = next->gates[r];
         memcpy(t->gate + g.start, next->message + next->starts[r], (size_t)g.count * sizeof(float));
     }
-    if (held) merge_partials(cx, layer, next->message, t);
+    if (natsl_layer_keeps(cx, layer)) merge_partials(cx, layer, next->message, t);
     lap(cx, NATSL_PHASE_MIX);
 }
 
@@ -460,91 +461,6 @@ static void finish(natsl_context *cx, int layer, token_rows *t)
     for (size_t i = 0; i < d; i++) t->x[i] += t->out[i];
 }
 
-/* ---- the end of a chunk ------------------------------------------------------------------------------------------------ */
-
-/** Copies the open chunk's attention rows into a unit. */
-static void pack_open(const natsl_context *cx, const natsl_shape *shape, const float *tail, size_t n, float *unit)
-{
-    const natsl_attn_shape *a = &shape->attn;
-    const size_t dk = a->dk, dv = a->dv, group = a->kv_heads / a->groups, chunk = a->chunk;
-    size_t at = 0;
-    for (size_t h = n * group; h < (n + 1) * group; h++) {
-        natsl_unit_put(cx->stage.kept, unit, at, dk * chunk, tail + shape->tail.ka + h * dk * chunk);
-        at += dk * chunk;
-        for (size_t i = 0; i < chunk; i++, at += dv)
-            natsl_unit_put(cx->stage.kept, unit, at, dv, tail + shape->tail.va + i * a->vd + h * dv);
-    }
-}
-
-/** The state at the end of a chunk, for value heads whose gate head keeps it (keep NULL: none does). On the owner. */
-static void close_state(natsl_context *cx, int layer, const uint8_t *keep)
-{
-    const natsl_config *c = cx->config;
-    const natsl_tail_layout *tl = &natsl_layer_of(cx, layer)->shape.tail;
-    const size_t hv = (size_t)c->num_v_heads, hn = (size_t)c->num_nats_head,
-                 one = (size_t)c->head_dim * (size_t)c->head_v_dim;
-    float *tail = cx->tails[layer];
-    for (size_t h = 0; h < hv; h++) {
-        float *state = tail + tl->state + h * one, *current = tail + tl->current + h * one;
-        if (!keep || !keep[h / (hv / hn)]) {
-            memcpy(state, current, one * sizeof(float));
-            continue;
-        }
-        float total = 0.0f;
-        for (size_t i = 0; i < (size_t)c->chunk; i++) total += tail[tl->log_decay + i * hv + h];
-        const float decay = c->decay_for_non_gdn_blocks ? expf(total) : 1.0f;
-        for (size_t i = 0; i < one; i++) current[i] = state[i] *= decay;
-    }
-}
-
-/** The token was its chunk's last: choices, states, units. keep [groups]. On the owner. */
-static natsl_status close_chunk(natsl_context *cx, int layer, token_rows *t, uint8_t *keep)
-{
-    const natsl_config *c = cx->config;
-    const natsl_layer *w = natsl_layer_of(cx, layer);
-    const size_t groups = w->shape.attn.groups;
-    float *tail = cx->tails[layer];
-    if (w->shape.kind == NATSL_LAYER_NATS) {
-        float *pool = tail + w->shape.tail.pool;
-        cx->stage.kernels->gate_choose(groups, (size_t)c->hidden_size, pool, (size_t)c->chunk, w->nats, t->scores,
-                                       keep);
-        if (cx->options.route != NATSL_LEARNED) memset(keep, cx->options.route == NATSL_ALL_SOFTMAX, groups);
-        memset(pool, 0, (size_t)c->hidden_size * sizeof(float));
-        cx->chunks += (int64_t)groups;
-    } else {
-        memset(keep, 1, groups);
-    }
-    if (natsl_layer_has_state(cx, layer)) close_state(cx, layer, w->shape.kind == NATSL_LAYER_NATS ? keep : NULL);
-    for (size_t n = 0; n < groups; n++) {
-        if (!keep[n]) continue;
-        float *unit = natsl_kept_append(&cx->kept[layer], (int)n, cx->position / c->chunk);
-        if (!unit) return NATSL_ERR_NOMEM;
-        pack_open(cx, &w->shape, tail, n, unit);
-        cx->kept_chunks += w->shape.kind == NATSL_LAYER_NATS;
-    }
-    /* each rank reads its own units only, so nobody else has to know */
-    if (w->shape.attn.window > 0)
-        natsl_kept_drop(&cx->kept[layer], natsl_attn_first_chunk(&w->shape.attn, cx->position + 1));
-    return NATSL_OK;
-}
-
-/** All ranks learn what the closed chunk left behind. keep [layers, most groups], valid on the owner. */
-static natsl_status note_chunk(natsl_context *cx, uint8_t *keep, natsl_status st)
-{
-    const int layers = cx->config->num_hidden_layers, most = (int)cx->stage.most.groups;
-    if ((st = natsl_agree(cx->comm, st)) != NATSL_OK) return st;
-    NATSL_MPI(MPI_Bcast(keep, layers * most, MPI_UINT8_T, cx->owner, cx->comm));
-    int64_t *counts = natsl_alloc((size_t)most, sizeof *counts, "counts");
-    st = counts ? NATSL_OK : NATSL_ERR_NOMEM;
-    for (int l = 0; l < layers && st == NATSL_OK; l++) {
-        if (!natsl_layer_keeps(cx, l)) continue;
-        for (int h = 0; h < cx->kept[l].heads; h++) counts[h] = keep[l * most + h];
-        st = natsl_kept_note(&cx->kept[l], cx->owner, counts);
-    }
-    natsl_free(counts);
-    return natsl_agree(cx->comm, st);
-}
-
 /* ---- a token ----------------------------------------------------------------------------------------------------------- */
 
 natsl_status natsl_context_next(natsl_context *cx, int32_t token)
@@ -557,7 +473,7 @@ natsl_status natsl_context_next(natsl_context *cx, int32_t token)
     const int mine = is_owner(cx), closes = (int64_t)row + 1 == c->chunk;
     const natsl_kernels *k = cx->stage.kernels;
     uint8_t *choices = cx->next.choices;
-    token_rows t = rows_of(c, cx->next.rows);
+    token_rows t = rows_of(c, &cx->stage.most, cx->next.rows);
     natsl_status st = NATSL_OK;
     cx->next.mark = natsl_now_s();
     natsl_task("generating");
@@ -576,24 +492,28 @@ natsl_status natsl_context_next(natsl_context *cx, int32_t token)
         if (mine && w->shape.kind != NATSL_LAYER_ATTN) convolve(cx, l, row, &t);
         else if (mine) attention_row(cx, l, row, t.in, &t);
         lap(cx, NATSL_PHASE_CONV);
-        if (natsl_layer_keeps(cx, l) && remote_units(cx, l)) broadcast_row(cx, t.qa, (int)a->qd);
+        if (find_units(cx, l)) broadcast_row(cx, t.qa, (int)a->qd);
         if (mine) operate(cx, l, row, &t);
         attend_and_gate(cx, l, row, &t);
         if (mine) mix(cx, l, &t);
         broadcast_row(cx, t.o, (int)w->o_proj.k);
         finish(cx, l, &t);
-        if (mine && closes && st == NATSL_OK) st = close_chunk(cx, l, &t, choices + (size_t)l * cx->stage.most.groups);
+        if (mine && closes && st == NATSL_OK)
+            st = natsl_chunk_close(cx, l, t.scores, choices + (size_t)l * cx->stage.most.groups);
         lap(cx, NATSL_PHASE_FEED_FORWARD);
     }
     k->rms_norm(1, 1, d, t.x, d, cx->model->weights.norm, c->norm_eps, cx->last_hidden, d);
     lap(cx, NATSL_PHASE_NORM);
+    if (!natsl_all_finite(cx->last_hidden, d)) /* the same row on all ranks, so all say so */
+        st =
+            natsl_fail(NATSL_ERR_INPUT, "token %lld: values that are not finite, expected weights that do not overflow",
+                       (long long)cx->position);
     if (closes) {
-        st = note_chunk(cx, choices, st);
+        st = natsl_chunk_note(cx, choices, st);
         lap(cx, NATSL_PHASE_WAIT);
-        if (st != NATSL_OK) return st;
     }
-    cx->position++;
-    return NATSL_OK;
+    if (st == NATSL_OK) cx->position++;
+    return st;
 }
 
 natsl_status natsl_context_logits(natsl_context *cx, float *logits)

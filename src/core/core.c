@@ -121,3 +121,14 @@ void natsl_temporary_remove(void)
     if (natsl_temporary_path[0]) (void)unlink(natsl_temporary_path);
     if (outer_path[0]) (void)unlink(outer_path);
 }
+
+int natsl_all_finite(const float *x, size_t n)
+{
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        bad |= (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    return !bad;
+}

@@ -40,6 +40,9 @@ void *natsl_alloc(size_t count, size_t size, const char *what);
 void *natsl_calloc(size_t count, size_t size, const char *what);
 void natsl_free(void *p);
 
+/** Whether all of x [n] are finite. */
+int natsl_all_finite(const float *x, size_t n);
+
 /** Seconds on a clock that only moves forward. */
 double natsl_now_s(void);
 

@@ -218,6 +218,22 @@ natsl_status natsl_kept_note(natsl_kept *kept, int rank, const int64_t *counts)
     return NATSL_OK;
 }
 
+void natsl_kept_shown(const natsl_kept *kept, int64_t first, int64_t *shown)
+{
+    const size_t size = (size_t)kept->arena->size;
+    memcpy(shown, kept->held, size * sizeof *shown);
+    if (first <= kept->skipped) return;
+    memset(shown, 0, size * sizeof *shown);
+    int64_t end = kept->skipped; /* every chunk is kept, so places are chunks */
+    for (size_t i = 0; i < kept->n_segments; i++) end += kept->segments[i].count[0];
+    for (size_t i = kept->n_segments; i > 0 && end > first; i--) { /* from the last: a window is short */
+        const natsl_segment *s = &kept->segments[i - 1];
+        const int64_t begin = end - s->count[0];
+        shown[s->rank] += (end - (begin > first ? begin : first)) * kept->heads;
+        end = begin;
+    }
+}
+
 size_t natsl_kept_bytes(const natsl_kept *kept)
 {
     size_t n = kept->n_spare;

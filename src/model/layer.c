@@ -456,18 +456,6 @@ static void add_rows(const natsl_stage *s, const natsl_tile *t, const float *out
     for (size_t i = 0; i < n; i++) to[i] += from[i];
 }
 
-/** Whether all are finite: no exponent is all ones. */
-static int all_finite(const float *x, size_t n)
-{
-    uint32_t bad = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, x + i, sizeof bits);
-        bad |= (bits & 0x7f800000u) == 0x7f800000u;
-    }
-    return !bad;
-}
-
 /** The two operations' answers as rows y [m, o_proj.k] of the tile's own tokens; gate: their output gate or NULL. */
 static void mix_rows(natsl_stage *s, const natsl_layer *layer, size_t row, size_t m, const float *gate, float *y)
 {
@@ -524,7 +512,7 @@ static void finish_tile(natsl_stage *s, const natsl_layer *layer, const natsl_ti
     k->swiglu(rows, wide, p.wide, 2 * wide, p.wide, 2 * wide);
     product(s, &p, rows, &layer->w_down, p.wide, 2 * wide, p.out, d);
     add_rows(s, t, p.out, x);
-    if (!all_finite(x + (size_t)(t->first - s->first) * d, m * d)) {
+    if (!natsl_all_finite(x + (size_t)(t->first - s->first) * d, m * d)) {
 #pragma omp atomic write
         s->overflow = 1;
     }

@@ -103,8 +103,6 @@ natsl_widths natsl_widths_of(const natsl_config *c)
         raise(&w.vd, a->vd);
         raise(&w.od, a->od);
         raise(&w.unit_head, a->chunk * (a->dk + a->dv));
-        raise(&w.unit_numbers, natsl_unit_numbers(a));
-        raise(&w.tail, s.tail.floats);
     }
     return w;
 }

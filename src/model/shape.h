@@ -60,9 +60,7 @@ natsl_attn_shape natsl_attn_shape_nats(const natsl_config *config);
 /** The largest of every number over all layers: sizes of buffers that layers share. */
 typedef struct natsl_widths {
     size_t n_in, heads, groups, qd, kd, vd, od;
-    size_t unit_head;    /* numbers of one key head in a unit: chunk * (dk + dv) */
-    size_t unit_numbers; /* of a unit */
-    size_t tail;         /* floats of a tail */
+    size_t unit_head; /* numbers of one key head in a unit: chunk * (dk + dv) */
 } natsl_widths;
 natsl_widths natsl_widths_of(const natsl_config *config);
 

@@ -94,7 +94,6 @@ natsl_status natsl_stage_create(const natsl_weights *weights, const natsl_kernel
     stage->grid = natsl_grid_make(c->chunk);
     stage->threads = threads;
     stage->capacity = s.rows;
-    stage->tile_capacity = s.tiles;
     stage->most = natsl_widths_of(c);
     const size_t kd = (size_t)c->key_dim, vd = (size_t)c->value_dim, heads = (size_t)c->num_v_heads;
     const size_t ha = (size_t)c->num_attn_heads;
@@ -218,18 +217,24 @@ const float *natsl_stage_values(const natsl_stage *s, const natsl_layer *layer, 
     return own ? s->va + row * a->vd : s->qkv + row * s->n_in + a->v_at;
 }
 
+void natsl_unit_pack(natsl_storage kept, const natsl_attn_shape *a, size_t n, const float *keys, const float *values,
+                     size_t ldv, float *unit)
+{
+    const size_t rows = a->chunk, dk = a->dk, dv = a->dv, group = a->kv_heads / a->groups;
+    size_t at = 0;
+    for (size_t h = n * group; h < (n + 1) * group; h++) {
+        natsl_unit_put(kept, unit, at, dk * rows, keys + h * dk * rows);
+        at += dk * rows;
+        for (size_t i = 0; i < rows; i++, at += dv) natsl_unit_put(kept, unit, at, dv, values + i * ldv + h * dv);
+    }
+}
+
 void natsl_stage_pack(const natsl_stage *s, const natsl_layer *layer, int64_t chunk, size_t n, float *unit)
 {
     const natsl_attn_shape *a = &layer->shape.attn;
-    const size_t rows = a->chunk, dk = a->dk, dv = a->dv, group = a->kv_heads / a->groups;
-    const float *keys = s->ka + (size_t)chunk * a->kd * rows;
-    size_t at = 0, ldv;
+    size_t ldv;
     const float *values = natsl_stage_values(s, layer, (size_t)((s->chunk0 + chunk) * s->grid.chunk - s->base), &ldv);
-    for (size_t h = n * group; h < (n + 1) * group; h++) {
-        natsl_unit_put(s->kept, unit, at, dk * rows, keys + h * dk * rows);
-        at += dk * rows;
-        for (size_t i = 0; i < rows; i++, at += dv) natsl_unit_put(s->kept, unit, at, dv, values + i * ldv + h * dv);
-    }
+    natsl_unit_pack(s->kept, a, n, s->ka + (size_t)chunk * a->kd * a->chunk, values, ldv, unit);
 }
 
 /** Copies `rows` rows of `width` floats between arrays with row distances lds (source) and ldd. */

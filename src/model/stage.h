@@ -83,7 +83,7 @@ typedef struct natsl_stage {
     /* the run of tokens in hand; row(t) = t - base */
     int64_t window_begin, window_end, base, first, last;
     natsl_tile *tiles;
-    size_t n_tiles, tile_capacity;
+    size_t n_tiles;
     int64_t chunk0;   /* index of the first chunk touched */
     int64_t n_chunks; /* chunks touched, an open one included */
 
@@ -157,6 +157,9 @@ void natsl_stage_summarise(natsl_stage *stage, const natsl_layer *layer, size_t 
 /** Numbers of float32 into a unit, from its number `at` on, and back. */
 void natsl_unit_put(natsl_storage kept, float *unit, size_t at, size_t count, const float *from);
 void natsl_unit_get(natsl_storage kept, const float *unit, size_t at, size_t count, float *to);
+/** Group n's keys (turned over: [kv_heads, dk, chunk]) and values (rows of distance ldv) of one complete chunk into a unit. */
+void natsl_unit_pack(natsl_storage kept, const natsl_attn_shape *attn, size_t n, const float *keys, const float *values,
+                     size_t ldv, float *unit);
 /** Copies group n's keys and values of complete chunk `chunk` (index within the run) into unit. After local. */
 void natsl_stage_pack(const natsl_stage *stage, const natsl_layer *layer, int64_t chunk, size_t n, float *unit);
 /** Keys of key head i (within its group) in a unit: float32 [dk,chunk], values [chunk,dv] right behind.

@@ -157,12 +157,31 @@ static void test_next_trouble(void)
     natsl_model_close(&m);
 }
 
+/** Weights that overflow: all ranks say which token, and it is not read. */
+static void test_next_overflow(void)
+{
+    natsl_model *m = kind_model(2, MPI_COMM_WORLD);
+    const natsl_options o = {.threads = 1};
+    natsl_context *cx = new_context(MPI_COMM_WORLD, m, &o);
+    CU_ASSERT_EQUAL(natsl_context_next(cx, 1), NATSL_OK);
+    MPI_Barrier(MPI_COMM_WORLD);
+    if (m->window == MPI_WIN_NULL || world_rank == 0)
+        ((float *)m->weights.norm)[0] = INFINITY; /* memory of its own, or one for the node */
+    MPI_Barrier(MPI_COMM_WORLD);
+    CU_ASSERT_EQUAL(natsl_context_next(cx, 2), NATSL_ERR_INPUT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(natsl_error_text(), "token 1: values that are not finite"));
+    CU_ASSERT_EQUAL(natsl_context_position(cx), 1);
+    natsl_context_destroy(&cx);
+    natsl_model_close(&m);
+}
+
 int main(int argc, char **argv)
 {
     static const test_entry tests[] = {
         {"same bits", test_next_same_bits},
         {"after loading", test_next_loaded},
         {"no memory", test_next_trouble},
+        {"overflow", test_next_overflow},
     };
     return run_suite_context(argc, argv, "next", tests, COUNT(tests));
 }
