@@ -1,7 +1,7 @@
 /* hf_names.h - which tensors a directory of a family has, and where in them natsl's own stand: Qwen's programs keep several of natsl's
  * projections as the rows of one.
  * Owns: the tables. MPI: none. Source: transformers 5.24.0, models/qwen3_next/modeling_qwen3_next.py (Qwen3NextGatedDeltaNet,
- * fix_query_key_value_ordering), models/qwen3_5/modeling_qwen3_5.py (Qwen3_5GatedDeltaNet). Tests: tests/unit/test_hf_names.c,
+ * fix_query_key_value_ordering), models/qwen3_5/modeling_qwen3_5.py (Qwen3_5GatedDeltaNet). Tests: tests/unit/test_hf_config.c,
  * tests/cli/import.sh */
 #ifndef NATSL_HF_NAMES_H
 #define NATSL_HF_NAMES_H

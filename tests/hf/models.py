@@ -26,7 +26,7 @@ import sys
 
 # name: (class, keys of the configuration, type of the saved tensors, largest file, seed, tokens)
 COMMON = dict(vocab_size=272, max_position_embeddings=512, bos_token_id=1, eos_token_id=2)
-PICTURES = dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, patch_size=2, out_hidden_size=32, num_position_embeddings=16)
+PICTURES = dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, patch_size=2, out_hidden_size=24, num_position_embeddings=16)
 CASES = {
     # those whose files are in tests/golden
     "gated_deltanet": ("fla", dict(hidden_size=32, num_hidden_layers=2, num_heads=2, head_dim=8, intermediate_size=48,
@@ -35,14 +35,15 @@ CASES = {
                                vocab_size=256, tie_word_embeddings=True, attn=[
                                    dict(layers=[1], num_heads=4, num_kv_heads=2, qkv_bias=True, window_size=40, rope_theta=1000.0),
                                    dict(layers=[2], num_heads=2)]), "bfloat16", "5GB", 6, 150),
-    "qwen3_next": ("next", dict(hidden_size=32, num_hidden_layers=3, num_experts=0, intermediate_size=48, vocab_size=256,
+    "qwen3_next": ("next", dict(hidden_size=24, num_hidden_layers=3, num_experts=0, intermediate_size=32, vocab_size=256,
                                 layer_types=["linear_attention", "full_attention", "linear_attention"], num_attention_heads=4,
                                 num_key_value_heads=2, head_dim=16, partial_rotary_factor=0.5, linear_num_key_heads=2,
-                                linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=6), "bfloat16", "5GB", 7, 150),
+                                linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=6,
+                                tie_word_embeddings=True), "bfloat16", "5GB", 7, 150),
     # with a part for pictures and a head for further tokens, which natsl leaves out
-    "qwen3_5": ("pictures", dict(hidden_size=32, num_hidden_layers=4, intermediate_size=48, vocab_size=256, num_attention_heads=2,
-                                 num_key_value_heads=1, head_dim=16, linear_num_key_heads=1, linear_num_value_heads=3,
-                                 linear_key_head_dim=8, linear_value_head_dim=8, tie_word_embeddings=True), "bfloat16", "5GB", 18, 150),
+    "qwen3_5": ("pictures", dict(hidden_size=24, num_hidden_layers=3, intermediate_size=32, vocab_size=256, full_attention_interval=2,
+                                 num_attention_heads=2, num_key_value_heads=1, head_dim=16, linear_num_key_heads=1,
+                                 linear_num_value_heads=3, linear_key_head_dim=8, linear_value_head_dim=8), "bfloat16", "5GB", 18, 150),
     # gated_deltanet
     "plain": ("fla", dict(hidden_size=64, num_hidden_layers=3, num_heads=2, head_dim=16), "float32", "5GB", 1, 200),
     "grouped": ("fla", dict(hidden_size=48, num_hidden_layers=2, num_heads=2, num_v_heads=6, head_dim=12, expand_v=1.5,
@@ -178,8 +179,7 @@ def new_config(kind, keys):
     # a wide spread of the weights: with the published one a random model answers nearly the same everywhere
     keys = {**COMMON, "initializer_range": 0.25, **keys}
     if kind == "pictures":
-        tied = keys["tie_word_embeddings"]
-        return classes(kind)[0](text_config=keys, vision_config=PICTURES, tie_word_embeddings=tied, image_token_id=150, video_token_id=151,
+        return classes(kind)[0](text_config=keys, vision_config=PICTURES, image_token_id=150, video_token_id=151,
                                 vision_start_token_id=152, vision_end_token_id=153)
     return classes(kind)[0](**keys)
 
