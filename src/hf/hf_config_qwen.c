@@ -246,7 +246,7 @@ static natsl_status put_attention(const json_t *text, natsl_hf_family family, js
     if (heads % kv) return natsl_hf_wrong(source, KV, "a divisor of " Q_HEADS);
     if (heads * width > MAX_DIM / 2) return natsl_hf_wrong(source, Q_HEADS, Q_HEADS " * head_dim up to 2^23");
     natsl_status st = get_rope(text, &r, source);
-    const int64_t rotary = (int64_t)((double)width * r.factor);
+    const int64_t rotary = st == NATSL_OK ? (int64_t)((double)width * r.factor) : 0;
     if (st == NATSL_OK && rotary % 2)
         st = natsl_hf_wrong(source, "partial_rotary_factor",
                             "an even number of dimensions: head_dim * partial_rotary_factor");

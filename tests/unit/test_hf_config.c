@@ -335,6 +335,7 @@ static const struct {
     {"{" NEXT ",\"rope_parameters\":{\"rope_type\":3}}", "rope_parameters.rope_type"},
     {"{" NEXT ",\"rope_parameters\":{\"factor\":2}}", "rope_parameters.factor is not known"},
     {"{" NEXT ",\"rope_parameters\":{\"partial_rotary_factor\":-1}}", "rope_parameters.partial_rotary_factor"},
+    {"{" NEXT ",\"rope_parameters\":{\"partial_rotary_factor\":1e300}}", "rope_parameters.partial_rotary_factor"},
     {"{" NEXT ",\"rope_parameters\":{\"full_attention\":{\"rope_theta\":1}}}",
      "rope_parameters.full_attention is not known"},
     {"{" NEXT ",\"rope_parameters\":{\"rope_theta\":1},\"rope_scaling\":{\"rope_theta\":2}}", "rope_scaling"},
