@@ -4,7 +4,7 @@ computes from them what the libraries do.
 
     models.py make DIR [CASE ...]     small random models, saved by the library itself, and what it computes from them
     models.py check DIR [CASE ...]    natsl import, score and generate on 1, 2 and 3 ranks, compared with that
-                                      (environment: NATSL, MPIRUN; working directory: a scratch one)
+                                      (environment: NATSL, MPIRUN, RANKS for others than these; working directory: a scratch one)
     models.py load DIR [CASE ...]     what natsl export made of them in check (in the working directory), loaded by transformers and
                                       safetensors: the same tensors and configuration
 
@@ -300,7 +300,7 @@ def check(directory, names):
         embeddings = next(stored[k] for k in stored if k.endswith(("embeddings.weight", "embed_tokens.weight")))
         head = stored.get("lm_head.weight", embeddings)[0]
         worst = worst_logprob = 0.0
-        for ranks in 1, 2, 3:
+        for ranks in map(int, os.environ.get("RANKS", "1 2 3").split()):
             run(ranks, "score", "--model", model, doc, "--out", out, "--write", "hidden", "--quiet")
             with h5py.File(out, "r") as f:
                 logits = f["hidden"][()][want["rows"]] @ head.T
