@@ -43,11 +43,12 @@ static const natsl_option export_options[] = {
 
 static void say(natsl_app *app, const char *name, const natsl_hf_report *r)
 {
-    static const char *const families[] = {"NAtS-L", "Gated DeltaNet"};
+    static const char *const families[] = {"NAtS-L", "Gated DeltaNet", "Qwen3-Next", "Qwen3.5"}; /* natsl_hf_family */
     char size[32];
     if (app->summary) {
         (void)json_object_set_new(app->summary, "parameters", json_integer((json_int_t)r->parameters));
         (void)json_object_set_new(app->summary, "tensor_bytes", json_integer((json_int_t)r->bytes));
+        (void)json_object_set_new(app->summary, "left_out", json_integer((json_int_t)r->left_out));
         (void)json_object_set_new(app->summary, "tokenizer", json_string(r->tokenizer));
     }
     if (app->args.quiet) return;
@@ -59,6 +60,10 @@ static void say(natsl_app *app, const char *name, const natsl_hf_report *r)
         some = 1;
     }
     printf("), tokenizer %s\n", r->tokenizer);
+    if (r->left_out > 0)
+        printf("%s: without %zu tensors of pictures (model.visual.) and of tokens guessed ahead (mtp.): natsl reads "
+               "text alone\n",
+               name, r->left_out);
 }
 
 static natsl_status import_alone(natsl_app *app)
@@ -121,8 +126,8 @@ const natsl_command natsl_command_import = {
     .usage = "import HF_DIR --out M.h5",
     .summary = "a model of a Hugging Face directory becomes a model file",
     .details =
-        "HF_DIR has config.json (model_type gated_deltanet or neural_attention_search_linear_attn_gdn) and "
-        "model.safetensors,\n"
+        "HF_DIR has config.json (model_type gated_deltanet, qwen3_next, qwen3_5, qwen3_5_text or\n"
+        "neural_attention_search_linear_attn_gdn; Qwen's without experts, and their text part) and model.safetensors,\n"
         "or its parts with model.safetensors.index.json. Tensors keep their type (F32, F16, BF16). tokenizer.json, "
         "special tokens\n"
         "and chat template are kept with them, for natsl export. Whatever is not supported is named, and nothing is "

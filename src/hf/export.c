@@ -5,6 +5,7 @@
 #include "files.h"
 #include "h5.h"
 #include "hf_dir.h"
+#include "hf_names.h"
 #include "tensors.h"
 
 #include <dirent.h>
@@ -27,12 +28,15 @@ typedef struct plan {
     hid_t file;
     natsl_model_info info;
     natsl_layout layout;
-    natsl_st_tensor *tensors; /* [count], names borrowed from the layout; the head of a tied model may come last */
+    natsl_hf_names names;
+    natsl_st_tensor
+        *tensors; /* [count], as names; the head of a tied model may come last. Names are borrowed from there */
     size_t count;
     size_t *shard; /* [count]: which file each goes to, from 0 */
     size_t shards;
-    size_t most;  /* bytes of the largest tensor */
-    char *config; /* text for config.json when the model file has none, to be freed; else NULL */
+    size_t most;      /* bytes of the largest tensor */
+    size_t most_part; /* and of the largest of natsl's that is not one by itself */
+    char *config;     /* text for config.json when the model file has none, to be freed; else NULL */
     char *origin;
 } plan;
 
@@ -41,13 +45,49 @@ static void plan_close(plan *p)
     natsl_free(p->tensors);
     natsl_free(p->shard);
     natsl_free(p->origin);
+    natsl_hf_names_free(&p->names);
     natsl_layout_free(&p->layout);
     free(p->config);
     if (p->file >= 0) (void)H5Fclose(p->file);
 }
 
-/** Index in the layout of the plan's tensor i: the head of a tied model is the embeddings, its first tensor. */
-static size_t place(const plan *p, size_t i) { return i < p->layout.count ? i : 0; }
+/** Index in names of the plan's tensor i: the head of a tied model is the embeddings, its first tensor. */
+static size_t place(const plan *p, size_t i) { return i < p->names.count ? i : 0; }
+
+/** The type that one of natsl's tensors has in the model file. */
+static natsl_status get_dtype(const plan *p, const natsl_tensor *t, natsl_dtype *dtype)
+{
+    hid_t dataset = -1;
+    const natsl_status st = natsl_tensor_open(p->file, p->path, t, &dataset);
+    if (st != NATSL_OK) return st;
+    *dtype = natsl_tensor_dtype(dataset);
+    (void)H5Dclose(dataset);
+    return NATSL_OK;
+}
+
+/** Types of the directory's tensors: those of natsl's that are parts of them, which must agree. */
+static natsl_status list_dtypes(plan *p)
+{
+    natsl_dtype dtype = NATSL_DTYPE_F32;
+    size_t bytes = 0;
+    natsl_status st = NATSL_OK;
+    for (size_t i = 0; st == NATSL_OK && i < p->layout.count; i++) {
+        const natsl_tensor *t = &p->layout.tensors[i];
+        const natsl_hf_place *at = &p->names.places[i];
+        natsl_st_tensor *to = &p->tensors[at->tensor];
+        if ((st = get_dtype(p, t, &dtype)) != NATSL_OK) return st;
+        if (to->name && to->dtype != dtype)
+            return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s is %s, but other parts of %s are %s", p->path, t->name,
+                              natsl_dtype_name(dtype), to->name, natsl_dtype_name(to->dtype));
+        to->name = p->names.tensors[at->tensor].name;
+        to->dtype = dtype;
+        if (p->names.tensors[at->tensor].parts == 1) continue;
+        if (!natsl_size_mul(&bytes, t->count, natsl_dtype_bytes(dtype)))
+            return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s exceeds the address space", p->path, t->name);
+        if (bytes > p->most_part) p->most_part = bytes;
+    }
+    return st;
+}
 
 /** Types and sizes of the tensors, as they are stored. */
 static natsl_status list_tensors(plan *p, natsl_hf_report *r)
@@ -57,26 +97,23 @@ static natsl_status list_tensors(plan *p, natsl_hf_report *r)
     if (p->info.config.tie_word_embeddings && H5Aexists(p->file, "hf_tied_head") > 0)
         st = natsl_h5_int(p->file, p->path, "hf_tied_head", &tied_head);
     if (st != NATSL_OK) return st;
-    p->count = p->layout.count + (tied_head == 1);
+    p->count = p->names.count + (tied_head == 1);
     p->tensors = natsl_calloc(p->count, sizeof *p->tensors, "tensor table");
     p->shard = natsl_calloc(p->count, sizeof *p->shard, "tensor table");
     if (!p->tensors || !p->shard) return NATSL_ERR_NOMEM;
+    if ((st = list_dtypes(p)) != NATSL_OK) return st;
     for (size_t i = 0; i < p->count; i++) {
-        natsl_tensor *t = &p->layout.tensors[place(p, i)];
+        const natsl_hf_tensor *t = &p->names.tensors[place(p, i)];
         natsl_st_tensor *to = &p->tensors[i];
-        hid_t dataset = -1;
-        if ((st = natsl_tensor_open(p->file, p->path, t, &dataset)) != NATSL_OK) return st;
         static char head[] = "lm_head.weight";
-        to->name = i < p->layout.count ? t->name : head;
-        to->dtype = natsl_tensor_dtype(dataset);
+        if (i >= p->names.count) *to = (natsl_st_tensor){.name = head, .dtype = p->tensors[0].dtype};
         to->rank = t->rank;
         memcpy(to->shape, t->shape, sizeof t->shape);
         to->count = t->count;
-        (void)H5Dclose(dataset);
         if (!natsl_size_mul(&to->bytes, to->count, natsl_dtype_bytes(to->dtype)))
             return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s exceeds the address space", p->path, to->name);
         if (to->bytes > p->most) p->most = to->bytes;
-        if (i >= p->layout.count) continue;
+        if (i >= p->names.count) continue;
         r->parameters += (int64_t)to->count;
         r->bytes += to->bytes;
         r->dtypes[to->dtype]++;
@@ -128,6 +165,29 @@ static natsl_status check_config(plan *p, natsl_hf_report *r)
     return st;
 }
 
+/** Which tensors the directory gets. */
+static natsl_status name_tensors(plan *p, natsl_hf_report *r)
+{
+    char *prefix = NULL;
+    int64_t left_out = 0;
+    natsl_status st = NATSL_OK;
+    if (H5Aexists(p->file, "hf_prefix") > 0) {
+        st = natsl_h5_text(p->file, p->path, "hf_prefix", 64, &prefix);
+        if (st == NATSL_OK && strcmp(prefix, NATSL_HF_PREFIX_TEXT) != 0)
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: attribute hf_prefix: expected " NATSL_HF_PREFIX_TEXT, p->path);
+    }
+    if (st == NATSL_OK && H5Aexists(p->file, "hf_left_out") > 0)
+        st = natsl_h5_int(p->file, p->path, "hf_left_out", &left_out);
+    if (st == NATSL_OK && left_out < 0)
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: attribute hf_left_out: expected a number of tensors", p->path);
+    r->left_out = (size_t)left_out;
+    if (st == NATSL_OK)
+        st =
+            natsl_hf_names_create(r->family, prefix ? prefix : NATSL_HF_PREFIX, &p->info.config, &p->layout, &p->names);
+    natsl_free(prefix);
+    return st;
+}
+
 static natsl_status plan_open(const char *path, size_t shard_bytes, plan *p, natsl_hf_report *r)
 {
     memset(p, 0, sizeof *p);
@@ -137,9 +197,10 @@ static natsl_status plan_open(const char *path, size_t shard_bytes, plan *p, nat
     if (st != NATSL_OK) return st;
     NATSL_TRY(st, failed, natsl_h5_open(path, &p->file));
     NATSL_TRY(st, failed, natsl_layout_create(&p->info.config, NATSL_F32, &p->layout));
+    NATSL_TRY(st, failed, check_config(p, r));
+    NATSL_TRY(st, failed, name_tensors(p, r));
     NATSL_TRY(st, failed, list_tensors(p, r));
     NATSL_TRY(st, failed, spread(p, shard_bytes));
-    NATSL_TRY(st, failed, check_config(p, r));
     if (H5Aexists(p->file, "origin") > 0)
         NATSL_TRY(st, failed, natsl_h5_text(p->file, path, "origin", 4096, &p->origin));
     r->config = p->info.config;
@@ -216,26 +277,43 @@ static void shard_name(const plan *p, size_t shard, char name[64])
     else (void)snprintf(name, 64, "model-%05zu-of-%05zu.safetensors", shard + 1, p->shards);
 }
 
-/** One tensor through `buffer` [p->most]. */
-static natsl_status write_tensor(const plan *p, size_t i, void *buffer, natsl_st_out *out)
+/** One of natsl's tensors, whole, checked: to `buffer`. */
+static natsl_status read_tensor(const plan *p, const natsl_tensor *t, natsl_dtype dtype, void *buffer)
 {
-    const natsl_tensor *t = &p->layout.tensors[place(p, i)];
-    const natsl_st_tensor *f = &p->tensors[i];
     hid_t dataset = -1;
     natsl_status st = natsl_tensor_open(p->file, p->path, t, &dataset);
     if (st != NATSL_OK) return st;
-    st = natsl_tensor_read(dataset, p->path, t, f->dtype, buffer);
+    st = natsl_tensor_read(dataset, p->path, t, dtype, buffer);
     (void)H5Dclose(dataset);
     if (st != NATSL_OK) return st;
-    const size_t bad = natsl_dtype_not_finite(f->dtype, f->count, buffer);
-    if (bad < f->count)
-        return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s: value %zu is not finite", p->path, f->name, bad);
-    return natsl_st_write(out, buffer, f->bytes);
+    const size_t bad = natsl_dtype_not_finite(dtype, t->count, buffer);
+    if (bad < t->count)
+        return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s: value %zu is not finite", p->path, t->name, bad);
+    return NATSL_OK;
+}
+
+/** One of the directory's tensors through `buffer` [p->most], its parts through `part` [p->most_part]. */
+static natsl_status write_tensor(const plan *p, size_t i, unsigned char *buffer, unsigned char *part, natsl_st_out *out)
+{
+    const natsl_st_tensor *f = &p->tensors[i];
+    const size_t wanted = place(p, i);
+    const int whole = p->names.tensors[wanted].parts == 1;
+    natsl_status st = NATSL_OK;
+    for (size_t k = 0; st == NATSL_OK && k < p->layout.count; k++) {
+        const natsl_tensor *t = &p->layout.tensors[k];
+        const natsl_hf_place *at = &p->names.places[k];
+        if (at->tensor != wanted) continue;
+        st = read_tensor(p, t, f->dtype, whole ? buffer : part);
+        const size_t row_bytes = t->count / t->shape[0] * natsl_dtype_bytes(f->dtype);
+        for (size_t r = 0; st == NATSL_OK && !whole && r < t->shape[0]; r++)
+            memcpy(buffer + natsl_hf_row(at, r) * row_bytes, part + r * row_bytes, row_bytes);
+    }
+    return st == NATSL_OK ? natsl_st_write(out, buffer, f->bytes) : st;
 }
 
 /** One file: those of 32 bits first, so that every number is aligned. */
-static natsl_status write_shard(const plan *p, size_t shard, const char *directory, void *buffer,
-                                int (*interrupted)(void))
+static natsl_status write_shard(const plan *p, size_t shard, const char *directory, unsigned char *buffer,
+                                unsigned char *part, int (*interrupted)(void))
 {
     char name[64], path[4096];
     natsl_st_out out = {0};
@@ -256,7 +334,7 @@ static natsl_status write_shard(const plan *p, size_t shard, const char *directo
     if (st == NATSL_OK) st = natsl_st_create(path, list, count, &out);
     if (st == NATSL_OK) {
         for (size_t i = 0; st == NATSL_OK && i < count; i++) {
-            st = interrupted && interrupted() ? NATSL_INTERRUPTED : write_tensor(p, index[i], buffer, &out);
+            st = interrupted && interrupted() ? NATSL_INTERRUPTED : write_tensor(p, index[i], buffer, part, &out);
             if (st == NATSL_INTERRUPTED) (void)natsl_fail(st, "interrupted, nothing was saved");
         }
         st = natsl_st_finish(&out, st);
@@ -292,11 +370,14 @@ static natsl_status write_index(const plan *p, const char *directory)
 
 static natsl_status write_all(const plan *p, const char *directory, int (*interrupted)(void))
 {
-    void *buffer = natsl_alloc(p->most, 1, "a tensor");
-    natsl_status st = buffer ? NATSL_OK : NATSL_ERR_NOMEM;
-    for (size_t s = 0; st == NATSL_OK && s < p->shards; s++) st = write_shard(p, s, directory, buffer, interrupted);
+    unsigned char *buffer = natsl_alloc(p->most, 1, "a tensor");
+    unsigned char *part = natsl_alloc(p->most_part > 0 ? p->most_part : 1, 1, "part of a tensor");
+    natsl_status st = buffer && part ? NATSL_OK : NATSL_ERR_NOMEM;
+    for (size_t s = 0; st == NATSL_OK && s < p->shards; s++)
+        st = write_shard(p, s, directory, buffer, part, interrupted);
     if (st == NATSL_OK && p->shards > 1) st = write_index(p, directory);
     if (st == NATSL_OK) st = write_texts(p, directory);
+    natsl_free(part);
     natsl_free(buffer);
     return st;
 }

@@ -25,6 +25,7 @@ typedef struct natsl_hf_report {
     size_t bytes;      /* of all tensors, as stored */
     size_t dtypes[3];  /* tensors of each natsl_dtype */
     size_t shards;     /* files of tensors */
+    size_t left_out;   /* tensors that import has not taken: hf_names.h */
     char tokenizer[8]; /* "byte", "json", "none" */
 } natsl_hf_report;
 
@@ -37,7 +38,7 @@ natsl_status natsl_hf_import(const char *directory, const char *out, natsl_hf_to
 /** Writes a model file as a directory: tensors in the types that they have (others than 32 and 16 bits as float32), in files of at
  * most shard_bytes where a tensor allows it; the texts that import kept as they were, else a config.json in natsl's own class; natsl.json
  * where there is more to say. The directory appears whole: `out` must not exist yet, or be empty. `out` NULL: only the checks. Memory for
- * the largest tensor. Asks `interrupted` (may be NULL) now and then; NATSL_INTERRUPTED when it says so. Not collective. Otherwise
+ * the largest tensor, twice where it has parts. Asks `interrupted` (may be NULL) now and then; NATSL_INTERRUPTED when it says so. Not collective. Otherwise
  * as import. */
 natsl_status natsl_hf_export(const char *model, const char *out, size_t shard_bytes, int (*interrupted)(void),
                              natsl_hf_report *report);

@@ -5,6 +5,7 @@
 #include "files.h"
 #include "h5.h"
 #include "hf_dir.h"
+#include "hf_names.h"
 #include "tensors.h"
 
 #include <jansson.h>
@@ -37,6 +38,10 @@ typedef struct source {
     natsl_hf_dir dir;
     natsl_layout layout;
     natsl_config config;
+    natsl_hf_family family;
+    natsl_hf_names names;
+    const char *prefix;     /* of Qwen's tensors */
+    size_t left_out;        /* tensors that natsl has no use for */
     char *texts[MAX_TEXTS]; /* as natsl_hf_texts; NULL: not there */
     size_t lengths[MAX_TEXTS];
     char tokenizer[8], origin[512];
@@ -61,8 +66,20 @@ static int is_tied_head(const source *s, const natsl_st_tensor *t)
 {
     size_t shard = 0;
     if (!s->config.tie_word_embeddings || strcmp(t->name, "lm_head.weight") != 0) return 0;
-    const natsl_st_tensor *e = natsl_hf_dir_find(&s->dir, "model.embeddings.weight", &shard);
+    const natsl_st_tensor *e = natsl_hf_dir_find(&s->dir, s->names.tensors[s->names.places[0].tensor].name, &shard);
     return e && e->dtype == t->dtype && e->bytes == t->bytes && memcmp(e->data, t->data, t->bytes) == 0;
+}
+
+/** A tensor of the directory is one that the model has; what natsl leaves out, and the head of a tied model, are counted. */
+static int is_known(source *s, const natsl_st_tensor *f)
+{
+    for (size_t i = 0; i < s->names.count; i++) {
+        if (strcmp(s->names.tensors[i].name, f->name) == 0) return 1;
+    }
+    if (natsl_hf_is_left_out(s->family, f->name)) s->left_out++;
+    else if (is_tied_head(s, f)) s->tied_head = 1;
+    else return 0;
+    return 1;
 }
 
 /** The tensors are those of the configuration, no more and no fewer, in its shapes. */
@@ -70,8 +87,8 @@ static natsl_status check_tensors(source *s)
 {
     char want[160], found[160];
     size_t shard = 0;
-    for (size_t i = 0; i < s->layout.count; i++) {
-        const natsl_tensor *t = &s->layout.tensors[i];
+    for (size_t i = 0; i < s->names.count; i++) {
+        const natsl_hf_tensor *t = &s->names.tensors[i];
         const natsl_st_tensor *f = natsl_hf_dir_find(&s->dir, t->name, &shard);
         if (!f) return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s is missing", s->dir.path, t->name);
         int same = f->rank == t->rank;
@@ -80,17 +97,13 @@ static natsl_status check_tensors(source *s)
             return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s has shape %s, expected %s", s->dir.names[shard], t->name,
                               shape_text(f->rank, f->shape, found), shape_text(t->rank, t->shape, want));
     }
-    if (s->dir.tensors == s->layout.count) return NATSL_OK; /* names differ, so they are the same */
+    if (s->dir.tensors == s->names.count) return NATSL_OK; /* names differ, so they are the same */
     for (size_t d = 0; d < s->dir.count; d++) {
         for (size_t i = 0; i < s->dir.shards[d].count; i++) {
             const natsl_st_tensor *f = &s->dir.shards[d].tensors[i];
-            int known = 0;
-            for (size_t k = 0; k < s->layout.count && !known; k++)
-                known = strcmp(s->layout.tensors[k].name, f->name) == 0;
-            if (!known && is_tied_head(s, f)) known = s->tied_head = 1;
-            if (!known)
-                return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %.200s has no place in a model of this configuration",
-                                  s->dir.names[d], f->name);
+            if (is_known(s, f)) continue;
+            return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %.200s has no place in a model of this configuration",
+                              s->dir.names[d], f->name);
         }
     }
     return NATSL_OK;
@@ -142,6 +155,7 @@ static natsl_status get_ids(const source *s, const char *key, size_t most, int64
     *count = 0;
     for (size_t f = 0; f < 2 && *count == 0; f++) {
         json_t *root = text_json(s, files[f]), *value = json_object_get(root, key);
+        if (!value && f == 1) value = json_object_get(json_object_get(root, "text_config"), key);
         const size_t n = json_is_array(value) ? json_array_size(value) : value && !json_is_null(value);
         int bad = n > most;
         for (size_t i = 0; i < n && !bad; i++) {
@@ -202,6 +216,7 @@ static natsl_status choose_tokenizer(source *s, natsl_hf_tokenizer wanted, int b
 static void source_close(source *s)
 {
     for (size_t i = 0; natsl_hf_texts[i].file; i++) natsl_free(s->texts[i]);
+    natsl_hf_names_free(&s->names);
     natsl_layout_free(&s->layout);
     natsl_hf_dir_close(&s->dir);
 }
@@ -216,23 +231,29 @@ static natsl_status source_open(const char *directory, natsl_hf_tokenizer tokeni
     memset(s, 0, sizeof *s);
     s->bos = -1;
     (void)snprintf(s->origin, sizeof s->origin, "natsl import, version %s, of %.400s", NATSL_VERSION_TEXT, directory);
+    size_t shard = 0;
     natsl_status st = natsl_hf_dir_open(directory, &s->dir);
     if (st != NATSL_OK) return st;
+    s->prefix = natsl_hf_dir_find(&s->dir, NATSL_HF_PREFIX_TEXT "embed_tokens.weight", &shard) ? NATSL_HF_PREFIX_TEXT
+                                                                                               : NATSL_HF_PREFIX;
     NATSL_TRY(st, failed, natsl_hf_path(directory, natsl_hf_texts[0].file, path, sizeof path));
     NATSL_TRY(st, failed, read_texts(s));
-    NATSL_TRY(st, failed, natsl_hf_config_parse(s->texts[0], s->lengths[0], path, &s->config, &r->family));
+    NATSL_TRY(st, failed, natsl_hf_config_parse(s->texts[0], s->lengths[0], path, &s->config, &s->family));
     NATSL_TRY(st, failed, get_ids(s, "bos_token_id", 1, &s->bos, &n_bos));
     NATSL_TRY(st, failed, get_ids(s, "eos_token_id", NATSL_MAX_EOS, s->eos, &s->n_eos));
     NATSL_TRY(st, failed, read_own(s, &byte));
     NATSL_TRY(st, failed, choose_tokenizer(s, tokenizer, byte));
     NATSL_TRY(st, failed, natsl_layout_create(&s->config, NATSL_F32, &s->layout));
+    NATSL_TRY(st, failed, natsl_hf_names_create(s->family, s->prefix, &s->config, &s->layout, &s->names));
     NATSL_TRY(st, failed, check_tensors(s));
     r->config = s->config;
+    r->family = s->family;
     r->shards = s->dir.count;
+    r->left_out = s->left_out;
     (void)snprintf(r->tokenizer, sizeof r->tokenizer, "%s", s->tokenizer);
-    for (size_t i = 0; i < s->layout.count; i++) {
-        size_t shard = 0;
-        const natsl_st_tensor *t = natsl_hf_dir_find(&s->dir, s->layout.tensors[i].name, &shard);
+    for (size_t i = 0; i < s->names.count; i++) {
+        shard = 0;
+        const natsl_st_tensor *t = natsl_hf_dir_find(&s->dir, s->names.tensors[i].name, &shard);
         r->parameters += (int64_t)t->count;
         r->bytes += t->bytes;
         r->dtypes[t->dtype]++;
@@ -243,14 +264,28 @@ failed:
     return st;
 }
 
-/** Checks the values of one tensor and writes them as they are, some rows at a time. */
-static natsl_status put_tensor(const source *s, natsl_h5_out *out, const natsl_tensor *t)
+/** Rows [at, at + rows) of one of natsl's tensors: in place where they lie together (as a single row does), else copied to `room`. */
+static const unsigned char *get_rows(const natsl_st_tensor *f, const natsl_hf_place *p, size_t at, size_t rows,
+                                     size_t row_bytes, unsigned char *room)
 {
+    if (natsl_hf_row(p, at + rows - 1) - natsl_hf_row(p, at) == rows - 1)
+        return f->data + natsl_hf_row(p, at) * row_bytes;
+    for (size_t r = 0; r < rows; r++)
+        memcpy(room + r * row_bytes, f->data + natsl_hf_row(p, at + r) * row_bytes, row_bytes);
+    return room;
+}
+
+/** Checks the values of one of natsl's tensors and writes them as they are, some rows at a time. `room`: PIECE_BYTES. */
+static natsl_status put_tensor(const source *s, natsl_h5_out *out, size_t index, unsigned char *room)
+{
+    const natsl_tensor *t = &s->layout.tensors[index];
+    const natsl_hf_place *p = &s->names.places[index];
+    const char *from = s->names.tensors[p->tensor].name;
     char name[sizeof t->name];
     hsize_t shape[3];
     hid_t dataset = -1;
     size_t shard = 0;
-    const natsl_st_tensor *f = natsl_hf_dir_find(&s->dir, t->name, &shard);
+    const natsl_st_tensor *f = natsl_hf_dir_find(&s->dir, from, &shard);
     const size_t width = t->count / t->shape[0], row_bytes = width * natsl_dtype_bytes(f->dtype);
     const size_t step = PIECE_BYTES / row_bytes > 0 ? PIECE_BYTES / row_bytes : 1;
     const hid_t type = natsl_tensor_type(f->dtype);
@@ -259,20 +294,31 @@ static natsl_status put_tensor(const source *s, natsl_h5_out *out, const natsl_t
     for (int k = 0; k < t->rank; k++) shape[k] = t->shape[k];
     natsl_status st = natsl_h5_new_dataset(out, name, type, t->rank, shape, &dataset);
     for (size_t at = 0; st == NATSL_OK && at < t->shape[0]; at += step) {
-        const size_t rows = t->shape[0] - at < step ? t->shape[0] - at : step;
-        const unsigned char *data = f->data + at * row_bytes;
-        natsl_st_advise(&s->dir.shards[shard], data, rows * row_bytes, 1);
+        const size_t rows = t->shape[0] - at < step ? t->shape[0] - at : step, first = natsl_hf_row(p, at);
+        const unsigned char *there = f->data + first * row_bytes;
+        const size_t span = (natsl_hf_row(p, at + rows - 1) - first + 1) * row_bytes;
+        natsl_st_advise(&s->dir.shards[shard], there, span, 1);
+        const unsigned char *data = get_rows(f, p, at, rows, row_bytes, room);
         const size_t bad = natsl_dtype_not_finite(f->dtype, rows * width, data);
         if (bad < rows * width)
-            st = natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s: value %zu is not finite", s->dir.names[shard], t->name,
-                            at * width + bad);
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: tensor %s: value %zu is not finite", s->dir.names[shard], from,
+                            natsl_hf_row(p, at + bad / width) * width + bad % width);
         if (st == NATSL_OK)
             st = natsl_h5_write_rows(dataset, out->path, name, type, (int64_t)at, (int64_t)rows, row_bytes, data);
-        natsl_st_advise(&s->dir.shards[shard], data, rows * row_bytes, 0);
+        natsl_st_advise(&s->dir.shards[shard], there, span, 0);
     }
     if (dataset >= 0 && H5Dclose(dataset) < 0 && st == NATSL_OK)
         st = natsl_fail(NATSL_ERR_IO, "%s: writing %s failed", out->path, name);
     (void)H5Tclose(type);
+    return st;
+}
+
+static natsl_status put_tensors(const source *s, natsl_h5_out *out)
+{
+    unsigned char *room = natsl_alloc(PIECE_BYTES, 1, "rows of a tensor");
+    natsl_status st = room ? NATSL_OK : NATSL_ERR_NOMEM;
+    for (size_t i = 0; st == NATSL_OK && i < s->layout.count; i++) st = put_tensor(s, out, i, room);
+    natsl_free(room);
     return st;
 }
 
@@ -288,7 +334,10 @@ static natsl_status write_model(const source *s, const char *path)
     for (size_t i = 0; st == NATSL_OK && natsl_hf_texts[i].file; i++) {
         if (s->texts[i]) st = natsl_h5_put_bytes(&out, natsl_hf_texts[i].object, s->texts[i], s->lengths[i]);
     }
-    for (size_t i = 0; st == NATSL_OK && i < s->layout.count; i++) st = put_tensor(s, &out, &s->layout.tensors[i]);
+    if (st == NATSL_OK && strcmp(s->prefix, NATSL_HF_PREFIX) != 0)
+        st = natsl_h5_put_text(out.file, path, "hf_prefix", s->prefix);
+    if (st == NATSL_OK && s->left_out > 0) st = natsl_h5_put_int(out.file, path, "hf_left_out", (int64_t)s->left_out);
+    if (st == NATSL_OK) st = put_tensors(s, &out);
     return natsl_h5_finish(&out, st);
 }
 

@@ -1,6 +1,7 @@
 """import.py - directories for import.sh, good and hostile, made from the one that natsl has exported.
 
     import.py make BASE          directories good-*/ and bad-*/ here; prints "NAME<tab>PATTERN" for each bad one
+    import.py qwen GOLDEN        the same of the models of Qwen's and flash-linear-attention's in tests/golden: bad-*/ here
     import.py same A B           the tensors of two directories are equal: names, types, shapes, bits
     import.py rounded MODEL.h5 DIR OUT.h5    MODEL.h5 in float32 with the values that DIR's tensors have
 """
@@ -121,8 +122,6 @@ def make(base):
     bad("tail", "bytes at its end belong to no tensor", tail=b"\0\0\0\0")
     bad("unknown-key", "configuration key surprise is not known", {"config.json": {**config, "surprise": 1}})
     bad("family", "model_type llama is not supported", {"config.json": {**config, "model_type": "llama"}})
-    bad("hybrid", "attn: layer 1 and 0 more have full softmax attention",
-        {"config.json": {"model_type": "gated_deltanet", "attn": {"layers": [1], "num_heads": 4}}})
     bad("no-json", "config.json: line 1", {"config.json": "{"})
     bad("tokenizer", "tokenizer.json: line 1", {"tokenizer.json": "{]"})
     bad("twice", "tokenizer.json: .*duplicate", {"tokenizer.json": '{"a": 1, "a": 2}'})
@@ -173,6 +172,54 @@ def make(base):
     print("bad-no-config\tno config.json")
 
 
+def qwen(golden):
+    def bad(name, base, pattern, change=None, settings=None):
+        path, of = f"bad-{name}", os.path.join(golden, base)
+        os.mkdir(path)
+        config = json.load(open(os.path.join(of, "config.json")))
+        inner = config.get("text_config", config)
+        for key, value in (settings or {}).items():
+            if value is None:
+                inner.pop(key)
+            else:
+                inner[key] = value
+        json.dump(config, open(os.path.join(path, "config.json"), "w"))
+        tensors = {n: t[1] for n, t in read_directory(of).items()}
+        if change:
+            change(tensors)
+        write(os.path.join(path, "model.safetensors"), tensors)
+        print(f"{path}\t{pattern}")
+
+    def poison(name, at):
+        def change(tensors):
+            dtype, shape, raw = tensors[name]
+            tensors[name] = dtype, shape, raw[:2 * at] + b"\xc0\x7f" + raw[2 * at + 2:]
+        return change
+
+    joint, ba = "model.layers.0.linear_attn.in_proj_qkvz.weight", "model.layers.0.linear_attn.in_proj_ba.weight"
+    bad("next-missing", "qwen3_next", f"tensor {joint} is missing", lambda t: t.pop(joint))
+    bad("next-shape", "qwen3_next", f"tensor {joint} has shape .40, 48., expected .80, 24.", lambda t: t.update({joint: (t[joint][0], [40, 48], t[joint][2])}))
+    bad("next-nan", "qwen3_next", f"tensor {joint}: value 1000 is not finite", poison(joint, 1000))
+    bad("next-nan-a", "qwen3_next", f"tensor {ba}: value 77 is not finite", poison(ba, 77))
+    bad("next-extra", "qwen3_next", "tensor model.layers.0.linear_attn.in_proj_z.weight has no place",
+        lambda t: t.update({"model.layers.0.linear_attn.in_proj_z.weight": t[ba]}))
+    bad("next-pictures", "qwen3_next", "tensor model.visual.x has no place", lambda t: t.update({"model.visual.x": t[ba]}))
+    bad("next-experts", "qwen3_next", "num_experts: layer 0 is a mixture of 4 experts", settings={"num_experts": 4})
+    bad("next-groups", "qwen3_next", "linear_num_value_heads: expected a multiple of linear_num_key_heads", settings={"linear_num_value_heads": 3})
+    bad("next-kinds", "qwen3_next", "tensor model.layers.0.self_attn.q_proj.weight is missing",
+        settings={"layer_types": ["full_attention", "full_attention", "linear_attention"]})
+    bad("5-prefix", "qwen3_5", "tensor model.norm.weight has no place|tensor model.language_model.norm.weight is missing",
+        lambda t: t.update({"model.norm.weight": t.pop("model.language_model.norm.weight")}))
+    bad("5-head", "qwen3_5", "tensor lm_head.weight has no place", settings={"tie_word_embeddings": True})
+    bad("5-no-text", "qwen3_5", "tensor model.language_model.layers.3.input_layernorm.weight is missing",
+        settings={"num_hidden_layers": 4, "layer_types": ["linear_attention"] + ["full_attention"] + 2 * ["linear_attention"]})
+    bad("fla-norm", "fla_hybrid", "tensor model.layers.2.attn.q_norm.weight is missing",
+        settings={"attn": [{"layers": [1], "num_heads": 4, "num_kv_heads": 2, "qkv_bias": True, "window_size": 40},
+                           {"layers": [2], "num_heads": 2, "qk_norm": True}]})
+    bad("fla-layer", "fla_hybrid", "attn.layers: expected distinct layer numbers",
+        settings={"attn": [{"layers": [1], "num_heads": 4}, {"layers": [1, 2], "num_heads": 2}]})
+
+
 def rounded(model, directory, out):
     import h5py
     shutil.copy(model, out)
@@ -186,6 +233,8 @@ def main():
     words = sys.argv[1:]
     if words[0] == "make":
         make(words[1])
+    elif words[0] == "qwen":
+        qwen(words[1])
     elif words[0] == "rounded":
         rounded(*words[1:])
     else:

@@ -2,7 +2,7 @@
 # import.sh - natsl import and natsl export. What goes through both comes back bit for bit: tensors in float32, float16, bfloat16 and
 # mixed, in one file and in parts, and every text; an imported model computes what the model file with the same values computes,
 # to the bit; hostile directories are refused with one line that names what is wrong, on 1 and 3 ranks, and leave nothing behind; the
-# saved model of flash-linear-attention gives its saved answers.
+# saved models of flash-linear-attention and transformers give their saved answers.
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 [ -n "$PYTHON" ] || { echo "skipped: no Python with numpy and h5py"; exit 0; }
 helper=$SOURCE/tests/cli/import.py
@@ -34,6 +34,7 @@ expect "needle: all files" diff -r needle needle-again
 
 # --- every type, and every text
 "$PYTHON" -B "$helper" make options >bad.txt || { complain "import.py make"; finish; }
+"$PYTHON" -B "$helper" qwen "$GOLDEN" >>bad.txt || { complain "import.py qwen"; finish; }
 for directory in good-*; do
     accepted 0 import "$directory" --out "$directory.h5"
     accepted 0 export "$directory.h5" --out "$directory-again"
@@ -137,7 +138,40 @@ done
 refused 3 "configuration key (attn|norm_zero_centred) is natsl's own" export "$GOLDEN/attn-model.h5" --out own
 refused 3 "configuration key (attn|norm_zero_centred|head_v_dim) is natsl's own" export "$GOLDEN/centred-model.h5" --out own
 
-# --- flash-linear-attention's own answers, saved
-expect "saved model" "$PYTHON" -B "$SOURCE/tests/hf/models.py" check "$GOLDEN" gated_deltanet
+# --- the libraries' own answers, saved
+RANKS="1 3" expect "saved models" "$PYTHON" -B "$SOURCE/tests/hf/models.py" check "$GOLDEN" gated_deltanet fla_hybrid qwen3_next qwen3_5
 grep -h 'logits differ' "$SCRATCH/.out"
+for name in fla_hybrid qwen3_next qwen3_5; do
+    expect "$name: the same texts" diff -r -x 'model*.safetensors' -x expected.h5 "$GOLDEN/$name" "$name-again"
+done
+for command in "import $GOLDEN/qwen3_5 --out some.h5" "export qwen3_5.h5 --out some"; do
+    # shellcheck disable=SC2086
+    accepted 0 $command
+    grep -q ': without 22 tensors of pictures' "$SCRATCH/.out" || complain "$command does not say what is left out"
+done
+accepted 0 export qwen3_next.h5 --out parts --shard-size 3K
+expect "in parts: the same tensors" "$PYTHON" -B "$helper" same "$GOLDEN/qwen3_next" parts
+accepted 0 import parts --out parts.h5
+"$PYTHON" -B - <<'TEXT'
+import h5py
+import numpy as np
+import shutil
+
+def change(name, base, what):
+    shutil.copy(base, name)
+    with h5py.File(name, "r+") as f:
+        what(f)
+
+def widen(f):
+    rows = f["model/layers/0/attn/k_proj/weight"][()].astype(np.float32)
+    del f["model/layers/0/attn/k_proj/weight"]
+    f["model/layers/0/attn/k_proj/weight"] = rows
+
+change("evil-prefix.h5", "qwen3_5.h5", lambda f: f.attrs.__setitem__("hf_prefix", "model.evil."))
+change("evil-left.h5", "qwen3_5.h5", lambda f: f.attrs.__setitem__("hf_left_out", -1))
+change("evil-types.h5", "qwen3_next.h5", widen)
+TEXT
+refused 3 'hf_prefix: expected model.language_model.' export evil-prefix.h5 --out bad
+refused 3 'hf_left_out: expected a number' export evil-left.h5 --out bad
+refused 3 'k_proj.weight is F32, but other parts of .*in_proj_qkvz.weight are BF16' export evil-types.h5 --out bad
 finish

@@ -14,7 +14,7 @@
 #include <string.h>
 
 static const char golden[] = NATSL_GOLDEN_DIR;
-static const char *const names[] = {"bytes", "metaspace", "digits"};
+static const char *const names[] = {"bytes", "metaspace", "digits", "qwen"};
 
 static natsl_bytes file_of(const char *name, const char *end)
 {

@@ -1,0 +1,32 @@
+/* hf_config_impl.h - what the readers of the model types' configurations have in common. Private to hf_config*.c.
+ * Owns: nothing. MPI: none. Tests: tests/unit/test_hf_config.c */
+#ifndef NATSL_HF_CONFIG_IMPL_H
+#define NATSL_HF_CONFIG_IMPL_H
+
+#include "hf_config.h"
+
+#include <jansson.h>
+
+/** A key that transformers gives every model and that does not change what is computed. */
+int natsl_hf_is_harmless(const char *key);
+
+/** NATSL_ERR_INPUT with a line that names the key. */
+natsl_status natsl_hf_wrong(const char *source, const char *key, const char *expected);
+
+/** A whole number above 0. */
+static inline int natsl_hf_is_count(const json_t *value)
+{
+    return json_is_integer(value) && json_integer_value(value) > 0;
+}
+
+/** gdn_layers: all that no object of the list attn has; and the sizes of a gate, which such models lack. NATSL_ERR_NOMEM. */
+natsl_status natsl_hf_fill_layers(json_t *to);
+
+/** Whether that is a model_type of Qwen's, and then which family. */
+int natsl_hf_is_qwen(const char *type, natsl_hf_family *family);
+
+/** natsl's keys, into `to`, for a model of Qwen's. As natsl_hf_config_parse; keys of the file are checked so far that
+ * natsl_config_parse takes what comes out. */
+natsl_status natsl_hf_from_qwen(json_t *root, natsl_hf_family family, json_t *to, const char *source);
+
+#endif
