@@ -47,39 +47,17 @@ static const natsl_option options[] = {
 
 /* ---- what is trained -------------------------------------------------------------------------------------------------------- */
 
-/** The file's bytes on rank 0, which knows how many. */
-static natsl_status read_text(const char *path, char *text, size_t *length)
-{
-    FILE *file = fopen(path, "rb");
-    if (!file) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
-    natsl_status st = NATSL_OK;
-    errno = 0;
-    *length = fread(text, 1, MAX_CONFIG_BYTES + 1, file);
-    if (ferror(file)) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
-    else if (*length > MAX_CONFIG_BYTES)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: more than %zu bytes, expected a training's configuration", path,
-                        MAX_CONFIG_BYTES);
-    else if (memchr(text, '\0', *length)) st = natsl_fail(NATSL_ERR_INPUT, "%s: a zero byte, expected JSON", path);
-    (void)fclose(file);
-    return st;
-}
-
 /** The configuration: read by rank 0, parsed by all. */
 static natsl_status open_spec(natsl_train_job *j)
 {
     natsl_app *app = j->app;
-    unsigned long long length = 0;
-    j->text = natsl_calloc(MAX_CONFIG_BYTES + 2, 1, "configuration");
-    natsl_status st = j->text ? NATSL_OK : NATSL_ERR_NOMEM;
-    if (st == NATSL_OK && app->rank == 0) {
-        size_t n = 0;
-        st = read_text(app->args.config, j->text, &n);
-        length = n;
-    }
-    if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
-    NATSL_MPI(MPI_Bcast(&length, 1, MPI_UNSIGNED_LONG_LONG, 0, app->comm));
-    NATSL_MPI(MPI_Bcast(j->text, (int)length + 1, MPI_CHAR, 0, app->comm));
-    st = natsl_spec_parse(j->text, (size_t)length, app->args.config, &j->spec);
+    size_t length = 0;
+    natsl_status st =
+        natsl_app_whole_file(app, app->args.config, MAX_CONFIG_BYTES, "a training's configuration", &j->text, &length);
+    if (st != NATSL_OK) return st;
+    if (memchr(j->text, '\0', length))
+        return natsl_fail(NATSL_ERR_INPUT, "%s: a zero byte, expected JSON", app->args.config);
+    st = natsl_spec_parse(j->text, length, app->args.config, &j->spec);
     j->tokenizer = j->spec.tokenizer;
     return natsl_app_agree(app, st);
 }

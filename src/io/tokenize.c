@@ -86,9 +86,9 @@ static natsl_status encode(work *w, natsl_encoder *e, int64_t from, int64_t to)
     return st;
 }
 
-/** The first mark that both have, `begin` being where the second began, in bytes of the first. */
-static int common_mark(const natsl_encoder *own, const natsl_encoder *next, uint64_t begin, int64_t *keep,
-                       int64_t *skip)
+/** The first mark that both have, `begin` being where the second began, in bytes of the first. Marks that no later one of the other can
+ * equal are forgotten. */
+static int common_mark(natsl_encoder *own, natsl_encoder *next, uint64_t begin, int64_t *keep, int64_t *skip)
 {
     size_t n = 0, m = 0;
     const natsl_mark *a = natsl_encoder_marks(own, &n), *b = natsl_encoder_marks(next, &m);
@@ -98,6 +98,10 @@ static int common_mark(const natsl_encoder *own, const natsl_encoder *next, uint
         else if (a[i].part != b[k].part) i++, k++;
         else return *keep = (int64_t)a[i].ids, *skip = (int64_t)b[k].ids, 1;
     }
+    if (n == 0 || m == 0) return 0; /* nothing can be dropped by what is not there yet */
+    const uint64_t done = a[n - 1].at < begin + b[m - 1].at ? a[n - 1].at : begin + b[m - 1].at;
+    natsl_encoder_drop_marks(own, done + 1);
+    if (done + 1 > begin) natsl_encoder_drop_marks(next, done + 1 - begin);
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "spec.h"
 
 #include "fields.h"
+#include "whole_file.h"
 
 #include <errno.h>
 #include <math.h>
@@ -208,17 +209,16 @@ static natsl_status read_model(natsl_spec *s, const json_t *v, const char *where
     const char *name = json_string_value(v);
     const int n = snprintf(path, sizeof path, "%s%s", name[0] == '/' ? "" : s->directory, name);
     if (n < 0 || (size_t)n >= sizeof path) return natsl_fail(NATSL_ERR_INPUT, "%s: the path is too long", place);
-    FILE *file = fopen(path, "rb");
-    if (!file) return natsl_fail(NATSL_ERR_INPUT, "%s: %s: %s", place, path, strerror(errno));
-    char *text = natsl_alloc(MAX_CONFIG_BYTES + 1, 1, "configuration");
-    const size_t length = text ? fread(text, 1, MAX_CONFIG_BYTES + 1, file) : 0;
-    if (!text) st = NATSL_ERR_NOMEM;
-    else if (ferror(file)) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s: cannot be read", place, path);
-    else if (length > MAX_CONFIG_BYTES)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: more than %zu bytes, expected a configuration", path, MAX_CONFIG_BYTES);
-    else st = natsl_config_parse(text, length, path, &s->model);
+    char *text = NULL;
+    size_t length = 0;
+    st = natsl_whole_file(path, MAX_CONFIG_BYTES, "a configuration", &text, &length);
+    if (st == NATSL_ERR_INPUT) {
+        char line[1024];
+        (void)snprintf(line, sizeof line, "%s", natsl_error_text());
+        return natsl_fail(st, "%s: %s", place, line);
+    }
+    if (st == NATSL_OK) st = natsl_config_parse(text, length, path, &s->model);
     natsl_free(text);
-    (void)fclose(file);
     return st;
 }
 
