@@ -38,7 +38,7 @@ static natsl_status open_text(const char *path, natsl_corpus **out)
 {
     char *name = strdup(path);
     if (!name) return natsl_fail(NATSL_ERR_NOMEM, "%s: no memory", path);
-    const natsl_status st = natsl_corpus_open(&name, 1, NATSL_BYTE_TOKENS, "byte", 1, out);
+    const natsl_status st = natsl_corpus_open(&name, 1, NATSL_BYTE_TOKENS, "byte", 1, NULL, out);
     free(name);
     return st;
 }

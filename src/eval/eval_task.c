@@ -198,11 +198,24 @@ static int64_t next_bytes(const int64_t bytes[2], const int64_t tokens[2], int64
     return at < least ? least : at > most ? most : at;
 }
 
+/* Questions about one haystack have one number of bytes, that of the first: what another key may take more, of 36 bytes. */
+#define KEY_TOKENS 40
+
+static int shares(const natsl_eval_settings *settings, const natsl_eval_task *task)
+{
+    return task->kind == NATSL_EVAL_KV && settings->questions > 1;
+}
+
+static int64_t prompt_tokens(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length)
+{
+    return length - natsl_eval_max_new(settings, task) - (int64_t)settings->n_before;
+}
+
 /** The sample with nearly as many tokens as fit: the number of its bytes is found by trying. The same for any rank and run. */
 static natsl_status make_tokens(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
                                 int64_t index, natsl_rng rng, natsl_eval_sample *out)
 {
-    const int64_t room = length - natsl_eval_max_new(settings, task) - (int64_t)settings->n_before;
+    const int64_t room = prompt_tokens(settings, task, length) - (shares(settings, task) ? KEY_TOKENS : 0);
     const int64_t slack = 24 + room / 2048; /* a line of noise, or little */
     int64_t bytes[2] = {0, 0}, tokens[2] = {0, 0}, try_bytes = room > 0 ? 4 * room : 4;
     int full = 0;
@@ -242,6 +255,25 @@ static natsl_status make_tokens(const natsl_eval_settings *settings, const natsl
                       (long long)index, (long long)length, (long long)natsl_eval_max_new(settings, task));
 }
 
+/** A further question about the haystack of sample `first`. */
+static natsl_status make_question(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                                  int64_t index, int64_t first, natsl_rng rng, natsl_eval_sample *out)
+{
+    const int64_t room = prompt_tokens(settings, task, length);
+    int64_t tokens = 0;
+    int full = 0;
+    natsl_status st = make_tokens(settings, task, length, first, rng, out);
+    const int64_t bytes = out->length;
+    natsl_eval_sample_free(out);
+    if (st == NATSL_OK) st = make_bytes(settings, task, length, index, rng, bytes, out, &full);
+    if (st == NATSL_OK) st = natsl_measure_count(settings->measure, out->text, (size_t)out->length, room, &tokens);
+    if (st == NATSL_OK && tokens > room)
+        st = natsl_fail(NATSL_ERR_USAGE, "%s: sample %lld does not fit in %lld tokens", task->name, (long long)index,
+                        (long long)length);
+    if (st != NATSL_OK) natsl_eval_sample_free(out);
+    return st;
+}
+
 natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
                              int64_t index, natsl_eval_sample *out)
 {
@@ -260,7 +292,8 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
         return natsl_ruler_spread(settings->sources, task, length, max_new, (int64_t)settings->n_before, rng,
                                   natsl_eval_depth(settings, task, length, index), out);
     if (natsl_measure_of(settings->measure) != NATSL_MEASURE_BYTES && !own_length)
-        return make_tokens(settings, task, length, index, rng, out);
+        return first == index ? make_tokens(settings, task, length, index, rng, out)
+                              : make_question(settings, task, length, index, first, rng, out);
     st = make_bytes(settings, task, length, index, rng, length - max_new, out, &full);
     if (st == NATSL_OK && !own_length && out->length + max_new > length) {
         st = natsl_fail(NATSL_ERR_INTERNAL, "%s: sample %lld has %lld tokens and %lld to generate, more than %lld",
