@@ -78,10 +78,36 @@ static int64_t facts_before(const natsl_babi *b, int64_t question, int64_t *coun
 static void add_label(natsl_babi *b, char *label)
 {
     for (char *p = label; *p; p++) *p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
-    for (size_t i = 0; i < b->n_labels; i++) {
-        if (strcmp(b->labels[i], label) == 0) return;
-    }
     if (label[0]) b->labels[b->n_labels++] = label;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    const char *const *const *x = a, *const *const *y = b;
+    const int order = strcmp(**x, **y);
+    return order != 0 ? order : (*x > *y) - (*x < *y);
+}
+
+/** Leaves the first of equal ones, in their order. */
+static natsl_status drop_equal(natsl_babi *b)
+{
+    size_t left = 0;
+    const char ***sorted = natsl_alloc(b->n_labels, sizeof *sorted, "answers");
+    if (!sorted) return NATSL_ERR_NOMEM;
+    for (size_t i = 0; i < b->n_labels; i++) sorted[i] = &b->labels[i];
+    qsort(sorted, b->n_labels, sizeof *sorted, by_text);
+    const char *before = NULL;
+    for (size_t i = 0; i < b->n_labels; i++) {
+        const char *label = *sorted[i];
+        if (before && strcmp(before, label) == 0) *sorted[i] = NULL;
+        before = label;
+    }
+    for (size_t i = 0; i < b->n_labels; i++) {
+        if (b->labels[i]) b->labels[left++] = b->labels[i];
+    }
+    b->n_labels = left;
+    natsl_free((void *)sorted);
+    return NATSL_OK;
 }
 
 /** All answers; one of more than 3 bytes with commas is several. */
@@ -108,7 +134,7 @@ static natsl_status find_labels(natsl_babi *b)
         add_label(b, at);
         at += strlen(at) + 1;
     }
-    return NATSL_OK;
+    return drop_equal(b);
 }
 
 natsl_status natsl_babi_open(const char *path, natsl_babi **out)

@@ -8,7 +8,7 @@
 #include <math.h>
 
 #define MOST_LENGTHS 64
-#define MOST_TASKS   64
+#define MOST_TASKS   1024
 
 /** Lengths and tasks of all runs together. */
 typedef struct natsl_page {
@@ -16,6 +16,7 @@ typedef struct natsl_page {
     size_t n_runs, n_lengths, n_tasks;
     int64_t lengths[MOST_LENGTHS]; /* ascending */
     const char *tasks[MOST_TASKS];
+    size_t left_out; /* results of tasks and lengths that have no place */
     natsl_buffer *out;
 } natsl_page;
 

@@ -81,8 +81,10 @@ void natsl_page_survey(natsl_page *p)
             const int64_t length = json_integer_value(json_object_get(cell, "length"));
             for (k = 0; k < p->n_lengths && p->lengths[k] != length;) k++;
             if (k == p->n_lengths && k < MOST_LENGTHS) p->lengths[p->n_lengths++] = length;
+            else if (k == p->n_lengths) p->left_out++;
             for (k = 0; k < p->n_tasks && strcmp(p->tasks[k], task) != 0;) k++;
             if (k == p->n_tasks && k < MOST_TASKS) p->tasks[p->n_tasks++] = task;
+            else if (k == p->n_tasks) p->left_out++;
         }
     }
     qsort(p->lengths, p->n_lengths, sizeof *p->lengths, ascending);
@@ -315,7 +317,7 @@ static void put_depths(natsl_page *p)
         natsl_puts(b, "</h3><div class=\"row\">");
         for (size_t t = 0; t < p->n_tasks; t++) {
             if (depth_shares(p, r, p->tasks[t], shares))
-                natsl_chart_heat(b, 265, 180, p->tasks[t], "Depth Percent", depth_names, NATSL_EVAL_BANDS, p->lengths,
+                natsl_chart_heat(b, 350, 226, p->tasks[t], "Depth Percent", depth_names, NATSL_EVAL_BANDS, p->lengths,
                                  p->n_lengths, shares, 1);
         }
         natsl_puts(b, "</div>\n");
@@ -532,6 +534,10 @@ static natsl_status put_scores(natsl_page *p)
 {
     natsl_buffer *out = p->out;
     natsl_status st = NATSL_OK;
+    if (p->left_out > 0)
+        natsl_printf(out,
+                     "<p>%zu results of further tasks or lengths are not shown: at most %d tasks, %d lengths.</p>\n",
+                     p->left_out, MOST_TASKS, MOST_LENGTHS);
     natsl_puts(out,
                "<h2>Score by length</h2><p>Percent; bars are 95 % intervals (Wilson) of each task's samples.</p>\n");
     put_legend(p);

@@ -65,6 +65,8 @@ typedef struct reading {
     int64_t bin, *nats, *tokens; /* of a document */
     int32_t *answers;            /* [n_outputs] of a prompt in token ids */
     float *scratch;
+    float *rows,
+        *scores; /* [ASKED, D], [ASKED, vocabulary]: final rows that are asked for, and what the head makes of them */
 } reading;
 
 static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_t *ids)
@@ -330,26 +332,41 @@ natsl_status natsl_eval_run(natsl_eval_runner *r, const natsl_eval_sample *sampl
     return st;
 }
 
+/* Questions that the head answers at a time. */
+#define ASKED ((size_t)32)
+
 /* ---- recall in token ids ---------------------------------------------------------------------------------------------- */
 
-/** The most probable tokens after the places of these rows that are asked for. */
+static int32_t largest(const float *scores, size_t n)
+{
+    size_t best = 0;
+    for (size_t v = 1; v < n; v++) {
+        if (scores[v] > scores[best]) best = v;
+    }
+    return (int32_t)best;
+}
+
+/** The most probable tokens after the places of these rows that are asked for. The head is read once for ASKED of them: always as many
+ * rows, some of zeros, so that a row's bits do not depend on how many are at hand. */
 static natsl_status take_hidden(void *user, int64_t first, int64_t count, const float *rows)
 {
     const reading *w = user;
-    natsl_eval_runner *r = w->runner;
-    const natsl_matrix *head = &r->model->weights.head;
-    const size_t d = (size_t)natsl_model_config(r->model)->hidden_size;
-    size_t i = 0;
-    while (i < w->sample->n_outputs && w->sample->asked[i] < first) i++;
-    for (; i < w->sample->n_outputs && w->sample->asked[i] < first + count; i++) {
-        w->cx->stage.kernels->linear(1, head, 0, natsl_panels(head->n),
-                                     rows + (size_t)(w->sample->asked[i] - first) * d, d, r->logits, head->n, 0,
+    const natsl_eval_sample *sample = w->sample;
+    const natsl_matrix *head = &w->runner->model->weights.head;
+    const size_t d = (size_t)natsl_model_config(w->runner->model)->hidden_size;
+    size_t i = 0, high = sample->n_outputs;
+    while (i < high) { /* the first that is asked for here */
+        const size_t middle = i + (high - i) / 2;
+        if (sample->asked[middle] < first) i = middle + 1;
+        else high = middle;
+    }
+    for (size_t n = 0; i < sample->n_outputs && sample->asked[i] < first + count; i += n) {
+        memset(w->rows, 0, ASKED * d * sizeof *w->rows);
+        for (n = 0; n < ASKED && i + n < sample->n_outputs && sample->asked[i + n] < first + count; n++)
+            memcpy(w->rows + n * d, rows + (size_t)(sample->asked[i + n] - first) * d, d * sizeof *rows);
+        w->cx->stage.kernels->linear(ASKED, head, 0, natsl_panels(head->n), w->rows, d, w->scores, head->n, 0,
                                      w->scratch);
-        size_t best = 0;
-        for (size_t v = 1; v < head->n; v++) {
-            if (r->logits[v] > r->logits[best]) best = v;
-        }
-        w->answers[i] = (int32_t)best;
+        for (size_t k = 0; k < n; k++) w->answers[i + k] = largest(w->scores + k * head->n, head->n);
     }
     return NATSL_OK;
 }
@@ -364,7 +381,10 @@ natsl_status natsl_eval_run_ids(natsl_eval_runner *r, const natsl_eval_sample *s
     stream.hidden = take_hidden;
     w.answers = natsl_alloc(sample->n_outputs, sizeof *w.answers, "answers");
     w.scratch = natsl_alloc(natsl_linear_scratch(), sizeof *w.scratch, "answers");
-    if (st == NATSL_OK) st = natsl_agree(r->comm, w.answers && w.scratch ? NATSL_OK : NATSL_ERR_NOMEM);
+    w.rows = natsl_alloc(ASKED, (size_t)natsl_model_config(r->model)->hidden_size * sizeof *w.rows, "answers");
+    w.scores = natsl_alloc(ASKED, (size_t)natsl_model_config(r->model)->vocab_size * sizeof *w.scores, "answers");
+    if (st == NATSL_OK)
+        st = natsl_agree(r->comm, w.answers && w.scratch && w.rows && w.scores ? NATSL_OK : NATSL_ERR_NOMEM);
     for (size_t i = 0; st == NATSL_OK && i < sample->n_outputs; i++) w.answers[i] = -1;
     if (st == NATSL_OK) st = new_context(r, sample, &w.cx);
     if (st == NATSL_OK) st = read_to(&w, sample->tokens, &stream, out);
@@ -383,6 +403,8 @@ natsl_status natsl_eval_run_ids(natsl_eval_runner *r, const natsl_eval_sample *s
     natsl_context_destroy(&w.cx);
     natsl_free(w.answers);
     natsl_free(w.scratch);
+    natsl_free(w.rows);
+    natsl_free(w.scores);
     if (st != NATSL_OK) natsl_eval_answer_free(out);
     return st;
 }
