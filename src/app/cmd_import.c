@@ -64,6 +64,7 @@ static void say(natsl_app *app, const char *name, const natsl_hf_report *r)
         printf("%s: without %zu tensors of pictures (model.visual.) and of tokens guessed ahead (mtp.): natsl reads "
                "text alone\n",
                name, r->left_out);
+    if (r->complaint[0]) fprintf(stderr, "warning: %s; the model takes token files, but no text\n", r->complaint);
 }
 
 static natsl_status import_alone(natsl_app *app)

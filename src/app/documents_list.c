@@ -4,6 +4,7 @@
 
 #include "agree.h"
 #include "core.h"
+#include "job.h"
 #include "place.h"
 
 #include <errno.h>
@@ -293,7 +294,7 @@ static natsl_status check_one(const natsl_documents *d, const char *path, int32_
     natsl_status st = natsl_file_kind_of(path, &kind);
     if (st == NATSL_OK)
         st = natsl_doc_open(MPI_COMM_SELF, path, &d->info, d->tokenizer, d->app->args.special_tokens, &doc);
-    if (st != NATSL_OK) return st;
+    if (st != NATSL_OK) return natsl_job_doc_status(st, d->no_tokenizer);
     *tokens = natsl_doc_length(doc);
     for (int64_t at = 0; at < *tokens && kind != NATSL_FILE_OTHER && st == NATSL_OK; at += CHECK_TOKENS) {
         const int64_t n = *tokens - at < CHECK_TOKENS ? *tokens - at : CHECK_TOKENS;

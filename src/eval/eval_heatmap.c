@@ -39,7 +39,7 @@ typedef struct panel {
 
 static int same_word(const json_t *a, const json_t *b, const char *name)
 {
-    const char *x = natsl_json_word(a, name), *y = natsl_json_word(b, name);
+    const char *x = natsl_page_word(a, name), *y = natsl_page_word(b, name);
     return x && y ? strcmp(x, y) == 0 : x == y;
 }
 
@@ -48,7 +48,7 @@ static int same_model(const natsl_page *p, size_t one, size_t two, const char *t
 {
     const json_t *a = json_object_get(p->runs[one].results, "settings"),
                  *b = json_object_get(p->runs[two].results, "settings");
-    const char *suite = natsl_json_word(a, "suite");
+    const char *suite = natsl_page_word(a, "suite");
     const natsl_eval_task *known = suite ? natsl_eval_task_find(suite, task) : NULL;
     const int text = !known || known->text || known->kind == NATSL_EVAL_CLASSIC;
     return same_word(a, b, "suite") && same_word(a, b, "model_digest") && same_word(a, b, "route") &&

@@ -78,6 +78,8 @@ f = h5py.File("cuts-model.h5", "r+")
 del f["tokenizer_json"]
 f["tokenizer_json"] = np.frombuffer(open("bytes.json", "rb").read().replace(b"\"id\":0,", b"\"id\":900,"), np.uint8)'
 refused 3 'cuts-model.h5: added_tokens: entry' score --model cuts-model.h5 doc.txt --out x.h5
+cp doc.txt other.txt
+refused 3 'doc.txt: cuts-model.h5: added_tokens: entry|cuts-model.h5: added_tokens: entry' score --model cuts-model.h5 doc.txt other.txt --out docs
 
 # training: texts become tokens, the same on any number of ranks; the model carries the tokenizer, and goes on with it
 cat >T.json <<'END'

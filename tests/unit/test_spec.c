@@ -64,7 +64,7 @@ static void test_fields(void)
         {"{'count': 1, 'real': '1'}", "F: real: expected a number, 0 to 1"},
         {"{'count': 1, 'text': ''}", "F: text: expected a text"},
         {"{'count': 1, 'text': 3}", "F: text: expected a text"},
-        {"{'count': 1, 'word': 'gree'}", "F: word: expected red, green or blue"},
+        {"{'count': 1, 'word': 'gree'}", "F: word: expected red, green or blue; \"gree\" is not supported"},
         {"{'count': 1, 'word': 1}", "F: word: expected red, green or blue"},
         {"{'count': 1, 'object': []}", "F: object: expected an object"},
         {"{'count': 1, 'array': {}}", "F: array: expected a list of one element at least"},
