@@ -437,7 +437,13 @@ static natsl_status write_samples(natsl_eval_job *j, const natsl_eval_task *task
     const int64_t samples = natsl_eval_samples_of(j, number, length);
     for (int64_t i = 0; st == NATSL_OK && i < samples; i++) {
         natsl_eval_sample s;
-        if ((st = natsl_eval_maker_make(&maker, &j->settings, task, length, i, &s)) != NATSL_OK) break;
+        st = natsl_eval_maker_make(&maker, &j->settings, task, length, i, &s);
+        if (st == NATSL_ERR_USAGE && j->app->args.keep_going) {
+            fprintf(stderr, "warning: %s; it is left out\n", natsl_error_text());
+            st = NATSL_OK;
+            continue;
+        }
+        if (st != NATSL_OK) break;
         json_t *line = NULL;
         if (s.ids) line = ids_line(i, &s);
         else st = line_of(j, task, i, &s, &line);

@@ -118,7 +118,8 @@ const natsl_option natsl_eval_options[] = {
     {.kind = NATSL_OPT_FLAG,
      .name = "keep-going",
      .offset = AT(keep_going),
-     .help = "leave out lines of a file that hold no sample, and count them"},
+     .help =
+         "leave out lines of a file that hold no sample, and count them; samples that do not fit count as failures"},
     {.kind = NATSL_OPT_FLAG,
      .name = "data-only",
      .offset = AT(data_only),

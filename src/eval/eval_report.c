@@ -195,6 +195,8 @@ static void put_score(natsl_buffer *b, const json_t *cell)
     natsl_printf(b, "<td>%.1f <small>%.0f&ndash;%.0f, n=%lld</small>", natsl_page_real(cell, "score"),
                  natsl_page_real(cell, "low"), natsl_page_real(cell, "high"),
                  (long long)json_integer_value(json_object_get(cell, "samples")));
+    const json_int_t unfit = json_integer_value(json_object_get(cell, "do_not_fit"));
+    if (unfit > 0) natsl_printf(b, " <small class=\"bad\">%lld do not fit</small>", (long long)unfit);
 }
 
 static void put_loss(natsl_buffer *b, const json_t *cell)

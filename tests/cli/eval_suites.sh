@@ -146,6 +146,16 @@ cp .err said
 expect "a sample that does not fit is no sample" grep -q '^natsl: niah_multikey_2: sample 0 does not fit in 200 tokens' said
 expect "and there is no file" test -z "$(find r -type f)"
 rm -rf r
+unfit=("${json[@]}" --suite ruler --tasks niah_multikey_2 --lengths 200,1K --samples 2 --max-new 120 --keep-going)
+accepted 0 "${unfit[@]}" --out unfit
+cp .out said
+expect "those that do not fit are counted" grep -q '^2 samples do not fit' said
+expect "the others are answered" grep -q '"end":' unfit/niah_multikey_2/1024.jsonl
+expect "on the page, too" grep -q '2 do not fit' unfit/report.html
+accepted 2 "${unfit[@]}" --out unfit2
+expect "the same on two groups" cmp unfit/niah_multikey_2/200.jsonl unfit2/niah_multikey_2/200.jsonl
+accepted 0 eval --score-only --suite ruler unfit/*/200.jsonl --out unfit3
+expect "failures for other scorers" grep -q '^Score,0.0$' unfit3/synthetic/200/pred/summary.csv
 
 # --- scores against another scorer, both ways -------------------------------------------------------------------------------------
 accepted 0 "${common[@]}" --suite ruler --tasks niah_single_1,vt,fwe --lengths 1K,1200 --samples 3 --max-new 6 --out ruler
