@@ -74,7 +74,7 @@ static void test_counts(void)
         const char *name;
         int cuts;
     } files[] = {{"bytes.json", 1}, {"bytes.json", 0}, {"digits.json", 0}, {"metaspace.json", 0}};
-    static char text[40000];
+    static char text[16000];
     for (size_t f = 0; f < COUNT(files); f++) {
         natsl_tokenizer *t = tokenizer_of(files[f].name, files[f].cuts);
         natsl_measure *m = NULL;
