@@ -5,6 +5,7 @@
 #define NATSL_APP_H
 
 #include "options.h"
+#include "tokenizer.h"
 #include <jansson.h>
 #include <mpi.h>
 #include <natsl/config.h>
@@ -69,6 +70,11 @@ natsl_status natsl_app_check_out(natsl_app *app, const char *out, const char *co
 
 /** Reads and checks a configuration file (JSON). NATSL_ERR_INPUT, NATSL_ERR_IO, NATSL_ERR_NOMEM. Not collective. */
 natsl_status natsl_app_read_config(const char *path, natsl_config *config);
+/** The tokenizer of a tokenizer.json, which rank 0 reads. Collective. NATSL_ERR_INPUT, NATSL_ERR_NOMEM. */
+natsl_status natsl_app_tokenizer_file(natsl_app *app, const char *path, natsl_tokenizer **out);
+/** A file that rank 0 reads (natsl_whole_file), on all ranks: below 2 GiB. Collective. */
+natsl_status natsl_app_whole_file(natsl_app *app, const char *path, size_t limit, const char *what, char **bytes,
+                                  size_t *length);
 /** Writes a JSON file: under a temporary name, flushed, then renamed. NATSL_ERR_IO, NATSL_ERR_USAGE. Not collective. */
 natsl_status natsl_app_write_json(const json_t *json, const char *path);
 

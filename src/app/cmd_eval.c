@@ -1,9 +1,9 @@
 /* cmd_eval.c - natsl eval: makes, answers and scores a benchmark of long contexts. */
 #include "agree.h"
 #include "core.h"
+#include "digest.h"
 #include "eval_files.h"
 #include "eval_job.h"
-#include "job.h"
 #include "series.h"
 #include "signals.h"
 
@@ -12,303 +12,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MOST_SAMPLES 1000000
-#define MOST_LENGTH  ((int64_t)1 << 31)
-
-#define NATSL_EVAL_EXACT 1 /* of mode_words */
-static const char *const mode_words[] = {"spread", "exact", NULL};
-static const char *const token_words[] = {"model", "byte", "whitespace", NULL};
-static const char *const metric_words[] = {"all", "part", "integer", "word", NULL}; /* order of natsl_eval_metric */
-static const char *const fill_words[] = {"random", "zero", NULL};
-static const char *const keep_words[] = {"cut", "none", "all", NULL};
-
-#define AT(member) offsetof(natsl_args, member)
-static const natsl_option options[] = {
-    {.kind = NATSL_OPT_TEXT,
-     .name = "model",
-     .value = "M.h5",
-     .offset = AT(model),
-     .help = "model file (needed, but for --data-only with a --tokenizer)"},
-    {.kind = NATSL_OPT_TEXT,
-     .name = "suite",
-     .value = "NAME",
-     .offset = AT(suite),
-     .need = NATSL_REQUIRED,
-     .help = "benchmark: ruler, niah, passkey, number, kv, mqar; of your files: jsonl, babilong, perplexity"},
-    {.kind = NATSL_OPT_TEXT,
-     .name = "tasks",
-     .value = "LIST",
-     .offset = AT(tasks),
-     .help = "tasks with commas between them (default: all of the suite)"},
-    {.kind = NATSL_OPT_WORD,
-     .name = "mode",
-     .value = "HOW",
-     .offset = AT(mode),
-     .words = mode_words,
-     .help = "spread: needles evenly over all depths, or exact: the very samples of RULER's own program"},
-    {.kind = NATSL_OPT_TEXT,
-     .name = "lengths",
-     .value = "LIST",
-     .offset = AT(lengths),
-     .help =
-         "tokens of prompt and answer together, with commas between them (4K,64K,1M); not for jsonl; perplexity: of "
-         "windows (default: whole documents)"},
-    {.kind = NATSL_OPT_COUNT,
-     .name = "samples",
-     .value = "N",
-     .offset = AT(samples),
-     .least = 1,
-     .most = MOST_SAMPLES,
-     .help = "of each task and length (default: 100; jsonl: all)"},
-    {.kind = NATSL_OPT_TEXT,
-     .name = "seed",
-     .value = "S",
-     .offset = AT(eval_seed),
-     .help = "of all samples (default: 0; exact: 42, as upstream)"},
-    {.kind = NATSL_OPT_TEXT,
-     .name = "haystack",
-     .value = "FILE.txt",
-     .offset = AT(haystack),
-     .help = "text in which needles are hidden, for the tasks that want one"},
-    {.kind = NATSL_OPT_TEXT,
-     .name = "squad",
-     .value = "FILE.json",
-     .offset = AT(squad),
-     .help = "SQuAD's dev-v2.0.json, for qa_1"},
-    {.kind = NATSL_OPT_TEXT,
-     .name = "hotpot",
-     .value = "FILE.json",
-     .offset = AT(hotpot),
-     .help = "HotpotQA's hotpot_dev_distractor_v1.json, for qa_2"},
-    {.kind = NATSL_OPT_TEXT,
-     .name = "word-lists",
-     .value = "DIR",
-     .offset = AT(word_lists),
-     .help = "lists of wonderwords, for exact samples (default: where tools/setup --word-lists puts them)"},
-    {.kind = NATSL_OPT_COUNT,
-     .name = "questions",
-     .value = "N",
-     .offset = AT(questions),
-     .least = 1,
-     .most = 1 << 20,
-     .help = "of kv: samples that ask about one object, which is read once (default: 1)"},
-    {.kind = NATSL_OPT_COUNT,
-     .name = "pairs",
-     .value = "N",
-     .offset = AT(pairs),
-     .least = 1,
-     .most = 1 << 30,
-     .help = "of mqar: of key and value (default: a quarter of the length, or as many as the vocabulary has)"},
-    {.kind = NATSL_OPT_COUNT,
-     .name = "vocabulary",
-     .value = "N",
-     .offset = AT(vocabulary),
-     .least = 4,
-     .most = INT32_MAX,
-     .help = "of mqar: ids that samples have (default: all of the model's)"},
-    {.kind = NATSL_OPT_WORD,
-     .name = "fill",
-     .value = "WHAT",
-     .offset = AT(fill),
-     .words = fill_words,
-     .help = "of mqar: ids between questions: random (default) or zero"},
-    {.kind = NATSL_OPT_COUNT,
-     .name = "bins",
-     .value = "N",
-     .offset = AT(bins),
-     .least = 1,
-     .most = INT32_MAX,
-     .help = "of perplexity: tokens of a bin of positions (default: bins end at 64, 128, 256 ...)"},
-    {.kind = NATSL_OPT_WORD,
-     .name = "metric",
-     .value = "HOW",
-     .offset = AT(metric),
-     .words = metric_words,
-     .help = "of jsonl: share of expected outputs found (all), any of them (part), as first integer, or as word"},
-    {.kind = NATSL_OPT_FLAG,
-     .name = "keep-going",
-     .offset = AT(keep_going),
-     .help = "leave out lines of a file that hold no sample, and count them"},
-    {.kind = NATSL_OPT_FLAG,
-     .name = "data-only",
-     .offset = AT(data_only),
-     .help = "write the samples in RULER's layout, run no model"},
-    {.kind = NATSL_OPT_FLAG,
-     .name = "score-only",
-     .offset = AT(score_only),
-     .help = "score the predictions in FILE.jsonl ..., run no model"},
-    {.kind = NATSL_OPT_WORD,
-     .name = "tokenizer",
-     .value = "KIND",
-     .offset = AT(count_tokens),
-     .words = token_words,
-     .help = "what counts as a token of --data-only: the model's, byte, or (exact) whitespace: a word"},
-    NATSL_OPTION_OUT("DIR", "directory for predictions and results"),
-    {.kind = NATSL_OPT_COUNT,
-     .name = "max-new",
-     .value = "N",
-     .offset = AT(max_new),
-     .least = 1,
-     .most = 1 << 20,
-     .help = "tokens to generate (default: the task's own number, 128 for needles)"},
-    {.kind = NATSL_OPT_STOPS,
-     .name = "stop",
-     .value = "TEXT",
-     .help = "end an answer before this text; may be given several times"},
-    NATSL_OPTIONS_SAMPLING,
-    {.kind = NATSL_OPT_COUNT,
-     .name = "ranks-per-sample",
-     .value = "N",
-     .offset = AT(ranks_per_sample),
-     .least = 0,
-     .most = 1 << 20,
-     .help = "ranks that read a sample together; 0 (default): the fewest whose memory is enough"},
-    {.kind = NATSL_OPT_WORD,
-     .name = "keep-inputs",
-     .value = "HOW",
-     .offset = AT(keep_inputs),
-     .words = keep_words,
-     .help = "prompts beside the predictions: cut (default: both ends), none or all"},
-    {.kind = NATSL_OPT_END},
-};
-
-/* ---- what is asked for ----------------------------------------------------------------------------------------------- */
-
-static natsl_status add_task(natsl_eval_job *j, const natsl_eval_task *task)
-{
-    for (size_t i = 0; i < j->n_tasks; i++) {
-        if (j->tasks[i] == task) return natsl_fail(NATSL_ERR_USAGE, "--tasks: %s is there twice", task->name);
-    }
-    if (j->n_tasks == NATSL_EVAL_TASKS) return natsl_fail(NATSL_ERR_USAGE, "--tasks: too many");
-    j->tasks[j->n_tasks++] = task;
-    return NATSL_OK;
-}
-
-static natsl_status parse_tasks(natsl_eval_job *j)
-{
-    const natsl_args *a = &j->app->args;
-    natsl_status st = NATSL_OK;
-    char known[512] = "", name[128];
-    for (const natsl_eval_task *t = natsl_eval_tasks; t->name; t++) {
-        if (strcmp(t->suite, a->suite) != 0) continue;
-        const size_t used = strlen(known);
-        (void)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", t->name);
-        if (!a->tasks && (st = add_task(j, t)) != NATSL_OK) return st;
-    }
-    if (!known[0])
-        return natsl_fail(
-            NATSL_ERR_USAGE,
-            "--suite: '%s' is unknown, expected ruler, niah, passkey, number, kv, mqar, jsonl, babilong or "
-            "perplexity",
-            a->suite);
-    for (const char *p = a->tasks; p; p = *p ? p + 1 : NULL) {
-        const size_t length = strcspn(p, ",");
-        (void)snprintf(name, sizeof name, "%.*s", (int)(length < 100 ? length : 100), p);
-        const natsl_eval_task *task = natsl_eval_task_find(a->suite, name);
-        if (!task) return natsl_fail(NATSL_ERR_USAGE, "--tasks: '%s' is unknown, expected a list of %s", name, known);
-        if ((st = add_task(j, task)) != NATSL_OK) return st;
-        p += length;
-    }
-    return NATSL_OK;
-}
-
-static int longest_first(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return x > y ? -1 : x < y;
-}
-
-static natsl_status parse_lengths(natsl_eval_job *j)
-{
-    char word[64];
-    for (const char *p = j->app->args.lengths; p; p = *p ? p + 1 : NULL) {
-        const size_t length = strcspn(p, ",");
-        int64_t tokens = 0;
-        (void)snprintf(word, sizeof word, "%.*s", (int)(length < 60 ? length : 60), p);
-        if (!natsl_parse_count(word, &tokens) || tokens < 1 || tokens > MOST_LENGTH)
-            return natsl_fail(NATSL_ERR_USAGE,
-                              "--lengths: '%s', expected whole numbers from 1 to 2G with commas between them", word);
-        for (size_t i = 0; i < j->n_lengths; i++) {
-            if (j->lengths[i] == tokens) return natsl_fail(NATSL_ERR_USAGE, "--lengths: %s is there twice", word);
-        }
-        if (j->n_lengths == NATSL_EVAL_LENGTHS)
-            return natsl_fail(NATSL_ERR_USAGE, "--lengths: too many, expected at most %d", NATSL_EVAL_LENGTHS);
-        j->lengths[j->n_lengths++] = tokens;
-        p += length;
-    }
-    qsort(j->lengths, j->n_lengths, sizeof *j->lengths, longest_first);
-    return NATSL_OK;
-}
-
-/** The same of --score-only. */
-static natsl_status check_score_only(const natsl_args *a)
-{
-    if (a->n_operands == 0) return natsl_fail(NATSL_ERR_USAGE, "--score-only: scores what files, expected FILE.jsonl");
-    if (a->data_only || a->model || a->tasks)
-        return natsl_fail(NATSL_ERR_USAGE,
-                          "--score-only: runs no model and makes no samples, expected no --model, --tasks "
-                          "or --data-only with it");
-    if (strcmp(a->suite, "perplexity") == 0)
-        return natsl_fail(NATSL_ERR_USAGE, "--score-only: --suite perplexity has no predictions");
-    return NATSL_OK;
-}
-
-/** Whether the command line's options and operands go together. */
-static natsl_status check_words(const natsl_args *a)
-{
-    if (a->score_only) return check_score_only(a);
-    const natsl_eval_files files = natsl_eval_files_of(a->suite);
-    const int exact = a->mode == NATSL_EVAL_EXACT;
-    static const char *const need[] = {"", "FILE.jsonl", "a file of bAbI's", "a text"};
-    if (files != NATSL_FILES_NONE && a->n_operands == 0)
-        return natsl_fail(NATSL_ERR_USAGE, "eval: --suite %s without a file, expected %s", a->suite, need[files]);
-    if (files == NATSL_FILES_NONE && a->n_operands > 0)
-        return natsl_fail(NATSL_ERR_USAGE,
-                          "eval: extra argument '%s', expected --suite jsonl, babilong or perplexity with it",
-                          a->operands[0]);
-    if (files == NATSL_FILES_LINES ? a->lengths || a->tasks : !a->lengths && files != NATSL_FILES_DOCUMENTS)
-        return natsl_fail(NATSL_ERR_USAGE,
-                          files == NATSL_FILES_LINES
-                              ? "eval: --lengths and --tasks are not for --suite jsonl: its files say what there is"
-                              : "eval: --lengths is missing, expected --lengths LIST; see natsl help eval");
-    if (files != NATSL_FILES_NONE && a->tasks)
-        return natsl_fail(NATSL_ERR_USAGE, "--tasks: is not for --suite %s: its tasks are its files", a->suite);
-    if (exact && strcmp(a->suite, "ruler") != 0)
-        return natsl_fail(NATSL_ERR_USAGE, "--mode: exact is for --suite ruler, expected spread");
-    if (a->questions > 0 && strcmp(a->suite, "kv") != 0)
-        return natsl_fail(NATSL_ERR_USAGE, "--questions: is for --suite kv");
-    if ((a->pairs > 0 || a->vocabulary > 0 || a->fill) && strcmp(a->suite, "mqar") != 0)
-        return natsl_fail(NATSL_ERR_USAGE, "--pairs, --vocabulary and --fill are for --suite mqar");
-    if (a->bins > 0 && files != NATSL_FILES_DOCUMENTS)
-        return natsl_fail(NATSL_ERR_USAGE, "--bins: is for --suite perplexity");
-    if (a->data_only && files == NATSL_FILES_DOCUMENTS)
-        return natsl_fail(NATSL_ERR_USAGE,
-                          "--data-only: is not for --suite perplexity, whose samples are parts of its files");
-    if (!a->model && !(a->data_only && (a->count_tokens || a->vocabulary > 0)))
-        return natsl_fail(NATSL_ERR_USAGE, "eval: --model is missing, expected --model M.h5; see natsl help eval");
-    if (a->count_tokens && !a->data_only)
-        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: is for --data-only, a model has its own");
-    if (a->count_tokens == 2 && !exact)
-        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: whitespace is for --mode exact, expected byte");
-    return NATSL_OK;
-}
-
-/** Ids that recall's samples have: the user's number, or all of the model's. Collective. */
+/** Ids that recall's samples have: the user's number, or all of the model's. */
 static natsl_status choose_vocabulary(natsl_eval_job *j)
 {
-    natsl_app *app = j->app;
-    natsl_status st = NATSL_OK;
-    int32_t vocabulary = 0;
-    if (app->args.model && app->rank == 0) {
-        st = natsl_model_file_info(app->args.model, &j->info);
-        vocabulary = j->info.config.vocab_size;
-    }
-    if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
-    NATSL_MPI(MPI_Bcast(&vocabulary, 1, MPI_INT32_T, 0, app->comm));
-    if (app->args.model && app->args.vocabulary > vocabulary)
-        return natsl_fail(NATSL_ERR_USAGE, "--vocabulary: %lld, the model has %d ids", (long long)app->args.vocabulary,
+    const natsl_args *a = &j->app->args;
+    const int32_t vocabulary = j->info.config.vocab_size; /* 0: no model */
+    if (a->model && a->vocabulary > vocabulary)
+        return natsl_fail(NATSL_ERR_USAGE, "--vocabulary: %lld, the model has %d ids", (long long)a->vocabulary,
                           vocabulary);
-    j->settings.vocabulary = app->args.vocabulary > 0 ? (int32_t)app->args.vocabulary : vocabulary;
+    j->settings.vocabulary = a->vocabulary > 0 ? (int32_t)a->vocabulary : vocabulary;
     return NATSL_OK;
 }
 
@@ -321,11 +33,13 @@ static natsl_status set_settings(natsl_eval_job *j)
         return natsl_fail(NATSL_ERR_USAGE, "--seed: '%s', expected a whole number (exact: below 2^32)", a->eval_seed);
     j->settings = (natsl_eval_settings){.seed = (uint64_t)seed,
                                         .max_new = a->max_new,
+                                        .measure = j->measure,
                                         .exact = exact,
                                         .questions = a->questions,
                                         .pairs = a->pairs,
                                         .zeros = a->fill};
-    j->ids_only = strcmp(a->suite, "mqar") == 0;
+    if (a->special_tokens && j->tokenizer)
+        j->settings.before = natsl_tokenizer_around(j->tokenizer, 0, &j->settings.n_before);
     j->bin = a->bins;
     j->shares |= a->questions > 1;
     return j->ids_only ? choose_vocabulary(j) : NATSL_OK;
@@ -347,15 +61,16 @@ static natsl_status start_store(natsl_eval_job *j)
     return st;
 }
 
-/** Everything that needs no model. */
+/** Everything that needs no weights. Collective, but equal on all ranks only when they have agreed. */
 static natsl_status prepare(natsl_eval_job *j)
 {
     const natsl_args *a = &j->app->args;
     const natsl_eval_files files = natsl_eval_files_of(a->suite);
-    natsl_status st = check_words(a);
-    if (st == NATSL_OK && files == NATSL_FILES_NONE) st = parse_tasks(j);
-    if (st == NATSL_OK) st = parse_lengths(j);
+    natsl_status st = natsl_eval_check_options(a);
+    if (st == NATSL_OK && files == NATSL_FILES_NONE) st = natsl_eval_parse_tasks(j);
+    if (st == NATSL_OK) st = natsl_eval_parse_lengths(j);
     if (st == NATSL_OK && a->score_only) return natsl_eval_digest_files(j);
+    if (st == NATSL_OK) st = natsl_eval_open_tokenizer(j);
     j->samples = a->samples > 0 ? a->samples : 100;
     if (st == NATSL_OK && files != NATSL_FILES_NONE) st = natsl_eval_open_files(j);
     if (st == NATSL_OK) st = set_settings(j);
@@ -385,23 +100,30 @@ static json_t *settings_json(const natsl_eval_job *j)
     for (size_t i = 0; stops && i < a->n_stops; i++)
         (void)json_array_append_new(stops, natsl_json_text(a->stops[i], strlen(a->stops[i])));
     if (j->model) (void)snprintf(digest, sizeof digest, "%016llx", (unsigned long long)natsl_model_digest(j->model));
-    json_t *settings =
-        json_pack("{s:s, s:s, s:I, s:s?, s:s?, s:s?, s:s?, s:s?, s:I, s:o?, s:f, s:I, s:f, s:s, s:s, s:s, s:s, s:s}",
-                  "suite", a->suite, "mode", mode_words[a->mode], "seed", (json_int_t)j->settings.seed, "model_digest",
-                  digest[0] ? digest : NULL, "haystack_sha256", j->text ? j->hay_digest : NULL, "squad_sha256",
-                  a->squad ? j->documents_digest[0] : NULL, "hotpot_sha256", a->hotpot ? j->documents_digest[1] : NULL,
-                  "word_lists_sha256", j->lists.n_keys ? j->lists.digest : NULL, "max_new", (json_int_t)a->max_new,
-                  "stops", stops, "temperature", a->temperature, "top_k", (json_int_t)a->top_k, "top_p", a->top_p,
-                  "route", routes[a->route], "weights", types[a->weights], "kept", types[a->kept], "kernels",
-                  a->kernels == NATSL_KERNELS_REF ? "ref" : "fast", "keep_inputs", keep_words[a->keep_inputs], "files",
-                  files, "metric", metric_words[a->metric]);
+    json_t *settings = json_pack(
+        "{s:s, s:s, s:I, s:s?, s:s?, s:s?, s:s?, s:s?, s:I, s:o?, s:f, s:I, s:f, s:s, s:s, s:s, s:s, s:s}", "suite",
+        a->suite, "mode", natsl_eval_mode_words[a->mode], "seed", (json_int_t)j->settings.seed, "model_digest",
+        digest[0] ? digest : NULL, "haystack_sha256", j->text ? j->hay_digest : NULL, "squad_sha256",
+        a->squad ? j->documents_digest[0] : NULL, "hotpot_sha256", a->hotpot ? j->documents_digest[1] : NULL,
+        "word_lists_sha256", j->lists.n_keys ? j->lists.digest : NULL, "max_new", (json_int_t)a->max_new, "stops",
+        stops, "temperature", a->temperature, "top_k", (json_int_t)a->top_k, "top_p", a->top_p, "route",
+        routes[a->route], "weights", types[a->weights], "kept", types[a->kept], "kernels",
+        a->kernels == NATSL_KERNELS_REF ? "ref" : "fast", "keep_inputs", natsl_eval_keep_words[a->keep_inputs], "files",
+        files, "metric", natsl_eval_metric_words[a->metric]);
     /* only where a suite has them */
     if (settings && a->questions > 1)
         (void)json_object_set_new(settings, "questions", json_integer((json_int_t)a->questions));
     if (settings && j->ids_only) {
         (void)json_object_set_new(settings, "pairs", json_integer((json_int_t)a->pairs));
         (void)json_object_set_new(settings, "vocabulary", json_integer(j->settings.vocabulary));
-        (void)json_object_set_new(settings, "fill", json_string(fill_words[a->fill]));
+        (void)json_object_set_new(settings, "fill", json_string(natsl_eval_fill_words[a->fill]));
+    }
+    if (settings && natsl_measure_of(j->measure) == NATSL_MEASURE_TOKENS) {
+        size_t length = 0;
+        const char *json = j->model ? natsl_model_tokenizer_json(j->model, &length) : NULL;
+        (void)snprintf(digest, sizeof digest, "%016llx", (unsigned long long)(json ? natsl_digest(json, length) : 0));
+        (void)json_object_set_new(settings, "tokenizer_digest", json_string(digest));
+        (void)json_object_set_new(settings, "special_tokens", json_boolean(a->special_tokens));
     }
     if (settings && a->bins > 0) (void)json_object_set_new(settings, "bins", json_integer((json_int_t)a->bins));
     return settings;
@@ -529,16 +251,7 @@ static natsl_status evaluate(natsl_eval_job *j)
     int lock = -1;
     natsl_status st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &j->model);
     if (st != NATSL_OK) return st;
-    j->info.config = *natsl_model_config(j->model);
-    natsl_tokenizer *tokenizer = NULL;
-    const char *kind = natsl_model_tokenizer(j->model);
-    if (!j->ids_only) {
-        st = natsl_eval_takes(kind);
-        if (st == NATSL_OK) st = natsl_tokenizer_create(kind, j->info.config.vocab_size, NULL, 0, "", &tokenizer);
-        natsl_tokenizer_destroy(&tokenizer);
-    }
-    st = natsl_app_agree(app, st);
-    if (st == NATSL_OK) st = natsl_app_agree(app, app->rank == 0 ? open_directory(j, &lock) : NATSL_OK);
+    st = natsl_app_agree(app, app->rank == 0 ? open_directory(j, &lock) : NATSL_OK);
     if (st == NATSL_OK) st = find_done(j, &before);
     if (st == NATSL_OK) {
         if (app->rank == 0 && before > 0 && !app->args.quiet)
@@ -580,18 +293,15 @@ static natsl_status score_only(natsl_eval_job *j)
 static natsl_status run(natsl_app *app)
 {
     natsl_eval_job j = {.app = app};
-    natsl_job look;
-    natsl_job_begin(&look, app);
-    j.options = look.options;
+    natsl_job_begin(&j.look, app);
+    j.options = j.look.options;
     natsl_status st = natsl_app_agree(app, prepare(&j));
     if (st == NATSL_OK && app->args.score_only) {
         st = score_only(&j);
     } else if (st == NATSL_OK && app->args.data_only) {
         st = natsl_eval_write_data(&j);
     } else if (st == NATSL_OK && app->args.dry_run) {
-        st = natsl_job_look(&look, app);
-        j.info = look.info;
-        if (st == NATSL_OK) st = natsl_eval_print_plan(&j);
+        st = natsl_eval_print_plan(&j);
     } else if (st == NATSL_OK) {
         st = evaluate(&j);
     }
@@ -599,7 +309,9 @@ static natsl_status run(natsl_app *app)
     natsl_free(j.done);
     natsl_eval_close_sources(&j);
     natsl_model_close(&j.model);
-    natsl_job_close(&look);
+    natsl_measure_destroy(&j.measure);
+    natsl_tokenizer_destroy(&j.own_tokenizer);
+    natsl_job_close(&j.look);
     return st;
 }
 
@@ -623,7 +335,7 @@ const natsl_command natsl_command_eval = {
         "Tasks of ruler: niah_single_1, niah_multikey_2, niah_multikey_3, vt, cwe, fwe; with --haystack "
         "niah_single_2,\n"
         "niah_single_3, niah_multikey_1, niah_multivalue, niah_multiquery; with --squad qa_1, with --hotpot qa_2.\n",
-    .options = options,
+    .options = natsl_eval_options,
     .operand = "FILE",
     .least = 0,
     .most = NATSL_MAX_OPERANDS,

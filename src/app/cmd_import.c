@@ -51,6 +51,7 @@ static void say(natsl_app *app, const char *name, const natsl_hf_report *r)
         (void)json_object_set_new(app->summary, "left_out", json_integer((json_int_t)r->left_out));
         (void)json_object_set_new(app->summary, "tokenizer", json_string(r->tokenizer));
     }
+    if (r->complaint[0]) fprintf(stderr, "warning: %s; the model takes token files, but no text\n", r->complaint);
     if (app->args.quiet) return;
     printf("%s: %s, %lld parameters, %s in %zu file%s (", name, families[r->family], (long long)r->parameters,
            natsl_format_bytes((double)r->bytes, size), r->shards, r->shards == 1 ? "" : "s");

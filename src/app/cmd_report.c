@@ -4,6 +4,9 @@
 #include "core.h"
 #include "eval_files.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
     NATSL_OPTION_TEXT("out", "PAGE.html", out, NATSL_OPTIONAL, "page to write"),
@@ -12,21 +15,48 @@ static const natsl_option options[] = {
     {.kind = NATSL_OPT_END},
 };
 
+/** What tells the runs apart: their paths without what is at the end of all of them, and without the directories that all are in. */
+static natsl_status name_runs(const natsl_args *a, char **names)
+{
+    static const char file[] = "/results.json";
+    const size_t n = (size_t)a->n_operands;
+    size_t common = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!(names[i] = strdup(a->operands[i]))) return natsl_fail(NATSL_ERR_NOMEM, "report: no memory");
+        size_t length = strlen(names[i]);
+        if (length > sizeof file - 1 && strcmp(names[i] + length - (sizeof file - 1), file) == 0)
+            names[i][length -= sizeof file - 1] = '\0';
+        while (length > 1 && names[i][length - 1] == '/') names[i][--length] = '\0';
+    }
+    for (size_t at = 0; n > 1 && names[0][at]; at++) {
+        size_t same = 1;
+        while (same < n && names[same][at] == names[0][at]) same++;
+        if (same < n) break;
+        if (names[0][at] == '/') common = at + 1;
+    }
+    for (size_t i = 0; i < n; i++) memmove(names[i], names[i] + common, strlen(names[i] + common) + 1);
+    return NATSL_OK;
+}
+
 /** Rank 0. */
 static natsl_status report(const natsl_args *a)
 {
+    char *names[NATSL_MAX_OPERANDS] = {0};
     natsl_eval_result runs[NATSL_MAX_OPERANDS];
     json_t *results[NATSL_MAX_OPERANDS] = {0};
-    natsl_status st = NATSL_OK;
+    natsl_status st = name_runs(a, names);
     for (int i = 0; i < a->n_operands && st == NATSL_OK; i++) {
         st = natsl_eval_result_read(a->operands[i], &results[i]);
-        runs[i] = (natsl_eval_result){a->operands[i], results[i]};
+        runs[i] = (natsl_eval_result){names[i], results[i]};
     }
     if (st == NATSL_OK && a->out && !a->dry_run)
         st = natsl_eval_write_report(runs, (size_t)a->n_operands, NULL, a->out);
     if (st == NATSL_OK && a->heatmap && !a->dry_run)
         st = natsl_eval_write_heatmap(runs, (size_t)a->n_operands, NULL, a->heatmap);
-    for (int i = 0; i < a->n_operands; i++) json_decref(results[i]);
+    for (int i = 0; i < a->n_operands; i++) {
+        json_decref(results[i]);
+        free(names[i]);
+    }
     return st;
 }
 

@@ -10,8 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MOST_JSON ((int64_t)256 << 20)
-
 static const natsl_option options[] = {
     NATSL_OPTION_TEXT("model", "M.h5", model, NATSL_OPTIONAL, "the model whose tokenizer it is"),
     NATSL_OPTION_TEXT("tokenizer", "T.json", tokenizer_file, NATSL_OPTIONAL, "or a Hugging Face tokenizer.json"),
@@ -19,37 +17,6 @@ static const natsl_option options[] = {
     NATSL_OPTION_SPECIAL,
     {.kind = NATSL_OPT_END},
 };
-
-/** The tokenizer of a file, read by rank 0. Collective. */
-static natsl_status of_file(natsl_app *app, const char *path, natsl_tokenizer **out)
-{
-    char *json = NULL;
-    int64_t length = 0;
-    natsl_status st = NATSL_OK;
-    FILE *file = app->rank == 0 ? fopen(path, "rb") : NULL;
-    if (app->rank == 0) {
-        if (!file || fseeko(file, 0, SEEK_END) != 0 || (length = (int64_t)ftello(file)) < 0)
-            st = natsl_fail(NATSL_ERR_INPUT, "%s: it cannot be read", path);
-        else if (length > MOST_JSON)
-            st = natsl_fail(NATSL_ERR_INPUT, "%s: %lld bytes, expected at most 256 MiB", path, (long long)length);
-    }
-    st = natsl_app_agree(app, st);
-    NATSL_MPI(MPI_Bcast(&length, 1, MPI_INT64_T, 0, app->comm));
-    if (st == NATSL_OK && !(json = natsl_alloc((size_t)length + 1, 1, "tokenizer"))) st = NATSL_ERR_NOMEM;
-    if (st == NATSL_OK && file) {
-        rewind(file);
-        if (fread(json, 1, (size_t)length, file) != (size_t)length)
-            st = natsl_fail(NATSL_ERR_INPUT, "%s: it cannot be read", path);
-    }
-    if (file) (void)fclose(file);
-    st = natsl_app_agree(app, st);
-    if (st == NATSL_OK) {
-        NATSL_MPI(MPI_Bcast(json, (int)length, MPI_CHAR, 0, app->comm));
-        st = natsl_app_agree(app, natsl_tokenizer_create("json", 0, json, (size_t)length, path, out));
-    }
-    natsl_free(json);
-    return st;
-}
 
 static natsl_status tokenize(natsl_app *app, const natsl_tokenizer *tokenizer)
 {
@@ -96,7 +63,7 @@ static natsl_status run(natsl_app *app)
     if (st != NATSL_OK) return st;
     natsl_job_begin(&s, app);
     if (a->model) st = natsl_job_look(&s, app);
-    else st = of_file(app, a->tokenizer_file, &tokenizer);
+    else st = natsl_app_tokenizer_file(app, a->tokenizer_file, &tokenizer);
     if (st == NATSL_OK && a->model && s.no_tokenizer[0]) st = natsl_fail(NATSL_ERR_INPUT, "%s", s.no_tokenizer);
     else if (st == NATSL_OK && a->model && !s.tokenizer)
         st = natsl_fail(NATSL_ERR_INPUT, "%s: no tokenizer, and a vocabulary of %d tokens is too small for bytes",

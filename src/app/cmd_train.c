@@ -14,9 +14,10 @@
 #include <omp.h>
 #include <string.h>
 
-#define MAX_CONFIG_BYTES ((size_t)1 << 20)
-#define MOST_ANSWERS     4096
-#define MOST_SKIPPED     50 /* steps in a row without a finite gradient: the training has failed */
+#define MAX_CONFIG_BYTES     ((size_t)1 << 20)
+#define MOST_TOKENIZER_BYTES ((size_t)256 << 20)
+#define MOST_ANSWERS         4096
+#define MOST_SKIPPED         50 /* steps in a row without a finite gradient: the training has failed */
 
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
@@ -47,20 +48,39 @@ static const natsl_option options[] = {
 
 /* ---- what is trained -------------------------------------------------------------------------------------------------------- */
 
-/** The file's bytes on rank 0, which knows how many. */
-static natsl_status read_text(const char *path, char *text, size_t *length)
+/** Where training starts, in path [4096]. */
+static natsl_status init_path(const natsl_train_job *j, char *path)
 {
-    FILE *file = fopen(path, "rb");
-    if (!file) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
+    const int n = snprintf(path, 4096, "%s%s", j->spec.init[0] == '/' ? "" : j->spec.directory, j->spec.init);
+    return n >= 0 && n < 4096 ? NATSL_OK
+                              : natsl_fail(NATSL_ERR_INPUT, "%s: init: the path is too long", j->app->args.config);
+}
+
+/** The tokenizer.json that is named, or the one of the model to start from where no tokenizer is named: a model goes on in its own
+ * tokens. */
+static natsl_status open_tokenizer(natsl_train_job *j)
+{
+    natsl_app *app = j->app;
+    const natsl_spec *s = &j->spec;
+    char path[4096] = "";
     natsl_status st = NATSL_OK;
-    errno = 0;
-    *length = fread(text, 1, MAX_CONFIG_BYTES + 1, file);
-    if (ferror(file)) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
-    else if (*length > MAX_CONFIG_BYTES)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: more than %zu bytes, expected a training's configuration", path,
-                        MAX_CONFIG_BYTES);
-    else if (memchr(text, '\0', *length)) st = natsl_fail(NATSL_ERR_INPUT, "%s: a zero byte, expected JSON", path);
-    (void)fclose(file);
+    j->from.bos_token = -1;
+    if (s->init && !s->tokenizer_named) {
+        if ((st = init_path(j, path)) != NATSL_OK) return st;
+        st = natsl_app_agree(app, app->rank == 0 ? natsl_model_file_info(path, &j->from) : NATSL_OK);
+        if (st != NATSL_OK) return st;
+        NATSL_MPI(MPI_Bcast(&j->from, sizeof j->from, MPI_BYTE, 0, app->comm));
+        st = natsl_model_file_tokenizer(app->comm, path, j->from.tokenizer, &j->json, &j->json_length);
+        if (j->json) j->tokenizer = "json";
+        else j->from = (natsl_model_info){.bos_token = -1};
+    } else if (s->tokenizer_file) {
+        (void)snprintf(path, sizeof path, "%s", s->tokenizer_file);
+        st = natsl_app_whole_file(app, s->tokenizer_file, MOST_TOKENIZER_BYTES, "a tokenizer.json", &j->json,
+                                  &j->json_length);
+    }
+    if (st == NATSL_OK && j->json)
+        st = natsl_app_agree(
+            app, natsl_tokenizer_create("json", s->model.vocab_size, j->json, j->json_length, path, &j->texts));
     return st;
 }
 
@@ -68,20 +88,16 @@ static natsl_status read_text(const char *path, char *text, size_t *length)
 static natsl_status open_spec(natsl_train_job *j)
 {
     natsl_app *app = j->app;
-    unsigned long long length = 0;
-    j->text = natsl_calloc(MAX_CONFIG_BYTES + 2, 1, "configuration");
-    natsl_status st = j->text ? NATSL_OK : NATSL_ERR_NOMEM;
-    if (st == NATSL_OK && app->rank == 0) {
-        size_t n = 0;
-        st = read_text(app->args.config, j->text, &n);
-        length = n;
-    }
-    if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
-    NATSL_MPI(MPI_Bcast(&length, 1, MPI_UNSIGNED_LONG_LONG, 0, app->comm));
-    NATSL_MPI(MPI_Bcast(j->text, (int)length + 1, MPI_CHAR, 0, app->comm));
-    st = natsl_spec_parse(j->text, (size_t)length, app->args.config, &j->spec);
+    size_t length = 0;
+    natsl_status st =
+        natsl_app_whole_file(app, app->args.config, MAX_CONFIG_BYTES, "a training's configuration", &j->text, &length);
+    if (st != NATSL_OK) return st;
+    if (memchr(j->text, '\0', length))
+        return natsl_fail(NATSL_ERR_INPUT, "%s: a zero byte, expected JSON", app->args.config);
+    st = natsl_spec_parse(j->text, length, app->args.config, &j->spec);
     j->tokenizer = j->spec.tokenizer;
-    return natsl_app_agree(app, st);
+    st = natsl_app_agree(app, st);
+    return st == NATSL_OK ? open_tokenizer(j) : st;
 }
 
 static natsl_status check_options(const natsl_app *app)
@@ -118,10 +134,13 @@ static natsl_status open_data(natsl_train_job *j)
 {
     const natsl_spec *s = &j->spec;
     const json_t *shared = json_object_get(s->json, "data");
+    const natsl_corpus_ranks together = {.comm = j->app->comm, .tokenizer = j->texts},
+                             *ranks = j->texts ? &together : NULL;
     char where[512];
     natsl_status st = NATSL_OK;
     j->data = natsl_calloc(s->n_phases, sizeof *j->data, "sources");
-    if (!j->data) return NATSL_ERR_NOMEM;
+    if (!j->data) st = NATSL_ERR_NOMEM;
+    if ((st = natsl_app_agree(j->app, st)) != NATSL_OK) return st;
     for (size_t i = 0; st == NATSL_OK && i < s->n_phases; i++) {
         for (size_t k = 0; k < i && !j->data[i]; k++) {
             if (s->phases[k].data == s->phases[i].data) j->data[i] = j->data[k];
@@ -129,14 +148,14 @@ static natsl_status open_data(natsl_train_job *j)
         if (s->phases[i].data == shared) (void)snprintf(where, sizeof where, "%s: data", j->app->args.config);
         else (void)snprintf(where, sizeof where, "%s: phases[%zu].data", j->app->args.config, i);
         if (!j->data[i])
-            st = natsl_data_open(s->phases[i].data, where, s->directory, &s->model, j->tokenizer, (uint64_t)s->seed,
-                                 &j->data[i]);
+            st = natsl_data_open(s->phases[i].data, where, s->directory, &s->model, j->tokenizer, ranks,
+                                 (uint64_t)s->seed, &j->data[i]);
         for (size_t k = 0; st == NATSL_OK && k < s->phases[i].n_tokens; k++)
             st = natsl_data_check(j->data[i], s->phases[i].tokens[k]);
     }
     if (st != NATSL_OK || s->validation.every == 0) return st;
     (void)snprintf(where, sizeof where, "%s: validation.data", j->app->args.config);
-    st = natsl_data_open(s->validation.data, where, s->directory, &s->model, j->tokenizer, (uint64_t)s->seed,
+    st = natsl_data_open(s->validation.data, where, s->directory, &s->model, j->tokenizer, ranks, (uint64_t)s->seed,
                          &j->validation);
     if (st == NATSL_OK && !natsl_data_has_validation(j->validation))
         st = natsl_fail(NATSL_ERR_INPUT, "%s: no source holds anything back for validation", where);
@@ -198,11 +217,8 @@ static natsl_status open_model(natsl_train_job *j, int resumes)
         st = natsl_train_load(j);
     } else if (j->spec.init) {
         char path[4096];
-        const int n =
-            snprintf(path, sizeof path, "%s%s", j->spec.init[0] == '/' ? "" : j->spec.directory, j->spec.init);
         natsl_model_info info;
-        if (n < 0 || (size_t)n >= sizeof path)
-            st = natsl_fail(NATSL_ERR_INPUT, "%s: init: the path is too long", app->args.config);
+        st = init_path(j, path);
         if (st == NATSL_OK) st = natsl_model_file_info(path, &info);
         if (st == NATSL_OK) st = natsl_model_file_read_flat(path, layout, j->adamw.weights);
         st = natsl_app_agree(app, st);
@@ -220,11 +236,13 @@ static void close_job(natsl_train_job *j)
         natsl_data_close(&one);
     }
     natsl_data_close(&j->validation);
-    void *const all[] = {j->data, j->ids, j->targets, j->counts, j->hits, j->answers, j->told, j->hints, j->text};
+    void *const all[] = {j->data,    j->ids,  j->targets, j->counts, j->hits,
+                         j->answers, j->told, j->hints,   j->text,   j->json};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) natsl_free(all[i]);
     natsl_adamw_free(&j->adamw);
     natsl_trainer_destroy(&j->trainer);
     natsl_model_close(&j->model);
+    natsl_tokenizer_destroy(&j->texts);
     natsl_spec_free(&j->spec);
     natsl_train_log_close(j);
 }

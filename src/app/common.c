@@ -4,6 +4,8 @@
 #include "app.h"
 #include "core.h"
 #include "text_out.h"
+#include "tokenizer.h"
+#include "whole_file.h"
 
 #include <errno.h>
 #include <omp.h>
@@ -14,7 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_CONFIG_BYTES ((size_t)1 << 20)
+#define MAX_CONFIG_BYTES     ((size_t)1 << 20)
+#define MOST_TOKENIZER_BYTES ((size_t)256 << 20)
 
 natsl_status natsl_stdout_flush(void)
 {
@@ -138,28 +141,40 @@ natsl_status natsl_app_check_out(natsl_app *app, const char *out, const char *co
 
 natsl_status natsl_app_read_config(const char *path, natsl_config *config)
 {
-    natsl_status st = NATSL_OK;
     char *text = NULL;
     size_t length = 0;
-    FILE *file = fopen(path, "rb");
-    if (!file) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
-    text = natsl_alloc(MAX_CONFIG_BYTES + 1, 1, "configuration");
-    if (!text) {
-        st = NATSL_ERR_NOMEM;
-        goto cleanup;
-    }
-    errno = 0;
-    length = fread(text, 1, MAX_CONFIG_BYTES + 1, file);
-    if (ferror(file)) {
-        st = natsl_fail(errno == EISDIR ? NATSL_ERR_INPUT : NATSL_ERR_IO, "%s: %s", path, strerror(errno));
-    } else if (length > MAX_CONFIG_BYTES) {
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: more than %zu bytes, expected a configuration", path, MAX_CONFIG_BYTES);
-    } else {
-        st = natsl_config_parse(text, length, path, config);
-    }
-cleanup:
+    natsl_status st = natsl_whole_file(path, MAX_CONFIG_BYTES, "a configuration", &text, &length);
+    if (st == NATSL_OK) st = natsl_config_parse(text, length, path, config);
     natsl_free(text);
-    (void)fclose(file);
+    return st;
+}
+
+natsl_status natsl_app_whole_file(natsl_app *app, const char *path, size_t limit, const char *what, char **bytes,
+                                  size_t *length)
+{
+    *bytes = NULL;
+    *length = 0;
+    natsl_status st =
+        natsl_app_agree(app, app->rank == 0 ? natsl_whole_file(path, limit, what, bytes, length) : NATSL_OK);
+    if (st != NATSL_OK) return st;
+    uint64_t n = *length;
+    NATSL_MPI(MPI_Bcast(&n, 1, MPI_UINT64_T, 0, app->comm));
+    if (app->rank != 0 && !(*bytes = natsl_calloc((size_t)n + 1, 1, what))) st = NATSL_ERR_NOMEM;
+    *length = (size_t)n;
+    if ((st = natsl_app_agree(app, st)) == NATSL_OK) NATSL_MPI(MPI_Bcast(*bytes, (int)n, MPI_CHAR, 0, app->comm));
+    else natsl_free(*bytes), *bytes = NULL;
+    return st;
+}
+
+natsl_status natsl_app_tokenizer_file(natsl_app *app, const char *path, natsl_tokenizer **out)
+{
+    char *json = NULL;
+    size_t length = 0;
+    *out = NULL;
+    natsl_status st = natsl_app_whole_file(app, path, MOST_TOKENIZER_BYTES, "a tokenizer.json", &json, &length);
+    if (st == NATSL_OK) st = natsl_app_agree(app, natsl_tokenizer_create("json", 0, json, length, path, out));
+    natsl_free(json);
+    if (st != NATSL_OK) natsl_tokenizer_destroy(out);
     return st;
 }
 

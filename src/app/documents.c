@@ -9,7 +9,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define TAG_PROGRESS 2
@@ -130,6 +129,7 @@ static natsl_status read_one(group *g, natsl_document *one)
     s.info = d->info;
     s.model = d->model;
     s.tokenizer = d->tokenizer;
+    memcpy(s.no_tokenizer, d->no_tokenizer, sizeof s.no_tokenizer);
     s.watch = watch;
     s.watcher = g;
     natsl_document_path(d->app->args.out, one, ".h5", out);
@@ -197,22 +197,7 @@ static natsl_status work(group *g, const natsl_documents_phase *phase)
     return NATSL_OK;
 }
 
-/** Until all groups are at their end: a signal is passed on, progress shown; the processor is free for those that still work. */
-static void wait_for_others(group *g)
-{
-    const struct timespec moment = {.tv_nsec = 5000000};
-    MPI_Request request;
-    natsl_wait_for("the other groups", -1);
-    NATSL_MPI(MPI_Ibarrier(g->groups.control, &request));
-    for (int there = 0;;) {
-        NATSL_MPI(MPI_Test(&request, &there, MPI_STATUS_IGNORE));
-        if (there) break;
-        if (natsl_signals_caught()) natsl_groups_tell_to_stop(&g->groups);
-        share_progress(g, 0);
-        (void)nanosleep(&moment, NULL);
-    }
-    natsl_wait_for(NULL, -1);
-}
+static void show_progress(void *user) { share_progress(user, 0); }
 
 /** All documents of a phase; *before: counts so far, equal on all ranks. */
 static natsl_status run_phase(natsl_documents *d, const natsl_documents_phase *phase, natsl_progress *progress,
@@ -221,6 +206,8 @@ static natsl_status run_phase(natsl_documents *d, const natsl_documents_phase *p
     natsl_app *app = d->app;
     group g = {.d = d, .sent = MPI_REQUEST_NULL, .progress = progress, .before = before, .total = total};
     natsl_groups_split(app, phase->per, &g.groups);
+    g.groups.meanwhile = show_progress;
+    g.groups.user = &g;
     g.app = *app;
     g.app.comm = g.groups.comm;
     g.app.rank = g.groups.rank;
@@ -233,11 +220,6 @@ static natsl_status run_phase(natsl_documents *d, const natsl_documents_phase *p
     if (st == NATSL_OK) {
         st = work(&g, phase);
         /* an INTERNAL error inside a group has left nobody waiting: its ranks have agreed on it */
-        if (st != NATSL_OK && g.groups.leads) natsl_groups_tell_to_stop(&g.groups);
-        char text[1024];
-        (void)snprintf(text, sizeof text, "%s", natsl_error_text());
-        wait_for_others(&g);
-        natsl_error_set(text);
         st = natsl_groups_agree(&g.groups, st);
         int64_t words = 0, mine[2] = {g.groups.leads ? g.own.done : 0, g.groups.leads ? g.own.skipped : 0};
         NATSL_MPI(MPI_Reduce(&g.n_sent, &words, 1, MPI_INT64_T, MPI_SUM, 0, g.groups.control));
@@ -395,6 +377,7 @@ static natsl_status run(natsl_documents *d)
     if (st != NATSL_OK) return st;
     st = natsl_job_look(&look, app);
     d->tokenizer = look.tokenizer;
+    memcpy(d->no_tokenizer, look.no_tokenizer, sizeof d->no_tokenizer);
     if (st != NATSL_OK) return st;
     d->info = look.info;
     d->options = look.options;

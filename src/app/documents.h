@@ -74,6 +74,7 @@ typedef struct natsl_documents {
     natsl_model_info info;
     natsl_options options;
     natsl_tokenizer *tokenizer;
+    char no_tokenizer[512]; /* as in natsl_job */
     natsl_model *model;
     int lock; /* on the directory of results; -1 */
     double start_s;

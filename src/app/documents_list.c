@@ -4,6 +4,7 @@
 
 #include "agree.h"
 #include "core.h"
+#include "job.h"
 #include "place.h"
 
 #include <errno.h>
@@ -83,33 +84,6 @@ static natsl_status add(natsl_documents *d, size_t *room, const char *directory,
     return name_it(document);
 }
 
-/** The bytes of a list, on rank 0. */
-static natsl_status read_list(const char *path, char **text, int64_t *length)
-{
-    struct stat s;
-    int64_t at = 0;
-    natsl_status st = NATSL_OK;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
-    if (fstat(fd, &s) != 0) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
-    else if (!S_ISREG(s.st_mode)) st = natsl_fail(NATSL_ERR_INPUT, "%s: not a regular file, expected a list", path);
-    else if (s.st_size > LIST_BYTES)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: %lld bytes, expected a list of at most %lld", path, (long long)s.st_size,
-                        (long long)LIST_BYTES);
-    if (st == NATSL_OK && !(*text = natsl_alloc((size_t)s.st_size + 1, 1, "the list of documents")))
-        st = NATSL_ERR_NOMEM;
-    while (st == NATSL_OK && at < s.st_size) {
-        const ssize_t n = read(fd, *text + at, (size_t)(s.st_size - at));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
-        if (n <= 0) break;
-        at += n;
-    }
-    (void)close(fd);
-    *length = at;
-    return st;
-}
-
 /** The documents of a list: a path on each line, relative to the list's directory. */
 static natsl_status add_lines(natsl_documents *d, size_t *room, const char *list, const char *text, int64_t bytes)
 {
@@ -141,16 +115,9 @@ static natsl_status add_list(natsl_documents *d, size_t *room, const char *list)
 {
     natsl_app *app = d->app;
     char *text = NULL;
-    int64_t bytes = 0;
-    natsl_status st = natsl_app_agree(app, app->rank == 0 ? read_list(list, &text, &bytes) : NATSL_OK);
-    NATSL_MPI(MPI_Bcast(&bytes, 1, MPI_INT64_T, 0, app->comm));
-    natsl_status mine = st;
-    if (st == NATSL_OK && app->rank != 0 && !(text = natsl_alloc((size_t)bytes, 1, "the list of documents")))
-        mine = NATSL_ERR_NOMEM;
-    if (st == NATSL_OK && (st = natsl_app_agree(app, mine)) == NATSL_OK) {
-        NATSL_MPI(MPI_Bcast(text, (int)bytes, MPI_CHAR, 0, app->comm));
-        st = natsl_app_agree(app, add_lines(d, room, list, text, bytes));
-    }
+    size_t bytes = 0;
+    natsl_status st = natsl_app_whole_file(app, list, LIST_BYTES, "a list of documents", &text, &bytes);
+    if (st == NATSL_OK) st = natsl_app_agree(app, add_lines(d, room, list, text, (int64_t)bytes));
     natsl_free(text);
     return st;
 }
@@ -327,7 +294,7 @@ static natsl_status check_one(const natsl_documents *d, const char *path, int32_
     natsl_status st = natsl_file_kind_of(path, &kind);
     if (st == NATSL_OK)
         st = natsl_doc_open(MPI_COMM_SELF, path, &d->info, d->tokenizer, d->app->args.special_tokens, &doc);
-    if (st != NATSL_OK) return st;
+    if (st != NATSL_OK) return natsl_job_doc_status(st, d->no_tokenizer);
     *tokens = natsl_doc_length(doc);
     for (int64_t at = 0; at < *tokens && kind != NATSL_FILE_OTHER && st == NATSL_OK; at += CHECK_TOKENS) {
         const int64_t n = *tokens - at < CHECK_TOKENS ? *tokens - at : CHECK_TOKENS;

@@ -38,7 +38,7 @@ static natsl_status open_text(const char *path, natsl_corpus **out)
 {
     char *name = strdup(path);
     if (!name) return natsl_fail(NATSL_ERR_NOMEM, "%s: no memory", path);
-    const natsl_status st = natsl_corpus_open(&name, 1, NATSL_BYTE_TOKENS, "byte", 1, out);
+    const natsl_status st = natsl_corpus_open(&name, 1, NATSL_BYTE_TOKENS, "byte", 1, NULL, out);
     free(name);
     return st;
 }
@@ -81,14 +81,44 @@ static void usual_lists(char path[PATH_BYTES])
     if (!(named && named[0]) && access(list, R_OK) != 0) path[0] = '\0';
 }
 
+natsl_status natsl_eval_open_tokenizer(natsl_eval_job *j)
+{
+    natsl_app *app = j->app;
+    const natsl_args *a = &app->args;
+    const char *name = a->tokenizer_file && strcmp(a->tokenizer_file, "model") != 0 ? a->tokenizer_file : NULL;
+    const int words = name && strcmp(name, "whitespace") == 0, bytes = name && strcmp(name, "byte") == 0;
+    natsl_status st = NATSL_OK;
+    j->ids_only = strcmp(a->suite, "mqar") == 0;
+    if (a->model) st = natsl_job_look(&j->look, app);
+    if (st != NATSL_OK) return st;
+    j->info = j->look.info;
+    if (j->ids_only) return NATSL_OK;
+    if (!name) {
+        j->tokenizer = j->look.tokenizer;
+        if (j->look.no_tokenizer[0]) return natsl_fail(NATSL_ERR_INPUT, "%s", j->look.no_tokenizer);
+        if (!j->tokenizer)
+            return natsl_fail(NATSL_ERR_INPUT,
+                              "%s: no tokenizer, and a vocabulary of %d tokens is too small for bytes: text cannot be "
+                              "read",
+                              a->model, j->info.config.vocab_size);
+    } else if (!words && !bytes) {
+        if ((st = natsl_app_tokenizer_file(app, name, &j->own_tokenizer)) != NATSL_OK) return st;
+        j->tokenizer = j->own_tokenizer;
+    }
+    st = natsl_measure_create(words          ? NATSL_MEASURE_WORDS
+                              : j->tokenizer ? NATSL_MEASURE_TOKENS
+                                             : NATSL_MEASURE_BYTES,
+                              j->tokenizer, &j->measure);
+    return natsl_app_agree(app, st);
+}
+
 natsl_status natsl_eval_open_sources(natsl_eval_job *j)
 {
     natsl_app *app = j->app;
     const natsl_args *a = &app->args;
     char usual[PATH_BYTES];
     natsl_status st = NATSL_OK;
-    j->sources = (natsl_ruler_sources){.seed = j->settings.seed,
-                                       .count = a->count_tokens == 2 ? natsl_count_words : natsl_count_bytes};
+    j->sources = (natsl_ruler_sources){.seed = j->settings.seed, .measure = j->measure};
     j->settings.sources = &j->sources;
     if (a->haystack) st = open_text(a->haystack, &j->text);
     if (st == NATSL_OK && j->text) {
@@ -151,7 +181,7 @@ static natsl_status open_lines(natsl_eval_job *j, int i)
     natsl_eval_lines *lines = &j->files[i];
     natsl_status st = NATSL_OK;
     if (app->rank == 0) {
-        st = natsl_eval_lines_scan(path, app->args.keep_going, lines);
+        st = natsl_eval_lines_scan(path, app->args.keep_going, j->measure, lines);
         if (st == NATSL_OK && lines->bad > 0)
             fprintf(stderr, "warning: %lld lines of %s hold no sample and are left out; %s\n", (long long)lines->bad,
                     path, lines->complaint);
@@ -175,12 +205,26 @@ static natsl_status open_stories(natsl_eval_job *j, int i)
     return natsl_app_agree(j->app, st);
 }
 
+static natsl_status read_ids(void *user, int64_t first, int64_t count, int32_t *ids)
+{
+    return natsl_doc_read(user, first, count, ids);
+}
+
+/** A document, whose tokens all ranks make together where they are not bytes. Collective. */
 static natsl_status open_document(natsl_eval_job *j, int i)
 {
-    const natsl_status st = open_text(j->app->args.operands[i], &j->texts[i]);
-    if (st == NATSL_OK)
-        j->documents[i] =
-            (natsl_hay){.length = natsl_corpus_length(j->texts[i]), .read = read_hay, .user = j->texts[i]};
+    const char *path = j->app->args.operands[i];
+    natsl_status st;
+    if (natsl_measure_of(j->measure) == NATSL_MEASURE_TOKENS) {
+        st = natsl_doc_open(j->app->comm, path, &j->info, j->tokenizer, 0, &j->docs[i]);
+        if (st == NATSL_OK) j->documents[i] = (natsl_hay){.length = natsl_doc_length(j->docs[i]), .user = j->docs[i]};
+        j->own[i].document_ids = read_ids;
+    } else {
+        st = open_text(path, &j->texts[i]);
+        if (st == NATSL_OK)
+            j->documents[i] =
+                (natsl_hay){.length = natsl_corpus_length(j->texts[i]), .read = read_hay, .user = j->texts[i]};
+    }
     j->own[i].kind = NATSL_EVAL_DOCUMENT;
     j->own[i].metric = NATSL_EVAL_LIKELIHOOD;
     j->own[i].document = &j->documents[i];
@@ -246,7 +290,9 @@ natsl_status natsl_eval_open_files(natsl_eval_job *j)
         if (j->documents[i].length > longest) longest = j->documents[i].length;
     }
     if (kind == NATSL_FILES_LINES) {
-        j->lengths[j->n_lengths++] = longest + (a->max_new > 0 ? a->max_new : max_new);
+        size_t before = 0;
+        if (a->special_tokens && j->tokenizer) (void)natsl_tokenizer_around(j->tokenizer, 0, &before);
+        j->lengths[j->n_lengths++] = longest + (int64_t)before + (a->max_new > 0 ? a->max_new : max_new);
         j->samples = a->samples > 0 && a->samples < most ? a->samples : most;
     } else if (kind == NATSL_FILES_DOCUMENTS && j->n_lengths == 0) {
         j->lengths[j->n_lengths++] = longest;
@@ -270,6 +316,7 @@ void natsl_eval_close_sources(natsl_eval_job *j)
         natsl_eval_lines_free(&j->files[i]);
         natsl_babi_close(&j->stories[i]);
         natsl_corpus_close(&j->texts[i]);
+        natsl_doc_close(&j->docs[i]);
     }
     natsl_essay *essay = (natsl_essay *)(uintptr_t)j->sources.essay;
     natsl_essay_destroy(&essay);
@@ -334,12 +381,16 @@ static json_t *ids_line(int64_t index, const natsl_eval_sample *s)
     return json_pack("{s:I, s:o?, s:o?}", "index", (json_int_t)index, "inputs", inputs, "labels", labels);
 }
 
-/** One line, with upstream's fields in upstream's order. NULL: no memory. */
-static json_t *line_of(const natsl_eval_job *j, const natsl_eval_task *task, int64_t index, const natsl_eval_sample *s)
+/** One line, with upstream's fields in upstream's order: *out, NULL: no memory. */
+static natsl_status line_of(const natsl_eval_job *j, const natsl_eval_task *task, int64_t index,
+                            const natsl_eval_sample *s, json_t **out)
 {
-    const int64_t tokens = j->sources.count(s->text, (size_t)s->length) + natsl_eval_max_new(&j->settings, task);
+    int64_t tokens = 0, at = 0, before = 0;
+    natsl_status st = natsl_measure_count(j->measure, s->text, (size_t)s->length, INT64_MAX, &tokens);
+    *out = NULL;
+    if (st != NATSL_OK) return st;
+    tokens += natsl_eval_max_new(&j->settings, task);
     json_t *outputs = json_array(), *depth = json_array();
-    int64_t at = 0;
     for (size_t i = 0; i < s->n_outputs; i++) {
         (void)json_array_append_new(outputs, natsl_json_text(s->outputs[i].text, strlen(s->outputs[i].text)));
         (void)json_array_append_new(depth, json_real(s->outputs[i].depth));
@@ -353,13 +404,15 @@ static json_t *line_of(const natsl_eval_job *j, const natsl_eval_task *task, int
                              natsl_json_text(s->text, (size_t)s->input), "outputs", outputs, "length",
                              (json_int_t)tokens, "length_w_model_temp", (json_int_t)tokens, "answer_prefix",
                              natsl_json_text(s->text + s->input, (size_t)(s->length - s->input)));
-    if (line && needle)
-        (void)json_object_set_new(line, "token_position_answer",
-                                  json_integer((json_int_t)j->sources.count(s->text, (size_t)at)));
+    if (line && needle) {
+        st = natsl_measure_count(j->measure, s->text, (size_t)at, INT64_MAX, &before);
+        (void)json_object_set_new(line, "token_position_answer", json_integer((json_int_t)before));
+    }
     if (line && !j->settings.exact) (void)json_object_set(line, "depth", depth);
     json_decref(outputs);
     json_decref(depth);
-    return line;
+    *out = line;
+    return st;
 }
 
 /** Makes all directories of a path, up to its last '/'. */
@@ -384,10 +437,18 @@ static natsl_status write_samples(natsl_eval_job *j, const natsl_eval_task *task
     const int64_t samples = natsl_eval_samples_of(j, number, length);
     for (int64_t i = 0; st == NATSL_OK && i < samples; i++) {
         natsl_eval_sample s;
-        if ((st = natsl_eval_maker_make(&maker, &j->settings, task, length, i, &s)) != NATSL_OK) break;
-        json_t *line = s.ids ? ids_line(i, &s) : line_of(j, task, i, &s);
+        st = natsl_eval_maker_make(&maker, &j->settings, task, length, i, &s);
+        if (st == NATSL_ERR_USAGE && j->app->args.keep_going) {
+            fprintf(stderr, "warning: %s; it is left out\n", natsl_error_text());
+            st = NATSL_OK;
+            continue;
+        }
+        if (st != NATSL_OK) break;
+        json_t *line = NULL;
+        if (s.ids) line = ids_line(i, &s);
+        else st = line_of(j, task, i, &s, &line);
         errno = 0;
-        if (!line) st = natsl_fail(NATSL_ERR_NOMEM, "%s: no memory for a sample", path);
+        if (st == NATSL_OK && !line) st = natsl_fail(NATSL_ERR_NOMEM, "%s: no memory for a sample", path);
         else if (json_dumpf(line, file, JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6)) != 0 || fputc('\n', file) == EOF)
             st = natsl_fail(NATSL_ERR_IO, "%s: %s", path, errno ? strerror(errno) : "writing failed");
         json_decref(line);
@@ -417,15 +478,6 @@ natsl_status natsl_eval_write_data(natsl_eval_job *j)
 {
     natsl_app *app = j->app;
     natsl_status st = NATSL_OK;
-    if (!app->args.count_tokens && !j->ids_only) { /* the model's tokenizer: there is one kind, if it has any */
-        natsl_tokenizer *tokenizer = NULL;
-        st = app->rank == 0 ? natsl_model_file_info(app->args.model, &j->info) : NATSL_OK;
-        if (st == NATSL_OK && app->rank == 0) st = natsl_eval_takes(j->info.tokenizer);
-        if (st == NATSL_OK && app->rank == 0)
-            st = natsl_tokenizer_create(j->info.tokenizer, j->info.config.vocab_size, NULL, 0, "", &tokenizer);
-        natsl_tokenizer_destroy(&tokenizer);
-        if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
-    }
     const double start = natsl_now_s();
     if (!app->args.dry_run) {
         for (size_t i = (size_t)app->rank; st == NATSL_OK && i < j->store.n_cells; i += (size_t)app->size)

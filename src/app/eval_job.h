@@ -9,6 +9,7 @@
 #include "eval_results.h"
 #include "eval_run.h"
 #include "files.h"
+#include "job.h"
 #include "recall.h"
 #include "ruler.h"
 
@@ -25,6 +26,7 @@ typedef struct natsl_eval_job {
     natsl_babi *stories[NATSL_MAX_OPERANDS];
     natsl_corpus *texts[NATSL_MAX_OPERANDS]; /* documents */
     natsl_hay documents[NATSL_MAX_OPERANDS];
+    natsl_doc *docs[NATSL_MAX_OPERANDS]; /* documents in tokens of a tokenizer.json */
     char file_digests[NATSL_MAX_OPERANDS][65];
     size_t n_files;
     int64_t lengths[NATSL_EVAL_LENGTHS]; /* longest first */
@@ -41,6 +43,10 @@ typedef struct natsl_eval_job {
     natsl_corpus *text;           /* the haystack; NULL: none */
     natsl_hay hay;
     char hay_digest[65];
+    natsl_job look;                   /* what the model file says; its tokenizer */
+    natsl_tokenizer *own_tokenizer;   /* of --tokenizer FILE */
+    const natsl_tokenizer *tokenizer; /* what samples are measured with; NULL: words, or ids alone */
+    natsl_measure *measure;
     natsl_model_info info;
     natsl_options options;
     natsl_model *model;
@@ -65,6 +71,18 @@ typedef struct natsl_eval_maker {
 natsl_status natsl_eval_maker_make(natsl_eval_maker *maker, const natsl_eval_settings *settings,
                                    const natsl_eval_task *task, int64_t length, int64_t index, natsl_eval_sample *out);
 void natsl_eval_maker_free(natsl_eval_maker *maker);
+
+/** What the command line asks for: the options of natsl eval, and whether they go together; tasks and lengths. Not collective. */
+extern const natsl_option natsl_eval_options[];
+extern const char *const natsl_eval_mode_words[], *const natsl_eval_metric_words[], *const natsl_eval_fill_words[],
+                                                                                        *const natsl_eval_keep_words[];
+#define NATSL_EVAL_EXACT 1 /* of natsl_eval_mode_words */
+natsl_status natsl_eval_check_options(const natsl_args *a);
+natsl_status natsl_eval_parse_tasks(natsl_eval_job *j);
+natsl_status natsl_eval_parse_lengths(natsl_eval_job *j);
+
+/** What a token is, before anything is measured: j->tokenizer, j->measure. */
+natsl_status natsl_eval_open_tokenizer(natsl_eval_job *j);
 
 /** Opens word lists, haystack and files of questions on every rank, as the command line names them. */
 natsl_status natsl_eval_open_sources(natsl_eval_job *j);

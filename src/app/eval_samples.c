@@ -119,8 +119,8 @@ static json_t *record_json(const natsl_eval_job *j, const natsl_eval_cell *cell,
         record = json_pack(
             "{s:I, s:o?, s:O, s:{s:s}, s:i, s:I, s:I, s:O, s:O, s:b, s:I, s:s, s:I, s:I, s:O}", "index",
             (json_int_t)index, "pred", natsl_json_text(answer->text, answer->length), "outputs", outputs, "others",
-            "id", id, "truncation", -1, "length", (json_int_t)(s->length + natsl_eval_max_new(&j->settings, task)),
-            "prompt", (json_int_t)s->length, "depth", depth, "hits", hits, "ok",
+            "id", id, "truncation", -1, "length", (json_int_t)(s->tokens + natsl_eval_max_new(&j->settings, task)),
+            "prompt", (json_int_t)s->tokens, "depth", depth, "hits", hits, "ok",
             natsl_eval_share_counts(task->metric) ? found == s->n_outputs : found > 0, "generated",
             (json_int_t)answer->generated, "end", answer->stopped ? "stop" : "max-new", "kept_chunks",
             (json_int_t)answer->kept_chunks, "chunks", (json_int_t)answer->chunks, "kept_layers", layers);
@@ -148,6 +148,26 @@ static int is_shared(const natsl_eval_job *j, const natsl_eval_cell *cell, const
            natsl_eval_first(&j->settings, task, index + 1) == natsl_eval_first(&j->settings, task, index);
 }
 
+/** Stores a sample that does not fit in its length (the error text says so), as a failure. Collective on the group. */
+static natsl_status store_unfit(group *g, const natsl_eval_cell *cell, const natsl_eval_task *task, int64_t index)
+{
+    char text[512], id[128];
+    natsl_status st = NATSL_OK;
+    (void)snprintf(text, sizeof text, "%s", natsl_error_text());
+    (void)snprintf(id, sizeof id, "%s-%s-%lld-%lld", task->suite, task->name, (long long)cell->length,
+                   (long long)index);
+    if (g->groups.leads)
+        st = natsl_eval_part_add(g->part, cell,
+                                 json_pack("{s:I, s:s, s:[s], s:{s:s}, s:i, s:I, s:I, s:[f], s:[i], s:b, s:s}", "index",
+                                           (json_int_t)index, "pred", "", "outputs", "(the sample does not fit)",
+                                           "others", "id", id, "truncation", -1, "length", (json_int_t)cell->length,
+                                           "prompt", (json_int_t)0, "depth", -1.0, "hits", 0, "ok", 0, "error", text),
+                                 json_pack("{s:I, s:i, s:I, s:f, s:f, s:I}", "index", (json_int_t)index, "ranks",
+                                           g->runner.size, "read_tokens", (json_int_t)0, "read_seconds", 0.0,
+                                           "generate_seconds", 0.0, "peak_bytes", (json_int_t)0));
+    return natsl_agree(g->runner.comm, st);
+}
+
 /** Makes, answers, scores and stores one sample. Collective on the group. */
 static natsl_status answer_one(group *g, size_t cell_number, int64_t index)
 {
@@ -156,8 +176,10 @@ static natsl_status answer_one(group *g, size_t cell_number, int64_t index)
     const natsl_eval_task *task = j->tasks[cell_number % j->n_tasks];
     natsl_eval_sample sample;
     natsl_eval_answer answer = {0};
-    natsl_status st =
-        natsl_agree(g->runner.comm, natsl_eval_maker_make(&g->maker, &j->settings, task, cell->length, index, &sample));
+    natsl_status st = natsl_eval_maker_make(&g->maker, &j->settings, task, cell->length, index, &sample);
+    if (st == NATSL_OK) st = natsl_eval_tokens(&j->settings, &sample);
+    st = natsl_agree(g->runner.comm, st);
+    if (st == NATSL_ERR_USAGE && j->app->args.keep_going) return store_unfit(g, cell, task, index);
     const natsl_rng rng = natsl_rng_at(j->settings.seed ^ 0x6368f6f3a5u,
                                        (uint64_t)cell->length * 64 + cell_number % j->n_tasks, (uint64_t)index);
     if (st == NATSL_OK) {
@@ -173,7 +195,7 @@ static natsl_status answer_one(group *g, size_t cell_number, int64_t index)
                                                answer.read_s, "generate_seconds", answer.generate_s, "peak_bytes",
                                                (json_int_t)answer.peak_bytes));
         st = natsl_agree(g->runner.comm, st);
-        g->done += sample.length;
+        g->done += sample.tokens;
         natsl_eval_answer_free(&answer);
     }
     natsl_eval_sample_free(&sample);
@@ -215,6 +237,9 @@ static natsl_status run_lengths(natsl_eval_job *j, size_t from, size_t to)
                                    .model = j->model,
                                    .options = j->options,
                                    .ids_only = j->ids_only,
+                                   .tokenizer = j->tokenizer,
+                                   .ends = j->info.eos_tokens,
+                                   .n_ends = (size_t)j->info.n_eos,
                                    .how = {.temperature = a->temperature, .top_k = a->top_k, .top_p = a->top_p},
                                    .stops = a->stops,
                                    .n_stops = a->n_stops,

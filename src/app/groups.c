@@ -4,10 +4,12 @@
 #include "agree.h"
 #include "context_impl.h"
 #include "core.h"
+#include "place.h"
 #include "signals.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* Of the memory that a node has free: the rest is for what is not counted. */
 #define MEMORY_SHARE 0.8
@@ -125,10 +127,31 @@ void natsl_groups_tell_to_stop(natsl_groups *g)
     }
 }
 
+/** Until all groups are at their end. The error text stays. */
+static void wait_for_others(natsl_groups *g)
+{
+    const struct timespec moment = {.tv_nsec = 5000000};
+    MPI_Request request;
+    char text[1024];
+    (void)snprintf(text, sizeof text, "%s", natsl_error_text());
+    natsl_wait_for("the other groups", -1);
+    NATSL_MPI(MPI_Ibarrier(g->control, &request));
+    for (int there = 0;;) {
+        NATSL_MPI(MPI_Test(&request, &there, MPI_STATUS_IGNORE));
+        if (there) break;
+        if (natsl_signals_caught()) natsl_groups_tell_to_stop(g);
+        if (g->meanwhile) g->meanwhile(g->user);
+        (void)nanosleep(&moment, NULL);
+    }
+    natsl_wait_for(NULL, -1);
+    natsl_error_set(text);
+}
+
 natsl_status natsl_groups_agree(natsl_groups *g, natsl_status mine)
 {
     int tellers = 0;
     if (mine != NATSL_OK && g->leads) natsl_groups_tell_to_stop(g);
+    wait_for_others(g);
     /* A group that was told to stop has no error of its own: whoever told it has a worse one, or a signal. */
     if (mine == NATSL_INTERRUPTED) natsl_error_set("interrupted");
     natsl_status st = natsl_app_agree(g->app, mine == NATSL_INTERRUPTED ? NATSL_OK : mine);

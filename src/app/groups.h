@@ -34,6 +34,9 @@ typedef struct natsl_groups {
     int leads;        /* rank 0 of its group; app->rank is number * per then */
     int stop;         /* leader: another group has told it to stop */
     int told;         /* this rank has told the others */
+    void (*meanwhile)(
+        void *user); /* called now and then while this rank waits for the other groups' ends; NULL: nothing */
+    void *user;
 } natsl_groups;
 
 /** Groups of `per` consecutive ranks, 1 <= per <= app->size. */
@@ -47,7 +50,8 @@ int natsl_groups_asked_to_stop(natsl_groups *g);
 /** Tells all leaders to stop, once. Not collective, nobody waits for it. */
 void natsl_groups_tell_to_stop(natsl_groups *g);
 
-/** The end of the work, with each group's status; one that is not NATSL_OK stops the others (which have NATSL_INTERRUPTED then).
+/** The end of the work, with each group's status, once all groups are there: until then a signal is passed on, and the processor is free
+ * for those that still work. A status that is not NATSL_OK stops the others (which have NATSL_INTERRUPTED then).
  * All ranks get the same: a failure, else NATSL_INTERRUPTED, else NATSL_OK. */
 natsl_status natsl_groups_agree(natsl_groups *g, natsl_status mine);
 

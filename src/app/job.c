@@ -81,13 +81,17 @@ void natsl_job_close(natsl_job *s)
     natsl_model_close(&s->model);
 }
 
+natsl_status natsl_job_doc_status(natsl_status st, const char *no_tokenizer)
+{
+    if (st != NATSL_ERR_INPUT || !no_tokenizer[0] || !strstr(natsl_error_text(), "tokenizer.json")) return st;
+    return natsl_fail(st, "%s", no_tokenizer); /* the text needs it */
+}
+
 natsl_status natsl_job_open_doc(natsl_job *s, const char *path)
 {
     const int special = s->app->args.special_tokens;
     const natsl_status st = natsl_doc_open(s->app->comm, path, &s->info, s->tokenizer, special, &s->doc);
-    if (st == NATSL_ERR_INPUT && s->no_tokenizer[0] && strstr(natsl_error_text(), "tokenizer.json"))
-        return natsl_fail(st, "%s", s->no_tokenizer); /* the text needs it */
-    return st;
+    return natsl_job_doc_status(st, s->no_tokenizer);
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------------- */

@@ -33,7 +33,7 @@ typedef struct natsl_args {
     int64_t seed, max_new, top_k;
     double temperature, top_p;
     int json, special_tokens;
-    const char *tokenizer_file;              /* tokenize */
+    const char *tokenizer_file;              /* tokenize, eval */
     const char *parts, *lengths, *json_file; /* bench */
     int64_t repeat, context_tokens, decode_tokens;
     double seconds;
@@ -46,7 +46,7 @@ typedef struct natsl_args {
     int changed;
     const char *suite, *tasks, *haystack, *word_lists, *squad, *hotpot, *eval_seed; /* eval */
     const char *heatmap;                                                            /* report */
-    int mode, keep_inputs, data_only, count_tokens, metric, keep_going, fill, score_only;
+    int mode, keep_inputs, data_only, metric, keep_going, fill, score_only;
     int64_t ranks_per_doc; /* score, read: several documents; also keep_going */
     int64_t samples, ranks_per_sample, questions, pairs, vocabulary, bins;
     const char *stops[NATSL_MAX_STOPS];

@@ -112,6 +112,9 @@ static natsl_checkpoint state_of(natsl_train_job *j)
                           .last = (size_t)(s->rank + 1) * s->each,
                           .expected = j->last_expected,
                           .kept_share = j->kept_share,
+                          .special = j->from.n_eos > 0 || j->from.bos_token >= 0 ? &j->from : NULL,
+                          .json = j->json,
+                          .json_length = j->json_length,
                           .spec = j->text};
     if (c.first > s->floats) c.first = s->floats;
     if (c.last > s->floats) c.last = s->floats;

@@ -12,8 +12,12 @@
 typedef struct natsl_train_job {
     natsl_app *app;
     natsl_spec spec;
-    char *text; /* the configuration as read, NUL-terminated; equal on all ranks */
-    const char *tokenizer;
+    char *text;            /* the configuration as read, NUL-terminated; equal on all ranks */
+    const char *tokenizer; /* kind: byte, none, json */
+    char *json;            /* [json_length] the tokenizer.json; equal on all ranks */
+    size_t json_length;
+    natsl_tokenizer *texts; /* made of it */
+    natsl_model_info from;  /* of the model that training starts from, where its tokenizer is taken */
     natsl_model *model;
     natsl_trainer *trainer;
     natsl_adamw adamw;

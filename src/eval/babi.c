@@ -4,13 +4,13 @@
 #include "core.h"
 #include "recall.h"
 #include "text_buffer.h"
+#include "whole_file.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_BYTES ((long)1 << 28)
+#define MOST_BYTES ((size_t)1 << 28)
 #define REACH      1024 /* how far a fact is moved back to get to the end of a sentence */
 
 static const char head[] = "Facts about persons and things are hidden in the following text. Read it, then answer the "
@@ -19,24 +19,6 @@ static const char head[] = "Facts about persons and things are hidden in the fol
                   ask[] = "\n\nQuestion: ", tail[] = "\nAnswer:";
 
 /* ---- files ----------------------------------------------------------------------------------------------------------- */
-
-static natsl_status read_file(const char *path, char **out, size_t *length)
-{
-    long size = -1;
-    FILE *file = fopen(path, "rb");
-    if (!file) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
-    natsl_status st = NATSL_OK;
-    if (fseek(file, 0, SEEK_END) != 0 || (size = ftell(file)) < 0 || fseek(file, 0, SEEK_SET) != 0)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: no regular file", path);
-    else if (size > MOST_BYTES)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: longer than %ld bytes, no file of bAbI's", path, MOST_BYTES);
-    else if (!(*out = natsl_alloc((size_t)size + 1, 1, "stories"))) st = NATSL_ERR_NOMEM;
-    else if ((*length = fread(*out, 1, (size_t)size, file)) != (size_t)size)
-        st = natsl_fail(NATSL_ERR_IO, "%s: it cannot be read", path);
-    else (*out)[*length] = '\0';
-    (void)fclose(file);
-    return st;
-}
 
 static char *strip(char *text)
 {
@@ -96,10 +78,36 @@ static int64_t facts_before(const natsl_babi *b, int64_t question, int64_t *coun
 static void add_label(natsl_babi *b, char *label)
 {
     for (char *p = label; *p; p++) *p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
-    for (size_t i = 0; i < b->n_labels; i++) {
-        if (strcmp(b->labels[i], label) == 0) return;
-    }
     if (label[0]) b->labels[b->n_labels++] = label;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    const char *const *const *x = a, *const *const *y = b;
+    const int order = strcmp(**x, **y);
+    return order != 0 ? order : (*x > *y) - (*x < *y);
+}
+
+/** Leaves the first of equal ones, in their order. */
+static natsl_status drop_equal(natsl_babi *b)
+{
+    size_t left = 0;
+    const char ***sorted = natsl_alloc(b->n_labels, sizeof *sorted, "answers");
+    if (!sorted) return NATSL_ERR_NOMEM;
+    for (size_t i = 0; i < b->n_labels; i++) sorted[i] = &b->labels[i];
+    qsort(sorted, b->n_labels, sizeof *sorted, by_text);
+    const char *before = NULL;
+    for (size_t i = 0; i < b->n_labels; i++) {
+        const char *label = *sorted[i];
+        if (before && strcmp(before, label) == 0) *sorted[i] = NULL;
+        before = label;
+    }
+    for (size_t i = 0; i < b->n_labels; i++) {
+        if (b->labels[i]) b->labels[left++] = b->labels[i];
+    }
+    b->n_labels = left;
+    natsl_free((void *)sorted);
+    return NATSL_OK;
 }
 
 /** All answers; one of more than 3 bytes with commas is several. */
@@ -126,7 +134,7 @@ static natsl_status find_labels(natsl_babi *b)
         add_label(b, at);
         at += strlen(at) + 1;
     }
-    return NATSL_OK;
+    return drop_equal(b);
 }
 
 natsl_status natsl_babi_open(const char *path, natsl_babi **out)
@@ -134,7 +142,7 @@ natsl_status natsl_babi_open(const char *path, natsl_babi **out)
     size_t length = 0, lines = 1;
     *out = NULL;
     natsl_babi *b = natsl_calloc(1, sizeof *b, "stories");
-    natsl_status st = b ? read_file(path, &b->text, &length) : NATSL_ERR_NOMEM;
+    natsl_status st = b ? natsl_whole_file(path, MOST_BYTES, "a file of bAbI's", &b->text, &length) : NATSL_ERR_NOMEM;
     if (st == NATSL_OK && memchr(b->text, '\0', length)) st = natsl_fail(NATSL_ERR_INPUT, "%s: no text", path);
     for (size_t i = 0; st == NATSL_OK && i < length; i++) lines += b->text[i] == '\n';
     if (st == NATSL_OK) {
@@ -233,7 +241,7 @@ natsl_status natsl_babi_make(const natsl_babi *babi, const natsl_hay *hay, int64
     int64_t length = room - fixed;
     double found = -1.0;
     natsl_buffer b = {0};
-    if (length < 0) return natsl_fail(NATSL_ERR_INTERNAL, "a story does not fit");
+    if (length < 0) return natsl_fail(NATSL_ERR_USAGE, "a story does not fit in %lld bytes", (long long)room);
     char *text = natsl_hay_slice(hay, rng, &length);
     double *places = natsl_alloc((size_t)count, sizeof *places, "facts");
     natsl_status st = text && places ? NATSL_OK : NATSL_ERR_NOMEM;

@@ -166,6 +166,9 @@ void natsl_chart_lines(natsl_buffer *b, int width, int height, const char *title
     end(b);
 }
 
+/** Of a share: small ones are told from none. */
+static double shade(double v) { return v > 0.0 ? 0.12 + 0.88 * sqrt(v) : 0.04; }
+
 void natsl_chart_heat(natsl_buffer *b, int width, int height, const char *title, const char *row_title,
                       const char *const *rows, size_t n_rows, const int64_t *lengths, size_t n, const double *values,
                       int classic)
@@ -185,15 +188,13 @@ void natsl_chart_heat(natsl_buffer *b, int width, int height, const char *title,
             if (!isfinite(v)) natsl_puts(b, "class=\"n\"/>");
             else if (classic)
                 natsl_printf(b, "fill=\"%s\"><title>%.1f</title></rect>", natsl_heat_colour(v, colour), 100.0 * v);
-            else
-                natsl_printf(b, "class=\"f0\" fill-opacity=\"%.3f\"><title>%.1f</title></rect>", 0.06 + 0.94 * v,
-                             100.0 * v);
+            else natsl_printf(b, "class=\"f0\" fill-opacity=\"%.3f\"><title>%.3g</title></rect>", shade(v), 100.0 * v);
             if (isfinite(v) && w >= 30.0 && h >= 13.0)
-                natsl_printf(b, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">%.0f</text>",
-                             classic   ? "k"
-                             : v > 0.4 ? "m o"
-                                       : "m",
-                             left + w * ((double)c + 0.5) - 0.5, y + h / 2 + 3.5, 100.0 * v);
+                natsl_printf(b, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">%.*g</text>",
+                             classic          ? "k"
+                             : shade(v) > 0.5 ? "m o"
+                                              : "m",
+                             left + w * ((double)c + 0.5) - 0.5, y + h / 2 + 3.5, v < 0.995 ? 2 : 3, 100.0 * v);
         }
     }
     for (size_t c = 0; c < n; c++)

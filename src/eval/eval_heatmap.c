@@ -5,8 +5,9 @@
 
 #include <string.h>
 
-#define MOST_PANELS 24
-#define ACROSS      2 /* panels in a row */
+#define LEAST_ACROSS 2 /* panels in a row, where there are as many */
+#define MOST_ACROSS  4
+#define MOST_WIDTH   1060.0 /* of more than the least */
 
 /* The picture's measures, in its own units. */
 #define MARGIN 18.0
@@ -38,7 +39,7 @@ typedef struct panel {
 
 static int same_word(const json_t *a, const json_t *b, const char *name)
 {
-    const char *x = natsl_json_word(a, name), *y = natsl_json_word(b, name);
+    const char *x = natsl_page_word(a, name), *y = natsl_page_word(b, name);
     return x && y ? strcmp(x, y) == 0 : x == y;
 }
 
@@ -47,7 +48,7 @@ static int same_model(const natsl_page *p, size_t one, size_t two, const char *t
 {
     const json_t *a = json_object_get(p->runs[one].results, "settings"),
                  *b = json_object_get(p->runs[two].results, "settings");
-    const char *suite = natsl_json_word(a, "suite");
+    const char *suite = natsl_page_word(a, "suite");
     const natsl_eval_task *known = suite ? natsl_eval_task_find(suite, task) : NULL;
     const int text = !known || known->text || known->kind == NATSL_EVAL_CLASSIC;
     return same_word(a, b, "suite") && same_word(a, b, "model_digest") && same_word(a, b, "route") &&
@@ -63,9 +64,24 @@ static double outputs_of(const json_t *cell)
     return n;
 }
 
-static size_t find_panels(const natsl_page *p, panel *panels)
+/** One more panel; NULL: no memory. */
+static panel *add_panel(panel **panels, size_t *n, size_t *room)
 {
-    size_t n = 0;
+    if (*n == *room) {
+        panel *more = natsl_alloc(2 * *room + 16, sizeof *more, "a heat map");
+        if (!more) return NULL;
+        if (*n > 0) memcpy(more, *panels, *n * sizeof *more);
+        natsl_free(*panels);
+        *panels = more;
+        *room = 2 * *room + 16;
+    }
+    return &(*panels)[(*n)++];
+}
+
+static natsl_status find_panels(const natsl_page *p, panel **out, size_t *count)
+{
+    size_t n = 0, room = 0;
+    panel *panels = NULL;
     for (size_t t = 0; t < p->n_tasks; t++) {
         const size_t first = n;
         for (size_t r = 0; r < p->n_runs; r++) {
@@ -75,8 +91,12 @@ static size_t find_panels(const natsl_page *p, panel *panels)
                 const int64_t samples = json_integer_value(json_object_get(cell, "samples"));
                 if (!cell || outputs_of(cell) <= 0.0) continue;
                 for (k = first; k < n && !same_model(p, panels[k].model, r, p->tasks[t]);) k++;
-                if (k == MOST_PANELS) continue;
-                if (k == n) panels[n++] = (panel){.task = p->tasks[t], .model = r};
+                if (k == n) {
+                    panel *fresh = add_panel(&panels, &n, &room);
+                    *out = panels;
+                    if (!fresh) return NATSL_ERR_NOMEM;
+                    *fresh = (panel){.task = p->tasks[t], .model = r};
+                }
                 if (samples <= panels[k].have[l]) continue;
                 panels[k].have[l] = samples;
                 panels[k].runs[l] = r;
@@ -88,7 +108,14 @@ static size_t find_panels(const natsl_page *p, panel *panels)
             if (panels[k].have[l] > 0) panels[k].columns[panels[k].n_columns++] = l;
         }
     }
-    return n;
+    *count = n;
+    return NATSL_OK;
+}
+
+/** Units that a panel's name takes: of 15 px letters that are not the narrowest. */
+static double title_width(const natsl_page *p, const panel *q, int named)
+{
+    return 8.6 * (double)(strlen(q->task) + (named ? strlen(p->runs[q->model].name) + 2 : 0));
 }
 
 static void put_cell(natsl_buffer *b, double x, double y, double outputs, double found)
@@ -159,20 +186,33 @@ static void put_bar(natsl_buffer *b, double x, double top)
 natsl_status natsl_eval_heatmap(const natsl_eval_result *runs, size_t count, natsl_buffer *out)
 {
     natsl_page p = {.runs = runs, .n_runs = count, .out = out};
-    panel panels[MOST_PANELS];
-    size_t columns = 1;
+    panel *panels = NULL;
+    size_t columns = 1, n = 0;
     int named = 0;
+    double title = 0.0;
     memset(out, 0, sizeof *out);
     natsl_page_survey(&p);
-    const size_t n = find_panels(&p, panels);
-    if (n == 0) return natsl_fail(NATSL_ERR_INPUT, "heat map: no task of these results has depths");
+    natsl_status st = find_panels(&p, &panels, &n);
+    if (st == NATSL_OK && n == 0) st = natsl_fail(NATSL_ERR_INPUT, "heat map: no task of these results has depths");
+    if (st != NATSL_OK) {
+        natsl_free(panels);
+        return st;
+    }
     for (size_t k = 0; k < n; k++) {
         if (panels[k].n_columns > columns) columns = panels[k].n_columns;
         named |= k > 0 && strcmp(panels[k].task, panels[k - 1].task) == 0;
     }
-    const size_t across = n < ACROSS ? n : ACROSS, rows = (n + across - 1) / across;
-    const double panel_w = LEFT + CELL_W * (double)columns + 18.0, panel_h = ABOVE + CELL_H * NATSL_EVAL_BANDS + BELOW,
-                 width = 2.0 * MARGIN + panel_w * (double)across + BAR, height = MARGIN + panel_h * (double)rows;
+    for (size_t k = 0; k < n; k++) {
+        const double wide = title_width(&p, &panels[k], named);
+        if (wide > title) title = wide;
+    }
+    const double cells = CELL_W * (double)columns, panel_w = LEFT + (title > cells ? title : cells) + 18.0;
+    size_t across = (size_t)(MOST_WIDTH / panel_w);
+    across = across < LEAST_ACROSS ? LEAST_ACROSS : across > MOST_ACROSS ? MOST_ACROSS : across;
+    if (across > n) across = n;
+    const size_t rows = (n + across - 1) / across;
+    const double note = p.left_out > 0 ? 24.0 : 0.0, panel_h = ABOVE + CELL_H * NATSL_EVAL_BANDS + BELOW,
+                 width = 2.0 * MARGIN + panel_w * (double)across + BAR, height = MARGIN + panel_h * (double)rows + note;
     natsl_printf(out,
                  "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "
                  "role=\"img\" aria-label=\"share of hidden values found, by depth and length\">\n<style>",
@@ -188,7 +228,13 @@ natsl_status natsl_eval_heatmap(const natsl_eval_result *runs, size_t count, nat
         put_panel(&p, &panels[k], named, MARGIN + panel_w * (double)(k % across),
                   MARGIN / 2.0 + panel_h * (double)(k / across));
     put_bar(out, MARGIN + panel_w * (double)across, MARGIN / 2.0);
+    if (p.left_out > 0)
+        natsl_printf(out,
+                     "<text x=\"%.0f\" y=\"%.0f\">%zu results of further tasks or lengths are not shown: at most %d "
+                     "tasks and %d lengths</text>\n",
+                     MARGIN, height - 12.0, p.left_out, MOST_TASKS, MOST_LENGTHS);
     natsl_puts(out, "</svg>\n");
+    natsl_free(panels);
     if (!out->failed) return NATSL_OK;
     natsl_buffer_free(out);
     return NATSL_ERR_NOMEM;

@@ -8,7 +8,7 @@
 #include <math.h>
 
 #define MOST_LENGTHS 64
-#define MOST_TASKS   64
+#define MOST_TASKS   1024
 
 /** Lengths and tasks of all runs together. */
 typedef struct natsl_page {
@@ -16,6 +16,7 @@ typedef struct natsl_page {
     size_t n_runs, n_lengths, n_tasks;
     int64_t lengths[MOST_LENGTHS]; /* ascending */
     const char *tasks[MOST_TASKS];
+    size_t left_out; /* results of tasks and lengths that have no place */
     natsl_buffer *out;
 } natsl_page;
 
@@ -25,14 +26,14 @@ void natsl_page_survey(natsl_page *p);
 const json_t *natsl_page_cell(const natsl_page *p, size_t run, const char *task, int64_t length);
 
 /** NaN: there is no number. */
-static inline double natsl_json_real(const json_t *object, const char *name)
+static inline double natsl_page_real(const json_t *object, const char *name)
 {
     const json_t *value = json_object_get(object, name);
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
 /** NULL: there is no text. */
-static inline const char *natsl_json_word(const json_t *object, const char *name)
+static inline const char *natsl_page_word(const json_t *object, const char *name)
 {
     return json_string_value(json_object_get(object, name));
 }

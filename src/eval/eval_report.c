@@ -57,7 +57,7 @@ const json_t *natsl_page_cell(const natsl_page *p, size_t run, const char *task,
     const json_t *cell;
     json_array_foreach(json_object_get(p->runs[run].results, "tasks"), i, cell)
     {
-        const char *name = natsl_json_word(cell, "task");
+        const char *name = natsl_page_word(cell, "task");
         if (name && strcmp(name, task) == 0 && json_integer_value(json_object_get(cell, "length")) == length)
             return cell;
     }
@@ -77,12 +77,14 @@ void natsl_page_survey(natsl_page *p)
         const json_t *cell;
         json_array_foreach(json_object_get(p->runs[r].results, "tasks"), i, cell)
         {
-            const char *task = natsl_json_word(cell, "task");
+            const char *task = natsl_page_word(cell, "task");
             const int64_t length = json_integer_value(json_object_get(cell, "length"));
             for (k = 0; k < p->n_lengths && p->lengths[k] != length;) k++;
             if (k == p->n_lengths && k < MOST_LENGTHS) p->lengths[p->n_lengths++] = length;
+            else if (k == p->n_lengths) p->left_out++;
             for (k = 0; k < p->n_tasks && strcmp(p->tasks[k], task) != 0;) k++;
             if (k == p->n_tasks && k < MOST_TASKS) p->tasks[p->n_tasks++] = task;
+            else if (k == p->n_tasks) p->left_out++;
         }
     }
     qsort(p->lengths, p->n_lengths, sizeof *p->lengths, ascending);
@@ -102,13 +104,13 @@ natsl_status natsl_eval_result_read(const char *path, json_t **out)
     json_t *results = json_load_file(file, JSON_REJECT_DUPLICATES, &error);
     if (!results) return natsl_fail(NATSL_ERR_INPUT, "%s, line %d: %s", file, error.line, error.text);
     const json_t *cells = json_object_get(results, "tasks");
-    int good = natsl_json_word(results, "format") && strcmp(natsl_json_word(results, "format"), "natsl-eval") == 0 &&
+    int good = natsl_page_word(results, "format") && strcmp(natsl_page_word(results, "format"), "natsl-eval") == 0 &&
                json_integer_value(json_object_get(results, "format_version")) == 1 && json_is_array(cells) &&
                json_is_object(json_object_get(results, "settings"));
     json_array_foreach(cells, i, cell)
     {
         const json_t *length = json_object_get(cell, "length");
-        good &= natsl_json_word(cell, "task") != NULL && json_is_integer(length) && json_integer_value(length) > 0;
+        good &= natsl_page_word(cell, "task") != NULL && json_is_integer(length) && json_integer_value(length) > 0;
     }
     if (!good || json_array_size(cells) == 0) {
         json_decref(results);
@@ -153,17 +155,17 @@ static void put_run(natsl_page *p, size_t r)
         natsl_put_html(b, p->runs[r].name);
         natsl_puts(b, "</h3>\n");
     }
-    const int documents = !isfinite(natsl_json_real(results, "average"));
+    const int documents = !isfinite(natsl_page_real(results, "average"));
     natsl_puts(b, "<p>");
-    if (natsl_json_word(results, "model")) {
-        natsl_put_html(b, natsl_json_word(results, "model"));
+    if (natsl_page_word(results, "model")) {
+        natsl_put_html(b, natsl_page_word(results, "model"));
         natsl_puts(b, ", weights <code>");
-        natsl_put_html(b, natsl_json_word(settings, "model_digest"));
+        natsl_put_html(b, natsl_page_word(settings, "model_digest"));
         natsl_puts(b, "</code>, route ");
-        natsl_put_html(b, natsl_json_word(settings, "route"));
+        natsl_put_html(b, natsl_page_word(settings, "route"));
         if (!documents) {
             natsl_puts(b, ", mode ");
-            natsl_put_html(b, natsl_json_word(settings, "mode"));
+            natsl_put_html(b, natsl_page_word(settings, "mode"));
             natsl_printf(b, ", seed %lld, %lld samples of each task and length",
                          (long long)json_integer_value(json_object_get(settings, "seed")),
                          (long long)json_integer_value(json_object_get(results, "samples")));
@@ -171,17 +173,17 @@ static void put_run(natsl_page *p, size_t r)
     } else {
         natsl_puts(b, "Predictions of some model, scored");
     }
-    if (natsl_json_word(results, "haystack") && natsl_json_word(settings, "haystack_sha256")) {
+    if (natsl_page_word(results, "haystack") && natsl_page_word(settings, "haystack_sha256")) {
         natsl_puts(b, "; haystack ");
-        natsl_put_html(b, natsl_json_word(results, "haystack"));
-        natsl_printf(b, " (SHA-256 <code>%.16s</code>)", natsl_json_word(settings, "haystack_sha256"));
+        natsl_put_html(b, natsl_page_word(results, "haystack"));
+        natsl_printf(b, " (SHA-256 <code>%.16s</code>)", natsl_page_word(settings, "haystack_sha256"));
     }
     natsl_puts(b, ".</p>\n");
     if (documents) return;
     natsl_puts(b, "<div class=\"row\">");
-    put_card(b, "average score", natsl_json_real(results, "average"));
-    put_card(b, "weighted to long lengths", natsl_json_real(results, "weighted_average_increasing"));
-    put_card(b, "weighted to short lengths", natsl_json_real(results, "weighted_average_decreasing"));
+    put_card(b, "average score", natsl_page_real(results, "average"));
+    put_card(b, "weighted to long lengths", natsl_page_real(results, "weighted_average_increasing"));
+    put_card(b, "weighted to short lengths", natsl_page_real(results, "weighted_average_decreasing"));
     natsl_printf(b, "<div class=\"card\"><b>%s</b><span>effective length (score of %.1f or more)</span></div></div>\n",
                  effective > 0 ? natsl_short_tokens(effective, text) : "none", NATSL_EFFECTIVE_SCORE);
 }
@@ -190,15 +192,17 @@ static void put_run(natsl_page *p, size_t r)
 
 static void put_score(natsl_buffer *b, const json_t *cell)
 {
-    natsl_printf(b, "<td>%.1f <small>%.0f&ndash;%.0f, n=%lld</small>", natsl_json_real(cell, "score"),
-                 natsl_json_real(cell, "low"), natsl_json_real(cell, "high"),
+    natsl_printf(b, "<td>%.1f <small>%.0f&ndash;%.0f, n=%lld</small>", natsl_page_real(cell, "score"),
+                 natsl_page_real(cell, "low"), natsl_page_real(cell, "high"),
                  (long long)json_integer_value(json_object_get(cell, "samples")));
+    const json_int_t unfit = json_integer_value(json_object_get(cell, "do_not_fit"));
+    if (unfit > 0) natsl_printf(b, " <small class=\"bad\">%lld do not fit</small>", (long long)unfit);
 }
 
 static void put_loss(natsl_buffer *b, const json_t *cell)
 {
-    natsl_printf(b, "<td>%.4f <small>perplexity %.4g, %.0f tokens</small>", natsl_json_real(cell, "loss"),
-                 natsl_json_real(cell, "perplexity"), natsl_json_real(cell, "loss_tokens"));
+    natsl_printf(b, "<td>%.4f <small>perplexity %.4g, %.0f tokens</small>", natsl_page_real(cell, "loss"),
+                 natsl_page_real(cell, "perplexity"), natsl_page_real(cell, "loss_tokens"));
 }
 
 /** Run r by what a row is (task, document) and length: a cell that has the number `key` is put by `put`. */
@@ -216,7 +220,7 @@ static void put_table(natsl_page *p, size_t r, const char *row, const char *key,
         natsl_put_html(b, p->tasks[t]);
         for (size_t l = 0; l < p->n_lengths; l++) {
             const json_t *cell = natsl_page_cell(p, r, p->tasks[t], p->lengths[l]);
-            if (!isfinite(natsl_json_real(cell, key))) natsl_puts(b, "<td>&ndash;");
+            if (!isfinite(natsl_page_real(cell, key))) natsl_puts(b, "<td>&ndash;");
             else put(b, cell);
         }
         natsl_puts(b, "</tr>\n");
@@ -233,7 +237,7 @@ static void collect(const natsl_page *p, const char *task, const char *what, dou
             size_t n = 0;
             for (size_t t = 0; t < p->n_tasks; t++) {
                 if (task && strcmp(task, p->tasks[t]) != 0) continue;
-                const double v = natsl_json_real(natsl_page_cell(p, r, p->tasks[t], p->lengths[l]), what);
+                const double v = natsl_page_real(natsl_page_cell(p, r, p->tasks[t], p->lengths[l]), what);
                 if (isfinite(v)) sum += v, n++;
             }
             values[r * p->n_lengths + l] = n ? sum / (double)n : NAN;
@@ -315,7 +319,7 @@ static void put_depths(natsl_page *p)
         natsl_puts(b, "</h3><div class=\"row\">");
         for (size_t t = 0; t < p->n_tasks; t++) {
             if (depth_shares(p, r, p->tasks[t], shares))
-                natsl_chart_heat(b, 265, 180, p->tasks[t], "Depth Percent", depth_names, NATSL_EVAL_BANDS, p->lengths,
+                natsl_chart_heat(b, 350, 226, p->tasks[t], "Depth Percent", depth_names, NATSL_EVAL_BANDS, p->lengths,
                                  p->n_lengths, shares, 1);
         }
         natsl_puts(b, "</div>\n");
@@ -480,7 +484,7 @@ static natsl_status put_document(natsl_page *p, const char *task, int width, int
         const json_t *bins = json_object_get(longest_document(p, r, task), "by_position");
         for (size_t i = 0; i < n; i++) {
             const json_t *bin = json_array_get(bins, i);
-            values[r * n + i] = natsl_json_real(bin, "loss");
+            values[r * n + i] = natsl_page_real(bin, "loss");
             if (bin) ends[i] = json_integer_value(json_object_get(bin, "to"));
         }
         series[s++] = (natsl_series){p->runs[r].name, (int)r, values + r * n, NULL, NULL};
@@ -514,7 +518,7 @@ static natsl_status put_documents(natsl_page *p)
 static int has_speeds(const natsl_page *p)
 {
     for (size_t r = 0; r < p->n_runs; r++) {
-        if (natsl_json_word(p->runs[r].results, "model")) return 1;
+        if (natsl_page_word(p->runs[r].results, "model")) return 1;
     }
     return 0;
 }
@@ -522,7 +526,7 @@ static int has_speeds(const natsl_page *p)
 static int has_scores(const natsl_page *p)
 {
     for (size_t r = 0; r < p->n_runs; r++) {
-        if (isfinite(natsl_json_real(p->runs[r].results, "average"))) return 1;
+        if (isfinite(natsl_page_real(p->runs[r].results, "average"))) return 1;
     }
     return 0;
 }
@@ -532,6 +536,10 @@ static natsl_status put_scores(natsl_page *p)
 {
     natsl_buffer *out = p->out;
     natsl_status st = NATSL_OK;
+    if (p->left_out > 0)
+        natsl_printf(out,
+                     "<p>%zu results of further tasks or lengths are not shown: at most %d tasks, %d lengths.</p>\n",
+                     p->left_out, MOST_TASKS, MOST_LENGTHS);
     natsl_puts(out,
                "<h2>Score by length</h2><p>Percent; bars are 95 % intervals (Wilson) of each task's samples.</p>\n");
     put_legend(p);
@@ -558,7 +566,7 @@ natsl_status natsl_eval_report(const natsl_eval_result *runs, size_t count, nats
                     "<meta name=\"color-scheme\" content=\"light dark\"><title>natsl eval</title>\n<style>");
     natsl_puts(out, style);
     natsl_puts(out, "</style></head><body>\n<h1>Long-context evaluation: ");
-    natsl_put_html(out, natsl_json_word(json_object_get(runs[0].results, "settings"), "suite"));
+    natsl_put_html(out, natsl_page_word(json_object_get(runs[0].results, "settings"), "suite"));
     natsl_puts(out, "</h1>\n");
     for (size_t r = 0; r < count; r++) put_run(&p, r);
     if (has_scores(&p)) st = put_scores(&p);

@@ -56,6 +56,7 @@ void natsl_eval_cell_score(const natsl_eval_cell *c, natsl_eval_score *score)
         const json_t *record = c->records[i], *run = c->runs[i];
         if (!record) continue;
         score->samples++;
+        score->unfit += json_object_get(record, "error") != NULL;
         add_loss(record, score);
         const json_t *pred = json_object_get(record, "pred");
         if (c->metric != NATSL_EVAL_LIKELIHOOD)
@@ -236,6 +237,14 @@ static void add_document(json_t *cell, const natsl_eval_cell *c, const natsl_eva
     (void)json_object_set_new(cell, "by_position", by_position(c));
 }
 
+/** Samples that do not fit, of all cells. */
+static int64_t unfit_of(const shape *s, size_t n_cells)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < n_cells; i++) n += s->scores[i].unfit;
+    return n;
+}
+
 static json_t *cell_json(const natsl_eval_cell *c, const natsl_eval_score *s)
 {
     json_t *depth = json_array();
@@ -256,6 +265,7 @@ static json_t *cell_json(const natsl_eval_cell *c, const natsl_eval_score *s)
         "generate_tokens_per_s", real_or_null(s->generate_tps), "seconds", s->seconds, "peak_bytes",
         (json_int_t)s->peak_bytes, "strip", strip_of(c));
     add_document(cell, c, s);
+    if (cell && s->unfit > 0) (void)json_object_set_new(cell, "do_not_fit", json_integer((json_int_t)s->unfit));
     return cell;
 }
 
@@ -331,6 +341,9 @@ void natsl_eval_results_print(FILE *to, const natsl_eval_store *store, const cha
             }
         }
         fprintf(to, "\n");
+        if (unfit_of(&s, store->n_cells) > 0)
+            fprintf(to, "%lld samples do not fit in their length and count as failures\n",
+                    (long long)unfit_of(&s, store->n_cells));
     }
     free_shape(&s);
 }

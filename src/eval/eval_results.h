@@ -14,6 +14,7 @@
 typedef struct natsl_eval_score {
     int64_t samples;         /* finished, of those wanted */
     int64_t nulls;           /* empty predictions */
+    int64_t unfit;           /* samples that do not fit in their length: they count as failures */
     double score, low, high; /* percent; a 95 % interval. NaN without samples */
     int64_t band_outputs[NATSL_EVAL_BANDS],
         band_hits[NATSL_EVAL_BANDS]; /* expected outputs by depth, and those found */

@@ -10,24 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-natsl_status natsl_eval_takes(const char *tokenizer)
-{
-    if (strcmp(tokenizer, "json") != 0) return NATSL_OK;
-    return natsl_fail(NATSL_ERR_INPUT,
-                      "eval: samples are measured in bytes, so the model needs a byte tokenizer; this one has a "
-                      "tokenizer.json");
-}
-
 natsl_status natsl_eval_runner_start(natsl_eval_runner *r)
 {
     const natsl_config *c = natsl_model_config(r->model);
     const size_t vocab = (size_t)c->vocab_size, layers = (size_t)c->num_hidden_layers;
     NATSL_MPI(MPI_Comm_rank(r->comm, &r->rank));
     NATSL_MPI(MPI_Comm_size(r->comm, &r->size));
-    const char *kind = natsl_model_tokenizer(r->model);
     natsl_status st = NATSL_OK;
-    if (!r->ids_only) st = natsl_eval_takes(kind);
-    if (st == NATSL_OK && !r->ids_only) st = natsl_tokenizer_create(kind, c->vocab_size, NULL, 0, "", &r->tokenizer);
     r->logits = natsl_alloc(vocab, sizeof *r->logits, "scores");
     r->scratch = natsl_alloc(r->rank == 0 ? vocab : 0, sizeof *r->scratch, "candidates");
     r->kept = natsl_calloc(layers, sizeof *r->kept, "choices");
@@ -35,8 +24,7 @@ natsl_status natsl_eval_runner_start(natsl_eval_runner *r)
     r->base_kept = natsl_calloc(layers, sizeof *r->kept, "choices");
     r->base_chunks = natsl_calloc(layers, sizeof *r->chunks, "choices");
     r->strip = natsl_calloc(layers * NATSL_STRIP_BINS * 2, sizeof *r->strip, "choices");
-    if (st == NATSL_OK &&
-        !(r->logits && r->scratch && r->kept && r->chunks && r->base_kept && r->base_chunks && r->strip))
+    if (!(r->logits && r->scratch && r->kept && r->chunks && r->base_kept && r->base_chunks && r->strip))
         st = NATSL_ERR_NOMEM;
     st = natsl_agree(r->comm, st);
     if (st != NATSL_OK) natsl_eval_runner_finish(r);
@@ -53,7 +41,6 @@ static void drop_base(natsl_eval_runner *r)
 void natsl_eval_runner_finish(natsl_eval_runner *r)
 {
     drop_base(r);
-    natsl_tokenizer_destroy(&r->tokenizer);
     natsl_bytes_free(&r->piece);
     natsl_free(r->logits);
     natsl_free(r->scratch);
@@ -78,6 +65,8 @@ typedef struct reading {
     int64_t bin, *nats, *tokens; /* of a document */
     int32_t *answers;            /* [n_outputs] of a prompt in token ids */
     float *scratch;
+    float *rows,
+        *scores; /* [ASKED, D], [ASKED, vocabulary]: final rows that are asked for, and what the head makes of them */
 } reading;
 
 static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_t *ids)
@@ -119,7 +108,7 @@ static void start_reading(natsl_eval_runner *r, natsl_context *cx, const natsl_e
 {
     const natsl_config *c = natsl_model_config(r->model);
     const size_t layers = (size_t)c->num_hidden_layers;
-    const int64_t chunks = natsl_max64(sample->length / c->chunk, 1);
+    const int64_t chunks = natsl_max64(sample->tokens / c->chunk, 1);
     *w = (reading){.runner = r,
                    .sample = sample,
                    .cx = cx,
@@ -150,7 +139,7 @@ static void finish_reading(natsl_eval_runner *r, const reading *w, natsl_eval_an
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, r->kept, (int)layers, MPI_INT64_T, MPI_SUM, r->comm));
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, r->chunks, (int)layers, MPI_INT64_T, MPI_SUM, r->comm));
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, r->strip, (int)(2 * bins), MPI_INT64_T, MPI_SUM, r->comm));
-    out->strip_bins = out->read == w->sample->length ? (int)w->bins : 0;
+    out->strip_bins = out->read == w->sample->tokens ? (int)w->bins : 0;
     for (size_t i = 0; i < bins; i++) {
         const int64_t kept = r->strip[2 * i], all = r->strip[2 * i + 1];
         out->strip[i] = '-';
@@ -174,10 +163,10 @@ static natsl_status new_context(natsl_eval_runner *r, const natsl_eval_sample *s
 {
     natsl_options options = r->options;
     /* Buffers as long as the text where that is short: a context is made for every sample. */
-    if (options.stage_tokens == 0 && r->size == 1 && sample->length < INT32_MAX) {
+    if (options.stage_tokens == 0 && r->size == 1 && sample->tokens < INT32_MAX) {
         natsl_options automatic;
         if (natsl_options_complete(natsl_model_config(r->model), 1, &options, &automatic) == NATSL_OK)
-            options.stage_tokens = natsl_min64(automatic.stage_tokens, sample->length);
+            options.stage_tokens = natsl_min64(automatic.stage_tokens, sample->tokens);
     }
     const natsl_status st = natsl_context_create(r->comm, r->model, &options, out);
     if (st == NATSL_OK && r->machine_known) {
@@ -193,9 +182,10 @@ static natsl_status read_base(natsl_eval_runner *r, reading *w, int64_t split, i
                               natsl_eval_answer *out)
 {
     const size_t bytes = (size_t)natsl_model_config(r->model)->num_hidden_layers * sizeof *r->kept;
+    const void *tokens = w->sample->ids ? (const void *)w->sample->ids : w->sample->text;
+    const size_t size = (size_t)split * (w->sample->ids ? sizeof *w->sample->ids : 1);
     natsl_status st = NATSL_OK;
-    if (r->base && natsl_context_position(r->base) == split &&
-        memcmp(r->base_text, w->sample->text, (size_t)split) == 0) {
+    if (r->base && natsl_context_position(r->base) == split && memcmp(r->base_text, tokens, size) == 0) {
         memcpy(r->kept, r->base_kept, bytes);
         memcpy(r->chunks, r->base_chunks, bytes);
     } else {
@@ -207,8 +197,8 @@ static natsl_status read_base(natsl_eval_runner *r, reading *w, int64_t split, i
         if (st != NATSL_OK) return st; /* drop_base comes with the next sample, or the end */
         memcpy(r->base_kept, r->kept, bytes);
         memcpy(r->base_chunks, r->chunks, bytes);
-        r->base_text = natsl_alloc((size_t)split, 1, "a prompt");
-        if (r->base_text) memcpy(r->base_text, w->sample->text, (size_t)split);
+        r->base_text = natsl_alloc(size, 1, "a prompt");
+        if (r->base_text) memcpy(r->base_text, tokens, size);
         st = natsl_agree(r->comm, r->base_text ? NATSL_OK : NATSL_ERR_NOMEM);
     }
     if (st == NATSL_OK && more) {
@@ -254,18 +244,37 @@ static natsl_status choose(natsl_eval_runner *r, natsl_text_stream *stream, nats
     natsl_status st = natsl_sample(r->logits, vocab, &r->how, rng, r->scratch, &d->token);
     r->piece.length = 0;
     if (st == NATSL_OK) st = natsl_decoder_add(r->decoder, d->token, &r->piece);
-    if (st != NATSL_OK) return st;
+    for (size_t i = 0; i < r->n_ends; i++) d->ends |= r->ends[i] == d->token;
+    if (st != NATSL_OK || d->ends) return st;
     st = natsl_text_stream_add(stream, r->piece.at ? r->piece.at : "", r->piece.length, &ready, &length, &d->ends);
     return st == NATSL_OK ? append(out, ready, length) : st;
 }
 
-static natsl_status generate(natsl_eval_runner *r, natsl_context *cx, int64_t max_new, natsl_rng *rng,
-                             natsl_eval_answer *out)
+/** What the decoder and the stream still hold back. */
+static natsl_status finish_text(natsl_eval_runner *r, natsl_text_stream *stream, natsl_eval_answer *out)
+{
+    const char *ready = NULL;
+    size_t length = 0;
+    int stopped = out->stopped;
+    r->piece.length = 0;
+    natsl_status st = natsl_decoder_finish(r->decoder, &r->piece);
+    if (st == NATSL_OK)
+        st = natsl_text_stream_add(stream, r->piece.at ? r->piece.at : "", r->piece.length, &ready, &length, &stopped);
+    if (st == NATSL_OK) st = append(out, ready, length);
+    out->stopped |= stopped;
+    natsl_text_stream_finish(stream, &ready, &length);
+    return st == NATSL_OK ? append(out, ready, length) : st;
+}
+
+static natsl_status generate(natsl_eval_runner *r, natsl_context *cx, const natsl_eval_sample *sample, int64_t max_new,
+                             natsl_rng *rng, natsl_eval_answer *out)
 {
     natsl_text_stream *stream = NULL;
     const double start = natsl_now_s();
     natsl_status st = r->rank == 0 ? natsl_text_stream_create(r->stops, r->n_stops, &stream) : NATSL_OK;
     if (st == NATSL_OK) st = natsl_decoder_create(r->tokenizer, 0, &r->decoder);
+    /* what a token's text is may depend on the one before */
+    if (st == NATSL_OK && sample->ids) st = natsl_decoder_add(r->decoder, sample->ids[sample->tokens - 1], &r->piece);
     st = natsl_agree(r->comm, st);
     while (st == NATSL_OK && out->generated < max_new) {
         decision d = {0};
@@ -281,12 +290,7 @@ static natsl_status generate(natsl_eval_runner *r, natsl_context *cx, int64_t ma
         if (d.ends || out->generated == max_new) break;
         st = natsl_context_next(cx, d.token);
     }
-    if (st == NATSL_OK && r->rank == 0) {
-        const char *ready = NULL;
-        size_t length = 0;
-        natsl_text_stream_finish(stream, &ready, &length);
-        st = append(out, ready, length);
-    }
+    if (st == NATSL_OK && r->rank == 0) st = finish_text(r, stream, out);
     natsl_text_stream_destroy(&stream);
     natsl_decoder_destroy(&r->decoder);
     out->generate_s = natsl_now_s() - start;
@@ -312,42 +316,57 @@ natsl_status natsl_eval_run(natsl_eval_runner *r, const natsl_eval_sample *sampl
                             natsl_rng rng, natsl_eval_answer *out)
 {
     const int64_t chunk = natsl_model_config(r->model)->chunk,
-                  split = natsl_min64(sample->shared, sample->length - 1) / chunk * chunk;
+                  split = natsl_min64(sample->shared_tokens, sample->tokens - 1) / chunk * chunk;
     reading w;
     natsl_stream stream;
     natsl_status st = start_sample(r, out);
     start_reading(r, NULL, sample, &w, &stream);
     if (st == NATSL_OK && split > 0) st = read_base(r, &w, split, more, &stream, out);
     else if (st == NATSL_OK) st = new_context(r, sample, &w.cx);
-    if (st == NATSL_OK) st = read_to(&w, sample->length, &stream, out);
+    if (st == NATSL_OK) st = read_to(&w, sample->tokens, &stream, out);
     if (st == NATSL_OK) finish_reading(r, &w, out);
-    if (st == NATSL_OK) st = generate(r, w.cx, max_new, &rng, out);
+    if (st == NATSL_OK) st = generate(r, w.cx, sample, max_new, &rng, out);
     if (st == NATSL_OK) st = look_back(r, w.cx, out);
     natsl_context_destroy(&w.cx);
     if (st != NATSL_OK) natsl_eval_answer_free(out);
     return st;
 }
 
+/* Questions that the head answers at a time. */
+#define ASKED ((size_t)32)
+
 /* ---- recall in token ids ---------------------------------------------------------------------------------------------- */
 
-/** The most probable tokens after the places of these rows that are asked for. */
+static int32_t largest(const float *scores, size_t n)
+{
+    size_t best = 0;
+    for (size_t v = 1; v < n; v++) {
+        if (scores[v] > scores[best]) best = v;
+    }
+    return (int32_t)best;
+}
+
+/** The most probable tokens after the places of these rows that are asked for. The head is read once for ASKED of them: always as many
+ * rows, some of zeros, so that a row's bits do not depend on how many are at hand. */
 static natsl_status take_hidden(void *user, int64_t first, int64_t count, const float *rows)
 {
     const reading *w = user;
-    natsl_eval_runner *r = w->runner;
-    const natsl_matrix *head = &r->model->weights.head;
-    const size_t d = (size_t)natsl_model_config(r->model)->hidden_size;
-    size_t i = 0;
-    while (i < w->sample->n_outputs && w->sample->asked[i] < first) i++;
-    for (; i < w->sample->n_outputs && w->sample->asked[i] < first + count; i++) {
-        w->cx->stage.kernels->linear(1, head, 0, natsl_panels(head->n),
-                                     rows + (size_t)(w->sample->asked[i] - first) * d, d, r->logits, head->n, 0,
+    const natsl_eval_sample *sample = w->sample;
+    const natsl_matrix *head = &w->runner->model->weights.head;
+    const size_t d = (size_t)natsl_model_config(w->runner->model)->hidden_size;
+    size_t i = 0, high = sample->n_outputs;
+    while (i < high) { /* the first that is asked for here */
+        const size_t middle = i + (high - i) / 2;
+        if (sample->asked[middle] < first) i = middle + 1;
+        else high = middle;
+    }
+    for (size_t n = 0; i < sample->n_outputs && sample->asked[i] < first + count; i += n) {
+        memset(w->rows, 0, ASKED * d * sizeof *w->rows);
+        for (n = 0; n < ASKED && i + n < sample->n_outputs && sample->asked[i + n] < first + count; n++)
+            memcpy(w->rows + n * d, rows + (size_t)(sample->asked[i + n] - first) * d, d * sizeof *rows);
+        w->cx->stage.kernels->linear(ASKED, head, 0, natsl_panels(head->n), w->rows, d, w->scores, head->n, 0,
                                      w->scratch);
-        size_t best = 0;
-        for (size_t v = 1; v < head->n; v++) {
-            if (r->logits[v] > r->logits[best]) best = v;
-        }
-        w->answers[i] = (int32_t)best;
+        for (size_t k = 0; k < n; k++) w->answers[i + k] = largest(w->scores + k * head->n, head->n);
     }
     return NATSL_OK;
 }
@@ -362,10 +381,13 @@ natsl_status natsl_eval_run_ids(natsl_eval_runner *r, const natsl_eval_sample *s
     stream.hidden = take_hidden;
     w.answers = natsl_alloc(sample->n_outputs, sizeof *w.answers, "answers");
     w.scratch = natsl_alloc(natsl_linear_scratch(), sizeof *w.scratch, "answers");
-    if (st == NATSL_OK) st = natsl_agree(r->comm, w.answers && w.scratch ? NATSL_OK : NATSL_ERR_NOMEM);
+    w.rows = natsl_alloc(ASKED, (size_t)natsl_model_config(r->model)->hidden_size * sizeof *w.rows, "answers");
+    w.scores = natsl_alloc(ASKED, (size_t)natsl_model_config(r->model)->vocab_size * sizeof *w.scores, "answers");
+    if (st == NATSL_OK)
+        st = natsl_agree(r->comm, w.answers && w.scratch && w.rows && w.scores ? NATSL_OK : NATSL_ERR_NOMEM);
     for (size_t i = 0; st == NATSL_OK && i < sample->n_outputs; i++) w.answers[i] = -1;
     if (st == NATSL_OK) st = new_context(r, sample, &w.cx);
-    if (st == NATSL_OK) st = read_to(&w, sample->length, &stream, out);
+    if (st == NATSL_OK) st = read_to(&w, sample->tokens, &stream, out);
     if (st == NATSL_OK) {
         finish_reading(r, &w, out);
         /* each place is one rank's; a count of outputs fits an int, as they are tokens of a vocabulary */
@@ -381,6 +403,8 @@ natsl_status natsl_eval_run_ids(natsl_eval_runner *r, const natsl_eval_sample *s
     natsl_context_destroy(&w.cx);
     natsl_free(w.answers);
     natsl_free(w.scratch);
+    natsl_free(w.rows);
+    natsl_free(w.scores);
     if (st != NATSL_OK) natsl_eval_answer_free(out);
     return st;
 }
@@ -414,12 +438,12 @@ static natsl_status take_logprobs(void *user, int64_t first, int64_t count, cons
 natsl_status natsl_eval_run_document(natsl_eval_runner *r, const natsl_eval_sample *sample, int64_t bin,
                                      natsl_eval_answer *out)
 {
-    const int64_t n = bin_of(bin, sample->length - 1) + 1;
+    const int64_t n = bin_of(bin, sample->tokens - 1) + 1;
     reading w;
     natsl_stream stream;
     if (n > NATSL_EVAL_BINS)
         return natsl_fail(NATSL_ERR_USAGE, "a document of %lld tokens has %lld bins, expected at most %d",
-                          (long long)sample->length, (long long)n, NATSL_EVAL_BINS);
+                          (long long)sample->tokens, (long long)n, NATSL_EVAL_BINS);
     natsl_status st = start_sample(r, out);
     start_reading(r, NULL, sample, &w, &stream);
     stream.logprobs = take_logprobs;
@@ -429,7 +453,7 @@ natsl_status natsl_eval_run_document(natsl_eval_runner *r, const natsl_eval_samp
     out->bins = natsl_calloc((size_t)n, sizeof *out->bins, "loss");
     if (st == NATSL_OK) st = natsl_agree(r->comm, w.nats && out->bins ? NATSL_OK : NATSL_ERR_NOMEM);
     if (st == NATSL_OK) st = new_context(r, sample, &w.cx);
-    if (st == NATSL_OK) st = read_to(&w, sample->length, &stream, out);
+    if (st == NATSL_OK) st = read_to(&w, sample->tokens, &stream, out);
     if (st == NATSL_OK) {
         finish_reading(r, &w, out);
         NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, w.nats, (int)(2 * n), MPI_INT64_T, MPI_SUM, r->comm));

@@ -19,10 +19,12 @@ typedef struct natsl_eval_runner {
     int rank, size;
     const natsl_model *model; /* opened by these ranks and perhaps others (borrowed) */
     natsl_options options;
-    int ids_only;               /* 1: all prompts are in token ids, the model need not have a tokenizer */
-    natsl_tokenizer *tokenizer; /* of bytes; NULL with ids_only */
-    natsl_decoder *decoder;     /* of the answer in hand */
-    natsl_bytes piece;          /* of its last token */
+    int ids_only;                     /* 1: all prompts are in token ids, the model need not have a tokenizer */
+    const natsl_tokenizer *tokenizer; /* of the answers (borrowed); NULL with ids_only */
+    const int32_t *ends;              /* [n_ends] tokens that end an answer (borrowed) */
+    size_t n_ends;
+    natsl_decoder *decoder; /* of the answer in hand */
+    natsl_bytes piece;      /* of its last token */
     natsl_sampling how;
     const char *const *stops; /* (borrowed) */
     size_t n_stops;
@@ -35,7 +37,7 @@ typedef struct natsl_eval_runner {
     int64_t *kept;                    /* [layers] of the sample in hand: chunks kept, this rank's part of reading */
     int64_t *chunks;                  /* [layers] and in all */
     natsl_context *base;              /* what several samples begin with, read; NULL: nothing */
-    char *base_text;                  /* [base position] its text */
+    char *base_text;                  /* its tokens: the bytes of its text, or ids */
     int64_t *base_kept, *base_chunks; /* [layers] kept and chunks of it */
     natsl_cost_machine machine;       /* measured with the first context that asks for it */
     int machine_known;
@@ -55,7 +57,7 @@ typedef struct natsl_eval_answer {
     char *text; /* [length] as generated, without the stop text (free with natsl_eval_answer_free) */
     size_t length;
     int64_t generated; /* tokens */
-    int stopped;       /* a stop text has come */
+    int stopped;       /* a stop text, or a token that ends it, has come */
     double read_s, generate_s;
     int64_t kept_chunks, chunks; /* (chunk, head, NAtS-L layer) triples, the generated ones included */
     double *kept_share;          /* [layers] of the prompt; -1: a layer that chooses nothing, or no whole chunk */
@@ -68,16 +70,13 @@ typedef struct natsl_eval_answer {
     size_t peak_bytes; /* largest resident memory of a rank so far */
 } natsl_eval_answer;
 
-/** NATSL_ERR_INPUT: samples cannot be made for a model with a tokenizer of this kind. Not collective. */
-natsl_status natsl_eval_takes(const char *tokenizer);
-
-/** Work space; r->comm, model, options, ids_only, how, stops, interrupted and progress are set by the caller. Collective on
- * r->comm. NATSL_ERR_NOMEM; NATSL_ERR_INPUT: the model has no tokenizer for texts. */
+/** Work space; r->comm, model, options, ids_only, tokenizer, ends, how, stops, interrupted and progress are set by the caller. Collective
+ * on r->comm. NATSL_ERR_NOMEM. */
 natsl_status natsl_eval_runner_start(natsl_eval_runner *r);
 void natsl_eval_runner_finish(natsl_eval_runner *r);
 
-/** Reads and answers `sample`, equal on all ranks of the group. rng: of the choice of tokens, at a temperature above 0. A sample with
- * `shared` bytes is always read in two windows, of which the first ends with the last whole chunk of those bytes: so what it gives does
+/** Reads and answers `sample`, equal on all ranks of the group, with tokens as natsl_eval_tokens sets them. rng: of the choice of tokens, at a temperature above 0. A sample with
+ * `shared` bytes is always read in two windows, of which the first ends with the last whole chunk of their tokens: so what it gives does
  * not depend on whether that window was read for it. more: the next sample begins with the same bytes; the context at the end of the
  * first window is kept for it, and copied for this one.
  * Collective on r->comm. NATSL_INTERRUPTED when r->interrupted says so on a rank that is asked; else what the context

@@ -88,7 +88,9 @@ natsl_status natsl_eval_check(const natsl_eval_settings *settings, const natsl_e
                           "scores of different texts cannot be compared)",
                           task->name);
     const natsl_needle_task needles = needle_task(settings, task);
-    const int64_t least = natsl_needle_bytes(&needles) - answer_bytes(task) + new;
+    const int bytes = natsl_measure_of(settings->measure) == NATSL_MEASURE_BYTES;
+    /* tokens: what a sample needs in all is known when it is made */
+    const int64_t least = bytes ? natsl_needle_bytes(&needles) - answer_bytes(task) + new : new + 32;
     if (length >= least && task->bare) { /* other needles fill it: are there enough? */
         natsl_rng rng = natsl_rng_at(settings->seed, stream_of(STREAM_TEXT, task, length), 0);
         const int most = natsl_needle_most_keys(task->key_kind);
@@ -137,27 +139,19 @@ natsl_status natsl_eval_output_set(natsl_eval_output *output, const char *text, 
     return NATSL_OK;
 }
 
-natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
-                             int64_t index, natsl_eval_sample *out)
+/** Sample `index` of needles with a prompt of at most `bytes` bytes. *full: no more needles are there to fill it. */
+static natsl_status make_needles(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                                 int64_t index, natsl_rng rng, int64_t bytes, natsl_eval_sample *out, int *full)
 {
     natsl_needle_sample made = {0};
     natsl_needle_task needles = needle_task(settings, task);
-    /* questions about one haystack draw the same */
-    const int64_t first = task->kind == NATSL_EVAL_KV ? natsl_eval_first(settings, task, index) : index;
-    natsl_rng rng = natsl_rng_at(settings->seed, stream_of(STREAM_TEXT, task, length), (uint64_t)first);
-    memset(out, 0, sizeof *out);
+    const int64_t room = bytes + answer_bytes(task);
     natsl_status st = NATSL_OK;
-    /* a bare one was checked with all others before the first; the check draws its words many times */
-    if (!task->bare && (st = natsl_eval_check(settings, task, length)) != NATSL_OK) return st;
-    if (task->kind >= NATSL_EVAL_PASSKEY) return natsl_recall_make(settings, task, length, index, rng, out);
-    if (task->kind != NATSL_EVAL_NIAH)
-        return natsl_ruler_spread(settings->sources, task, length, natsl_eval_max_new(settings, task), rng,
-                                  natsl_eval_depth(settings, task, length, index), out);
-    const int64_t room = length - natsl_eval_max_new(settings, task) + answer_bytes(task);
     /* The needles of one key all have their places by chance; of several keys, the first one asked is where the depth
      * says. */
     if (task->values == 1) needles.depth = natsl_eval_depth(settings, task, length, index);
     if (task->bare && (st = natsl_needle_most(&needles, room, &rng, &needles.keys)) != NATSL_OK) return st;
+    *full = task->bare && needles.keys == natsl_needle_most_keys(task->key_kind);
     if ((st = natsl_needle_make(&needles, room, &rng, &made)) != NATSL_OK) return st;
 
     const size_t answer = made.n_again, count = made.n_answers - made.n_again;
@@ -166,24 +160,169 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
         const natsl_needle *needle = &made.needles[made.answers[answer + i].needle];
         st = natsl_eval_output_set(&out->outputs[i], needle->value, strlen(needle->value), needle->depth);
     }
-    if (st != NATSL_OK) {
-        natsl_needle_free(&made);
-        natsl_eval_sample_free(out);
-        return st;
+    if (st == NATSL_OK) {
+        out->text = made.text;
+        made.text = NULL;
+        out->length = made.answers[answer].begin;
+        /* The answer begins after the question mark: the last one, as keys have none. */
+        out->input = out->length;
+        while (out->input > 0 && out->text[out->input - 1] != '?') out->input--;
     }
-    out->text = made.text;
-    made.text = NULL;
-    out->length = made.answers[answer].begin;
-    /* The answer begins after the question mark: the last one, as keys have none. */
-    out->input = out->length;
-    while (out->input > 0 && out->text[out->input - 1] != '?') out->input--;
     natsl_needle_free(&made);
-    if (out->length + natsl_eval_max_new(settings, task) > length) {
+    return st;
+}
+
+/** The sample with a prompt of at most `bytes` bytes. */
+static natsl_status make_bytes(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                               int64_t index, natsl_rng rng, int64_t bytes, natsl_eval_sample *out, int *full)
+{
+    memset(out, 0, sizeof *out);
+    *full = 0;
+    const natsl_status st = task->kind == NATSL_EVAL_NIAH
+                                ? make_needles(settings, task, length, index, rng, bytes, out, full)
+                                : natsl_recall_make(settings, task, length, index, bytes, rng, out);
+    if (st != NATSL_OK) natsl_eval_sample_free(out);
+    return st;
+}
+
+/** Where to look for the number of bytes that gives `room` tokens: between those that gave fewer and more (above 0: none yet). */
+static int64_t next_bytes(const int64_t bytes[2], const int64_t tokens[2], int64_t room, int try)
+{
+    if (bytes[1] == 0)
+        return (int64_t)(1.02 * (double)bytes[0] * (double)room / (double)(tokens[0] > 0 ? tokens[0] : 1)) + 64;
+    const int64_t between = bytes[1] - bytes[0];
+    double part = 0.5; /* a straight line at first, then halves: texts differ from place to place */
+    if (try < 8 && tokens[1] > tokens[0]) part = (double)(room - tokens[0]) / (double)(tokens[1] - tokens[0]);
+    const int64_t at = bytes[0] + (int64_t)(part * (double)between);
+    const int64_t least = bytes[0] + between / 16, most = bytes[1] - between / 16;
+    return at < least ? least : at > most ? most : at;
+}
+
+/* Questions about one haystack have one number of bytes, that of the first: what another key may take more, of 36 bytes. */
+#define KEY_TOKENS 40
+
+static int shares(const natsl_eval_settings *settings, const natsl_eval_task *task)
+{
+    return task->kind == NATSL_EVAL_KV && settings->questions > 1;
+}
+
+static int64_t prompt_tokens(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length)
+{
+    return length - natsl_eval_max_new(settings, task) - (int64_t)settings->n_before;
+}
+
+/** The sample with nearly as many tokens as fit: the number of its bytes is found by trying. The same for any rank and run. */
+static natsl_status make_tokens(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                                int64_t index, natsl_rng rng, natsl_eval_sample *out)
+{
+    const int64_t room = prompt_tokens(settings, task, length) - (shares(settings, task) ? KEY_TOKENS : 0);
+    const int64_t slack = 24 + room / 2048; /* a line of noise, or little */
+    int64_t bytes[2] = {0, 0}, tokens[2] = {0, 0}, try_bytes = room > 0 ? 4 * room : 4;
+    int full = 0;
+    natsl_status st = NATSL_OK;
+    for (int try = 0; try < 40 && (bytes[1] == 0 || bytes[1] - bytes[0] > 16); try++) {
+        natsl_eval_sample s;
+        int64_t n = 0;
+        st = make_bytes(settings, task, length, index, rng, try_bytes, &s, &full);
+        if (st == NATSL_ERR_USAGE && !out->text) { /* what it must have takes more bytes than these */
+            if (try_bytes > 64 * room) break;
+            bytes[0] = try_bytes;
+            try_bytes = bytes[1] == 0 ? 2 * try_bytes : bytes[0] + (bytes[1] - bytes[0]) / 2;
+            st = NATSL_OK;
+            continue;
+        }
+        if (st == NATSL_OK) st = natsl_measure_count(settings->measure, s.text, (size_t)s.length, INT64_MAX, &n);
+        if (st != NATSL_OK) {
+            natsl_eval_sample_free(&s);
+            break;
+        }
+        const int over = n > room;
+        bytes[over] = try_bytes;
+        tokens[over] = n;
+        if (over) natsl_eval_sample_free(&s);
+        else natsl_eval_sample_free(out), *out = s;
+        if (!over && (room - n <= slack || full)) break;
+        try_bytes = next_bytes(bytes, tokens, room - slack / 2, try);
+    }
+    if (st == NATSL_OK && out->text && full && room - tokens[0] > slack)
+        st = natsl_fail(NATSL_ERR_USAGE, "%s: %lld tokens take more than the different needles that there are",
+                        task->name, (long long)length);
+    if (st == NATSL_OK && out->text) return st;
+    natsl_eval_sample_free(out);
+    if (st != NATSL_OK && st != NATSL_ERR_USAGE) return st;
+    if (st == NATSL_ERR_USAGE && full) return st;
+    return natsl_fail(NATSL_ERR_USAGE, "%s: sample %lld does not fit in %lld tokens with %lld to generate", task->name,
+                      (long long)index, (long long)length, (long long)natsl_eval_max_new(settings, task));
+}
+
+/** A further question about the haystack of sample `first`. */
+static natsl_status make_question(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                                  int64_t index, int64_t first, natsl_rng rng, natsl_eval_sample *out)
+{
+    const int64_t room = prompt_tokens(settings, task, length);
+    int64_t tokens = 0;
+    int full = 0;
+    natsl_status st = make_tokens(settings, task, length, first, rng, out);
+    const int64_t bytes = out->length;
+    natsl_eval_sample_free(out);
+    if (st == NATSL_OK) st = make_bytes(settings, task, length, index, rng, bytes, out, &full);
+    if (st == NATSL_OK) st = natsl_measure_count(settings->measure, out->text, (size_t)out->length, room, &tokens);
+    if (st == NATSL_OK && tokens > room)
+        st = natsl_fail(NATSL_ERR_USAGE, "%s: sample %lld does not fit in %lld tokens", task->name, (long long)index,
+                        (long long)length);
+    if (st != NATSL_OK) natsl_eval_sample_free(out);
+    return st;
+}
+
+natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                             int64_t index, natsl_eval_sample *out)
+{
+    const int64_t max_new = natsl_eval_max_new(settings, task);
+    /* questions about one haystack draw the same */
+    const int64_t first = task->kind == NATSL_EVAL_KV ? natsl_eval_first(settings, task, index) : index;
+    const int own_length =
+        task->kind == NATSL_EVAL_FILE || task->kind == NATSL_EVAL_MQAR || task->kind == NATSL_EVAL_DOCUMENT;
+    const natsl_rng rng = natsl_rng_at(settings->seed, stream_of(STREAM_TEXT, task, length), (uint64_t)first);
+    int full = 0;
+    memset(out, 0, sizeof *out);
+    natsl_status st = NATSL_OK;
+    /* a bare one was checked with all others before the first; the check draws its words many times */
+    if (!task->bare && (st = natsl_eval_check(settings, task, length)) != NATSL_OK) return st;
+    if (task->kind > NATSL_EVAL_NIAH && task->kind < NATSL_EVAL_PASSKEY)
+        return natsl_ruler_spread(settings->sources, task, length, max_new, (int64_t)settings->n_before, rng,
+                                  natsl_eval_depth(settings, task, length, index), out);
+    if (natsl_measure_of(settings->measure) != NATSL_MEASURE_BYTES && !own_length)
+        return first == index ? make_tokens(settings, task, length, index, rng, out)
+                              : make_question(settings, task, length, index, first, rng, out);
+    st = make_bytes(settings, task, length, index, rng, length - max_new, out, &full);
+    if (st == NATSL_OK && !own_length && out->length + max_new > length) {
         st = natsl_fail(NATSL_ERR_INTERNAL, "%s: sample %lld has %lld tokens and %lld to generate, more than %lld",
-                        task->name, (long long)index, (long long)out->length,
-                        (long long)natsl_eval_max_new(settings, task), (long long)length);
+                        task->name, (long long)index, (long long)out->length, (long long)max_new, (long long)length);
         natsl_eval_sample_free(out);
     }
+    return st;
+}
+
+natsl_status natsl_eval_tokens(const natsl_eval_settings *settings, natsl_eval_sample *sample)
+{
+    const size_t n = settings->n_before;
+    const int bytes = natsl_measure_of(settings->measure) == NATSL_MEASURE_BYTES;
+    natsl_ids ids = {0};
+    sample->tokens = sample->length;
+    sample->shared_tokens = sample->shared;
+    if (sample->ids || bytes) return NATSL_OK;
+    natsl_status st = natsl_ids_add(&ids, settings->before, n);
+    if (st == NATSL_OK)
+        st = natsl_measure_ids(settings->measure, sample->text, (size_t)sample->length, (size_t)sample->shared, &ids,
+                               &sample->shared_tokens);
+    if (st == NATSL_OK && ids.count == 0) st = natsl_fail(NATSL_ERR_INPUT, "a sample without tokens");
+    if (st == NATSL_OK && !(sample->ids = natsl_alloc(ids.count, sizeof *ids.at, "a prompt"))) st = NATSL_ERR_NOMEM;
+    if (st == NATSL_OK) {
+        memcpy(sample->ids, ids.at, ids.count * sizeof *ids.at);
+        sample->tokens = (int64_t)ids.count;
+        if (sample->shared > 0) sample->shared_tokens += (int64_t)n;
+    }
+    natsl_ids_free(&ids);
     return st;
 }
 

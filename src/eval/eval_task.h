@@ -6,6 +6,7 @@
 #ifndef NATSL_EVAL_TASK_H
 #define NATSL_EVAL_TASK_H
 
+#include "measure.h"
 #include "needle.h"
 #include <natsl/status.h>
 
@@ -54,7 +55,9 @@ typedef struct natsl_eval_task {
     int digits;                           /* of a pass key */
     const struct natsl_eval_lines *lines; /* of a file of samples (borrowed) */
     const struct natsl_babi *stories;     /* of a file of bAbI's (borrowed) */
-    const natsl_hay *document;            /* (borrowed) */
+    const natsl_hay *document; /* bytes; or, where lengths are not in bytes, their length in tokens (borrowed) */
+    /* of a document in tokens: ids [first, first + count) of it */
+    natsl_status (*document_ids)(void *user, int64_t first, int64_t count, int32_t *ids);
 } natsl_eval_task;
 
 /** Whether a sample's score is the share of its outputs that are found; else one of them will do. */
@@ -71,6 +74,9 @@ typedef struct natsl_essay natsl_essay;
 typedef struct natsl_questions natsl_questions;
 typedef struct natsl_eval_settings {
     uint64_t seed;
+    natsl_measure *measure; /* lengths are in its tokens; NULL: in bytes (borrowed) */
+    const int32_t *before;  /* [n_before] tokens of every prompt that come before its text (borrowed) */
+    size_t n_before;
     int64_t max_new;                           /* tokens to generate; 0: the task's own number */
     const natsl_hay *hay;                      /* NULL: none (borrowed) */
     int exact;                                 /* 1: upstream's own samples (natsl_ruler_open), one after the other */
@@ -88,12 +94,14 @@ typedef struct natsl_eval_output {
 
 typedef struct natsl_eval_sample {
     char *text;     /* [length] the prompt, with the beginning of the answer */
-    int64_t length; /* bytes, tokens of the byte tokenizer */
+    int64_t length; /* bytes; of a prompt in token ids alone, tokens */
     int64_t input;  /* bytes before the beginning of the answer ("answer_prefix") */
     int64_t
         shared; /* bytes at the beginning that other samples may have, too: they are read in a window of their own; 0: none */
-    int32_t *ids;   /* [length] the prompt of a task in token ids; NULL: it is text */
-    int64_t *asked; /* [n_outputs] with ids: output i is the token after this one; ascending */
+    int32_t *ids;          /* [tokens] the prompt in tokens; NULL: they are the bytes of its text */
+    int64_t tokens;        /* of the prompt; as ids and shared_tokens set by natsl_eval_tokens */
+    int64_t shared_tokens; /* of `shared` bytes: those that do not depend on what follows */
+    int64_t *asked;        /* [n_outputs] with ids: output i is the token after this one; ascending */
     natsl_eval_output *outputs;
     size_t n_outputs;
     char *question;            /* NULL: the metric needs none. NUL-terminated */
@@ -133,5 +141,8 @@ double natsl_eval_depth(const natsl_eval_settings *settings, const natsl_eval_ta
 natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
                              int64_t index, natsl_eval_sample *out);
 void natsl_eval_sample_free(natsl_eval_sample *sample);
+
+/** The sample's text as the model reads it: ids, tokens, shared_tokens, with settings->before. NATSL_ERR_NOMEM, NATSL_ERR_INPUT. */
+natsl_status natsl_eval_tokens(const natsl_eval_settings *settings, natsl_eval_sample *sample);
 
 #endif

@@ -65,6 +65,10 @@ static natsl_status passkey(const natsl_eval_task *task, int64_t room, natsl_rng
     key[task->digits] = '\0';
     passkey_frame(task, key, &f);
     const int64_t fixed = (int64_t)(f.head.length + f.needle.length + f.tail.length);
+    if (room < fixed) {
+        free_frame(&f);
+        return natsl_fail(NATSL_ERR_USAGE, "%s: does not fit in %lld bytes", task->name, (long long)room);
+    }
     const int64_t units = (room - fixed) / (int64_t)(sizeof unit - 1), place = llround(depth * (double)units);
     natsl_put(&b, f.head.text, f.head.length);
     size_t at = b.length;
@@ -102,6 +106,7 @@ static natsl_status kv(int64_t room, natsl_rng *rng, double depth, int shared, n
     const int64_t fixed = (int64_t)(sizeof kv_head + sizeof kv_key + sizeof kv_tail) - 3 + 36 + 1 - 2;
     const int64_t pairs = (room - fixed) / PAIR_BYTES, place = llround(depth * (double)(pairs - 1));
     double found = 0.0;
+    if (pairs < 1) return natsl_fail(NATSL_ERR_USAGE, "kv: does not fit in %lld bytes", (long long)room);
     natsl_puts(&b, kv_head);
     for (int64_t i = 0; i < pairs; i++) {
         natsl_word_draw(NATSL_UUIDS, rng, key);
@@ -172,6 +177,7 @@ static natsl_status classic(const natsl_hay *hay, int64_t room, natsl_rng *rng, 
     static const char *const words[] = {"eat", "sandwich", "sit", "Dolores", "Park", "sunny", "day"};
     int64_t length = room - (int64_t)(sizeof classic_needle + sizeof classic_question + sizeof classic_prefix - 3);
     natsl_buffer b = {0};
+    if (length < 1) return natsl_fail(NATSL_ERR_USAGE, "niah: does not fit in %lld bytes", (long long)room);
     char *text = natsl_hay_slice(hay, rng, &length);
     if (!text) return NATSL_ERR_NOMEM;
     int64_t place = llround(depth * (double)length), back = place;
@@ -306,10 +312,13 @@ static natsl_status grow_lines(natsl_eval_lines *lines, size_t *space)
 }
 
 /** Takes in a line that is sample `s`; `before`: the sample before it. */
-static natsl_status add_line(natsl_eval_lines *lines, size_t *space, int64_t at, size_t length,
+static natsl_status add_line(natsl_eval_lines *lines, size_t *space, int64_t at, size_t length, natsl_measure *measure,
                              const natsl_eval_sample *s, const natsl_eval_sample *before)
 {
     const int64_t i = lines->count;
+    int64_t tokens = 0;
+    const natsl_status counted = natsl_measure_count(measure, s->text, (size_t)s->length, INT64_MAX, &tokens);
+    if (counted != NATSL_OK) return counted;
     if ((size_t)i == *space) {
         const natsl_status st = grow_lines(lines, space);
         if (st != NATSL_OK) return st;
@@ -321,11 +330,11 @@ static natsl_status add_line(natsl_eval_lines *lines, size_t *space, int64_t at,
     lines->first[i] = same ? lines->first[i - 1] : i;
     lines->shares |= same;
     lines->count++;
-    if (s->length > lines->longest) lines->longest = s->length;
+    if (tokens > lines->longest) lines->longest = tokens;
     return NATSL_OK;
 }
 
-natsl_status natsl_eval_lines_scan(const char *path, int keep_going, natsl_eval_lines *out)
+natsl_status natsl_eval_lines_scan(const char *path, int keep_going, natsl_measure *measure, natsl_eval_lines *out)
 {
     char *line = NULL, where[4096];
     size_t room = 0, length = 0, space = 0;
@@ -346,7 +355,7 @@ natsl_status natsl_eval_lines_scan(const char *path, int keep_going, natsl_eval_
         if (st == NATSL_ERR_INPUT && keep_going) {
             if (out->bad++ == 0) (void)snprintf(out->complaint, sizeof out->complaint, "%s", natsl_error_text());
             st = NATSL_OK;
-        } else if (st == NATSL_OK && (st = add_line(out, &space, at, length, &s, &before)) == NATSL_OK) {
+        } else if (st == NATSL_OK && (st = add_line(out, &space, at, length, measure, &s, &before)) == NATSL_OK) {
             const natsl_eval_sample last = before;
             before = s;
             s = last;
@@ -431,13 +440,18 @@ int64_t natsl_document_windows(const natsl_hay *document, int64_t length)
     return document->length > length ? document->length / length : 1;
 }
 
-static natsl_status window(const natsl_hay *document, int64_t length, int64_t index, natsl_eval_sample *out)
+static natsl_status window(const natsl_eval_task *task, int64_t length, int64_t index, natsl_eval_sample *out)
 {
+    const natsl_hay *document = task->document;
     const int64_t from = index * length, count = document->length - from < length ? document->length - from : length;
+    out->length = out->input = count;
+    if (task->document_ids) {
+        out->ids = natsl_alloc((size_t)count, sizeof *out->ids, "a document");
+        return out->ids ? task->document_ids(document->user, from, count, out->ids) : NATSL_ERR_NOMEM;
+    }
     out->text = natsl_alloc((size_t)count, 1, "a document");
     if (!out->text) return NATSL_ERR_NOMEM;
     document->read(document->user, from, count, out->text);
-    out->length = out->input = count;
     return NATSL_OK;
 }
 
@@ -445,14 +459,15 @@ static natsl_status window(const natsl_hay *document, int64_t length, int64_t in
 
 natsl_status natsl_recall_check(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length)
 {
+    const int bytes = natsl_measure_of(settings->measure) == NATSL_MEASURE_BYTES;
     const int64_t max_new = natsl_eval_max_new(settings, task), least = task->kind == NATSL_EVAL_FILE ? 1
                                                                         : task->kind == NATSL_EVAL_DOCUMENT
                                                                             ? 2
-                                                                            : max_new + 512;
+                                                                            : max_new + (bytes ? 512 : 128);
     if ((task->kind == NATSL_EVAL_CLASSIC || task->kind == NATSL_EVAL_BABI) && !settings->hay)
         return natsl_fail(NATSL_ERR_USAGE, "%s: hides its %s in a text, expected --haystack FILE", task->name,
                           task->kind == NATSL_EVAL_BABI ? "facts" : "needle");
-    if (task->kind == NATSL_EVAL_BABI) return natsl_babi_check(task->stories, task->name, length - max_new);
+    if (task->kind == NATSL_EVAL_BABI && bytes) return natsl_babi_check(task->stories, task->name, length - max_new);
     if (task->kind == NATSL_EVAL_MQAR) {
         const int64_t pairs = mqar_pairs(settings, length);
         if (pairs >= 1 && pairs <= length / 4 && pairs <= settings->vocabulary / 2 - 1) return NATSL_OK;
@@ -467,23 +482,20 @@ natsl_status natsl_recall_check(const natsl_eval_settings *settings, const natsl
 }
 
 natsl_status natsl_recall_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
-                               int64_t index, natsl_rng rng, natsl_eval_sample *out)
+                               int64_t index, int64_t bytes, natsl_rng rng, natsl_eval_sample *out)
 {
-    const int64_t max_new = natsl_eval_max_new(settings, task), room = length - max_new;
     const double depth = natsl_eval_depth(settings, task, length, index);
     natsl_status st;
     memset(out, 0, sizeof *out);
     switch (task->kind) {
     case NATSL_EVAL_FILE: st = file_sample(task->lines, index, out); break;
-    case NATSL_EVAL_KV: st = kv(room, &rng, depth, settings->questions > 1, out); break;
+    case NATSL_EVAL_KV: st = kv(bytes, &rng, depth, settings->questions > 1, out); break;
     case NATSL_EVAL_MQAR: st = mqar(settings, length, &rng, out); break;
-    case NATSL_EVAL_DOCUMENT: st = window(task->document, length, index, out); break;
-    case NATSL_EVAL_BABI: st = natsl_babi_make(task->stories, settings->hay, room, index, &rng, depth, out); break;
-    case NATSL_EVAL_CLASSIC: st = classic(settings->hay, room, &rng, depth, out); break;
-    default: st = passkey(task, room, &rng, depth, out);
+    case NATSL_EVAL_DOCUMENT: st = window(task, length, index, out); break;
+    case NATSL_EVAL_BABI: st = natsl_babi_make(task->stories, settings->hay, bytes, index, &rng, depth, out); break;
+    case NATSL_EVAL_CLASSIC: st = classic(settings->hay, bytes, &rng, depth, out); break;
+    default: st = passkey(task, bytes, &rng, depth, out);
     }
-    if (st == NATSL_OK && out->length + max_new > length)
-        st = natsl_fail(NATSL_ERR_INTERNAL, "%s: sample %lld is too long", task->name, (long long)index);
     if (st != NATSL_OK) natsl_eval_sample_free(out);
     return st;
 }

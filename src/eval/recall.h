@@ -8,10 +8,11 @@
 
 #include "eval_task.h"
 
-/** As natsl_eval_check and natsl_eval_make, for tasks from NATSL_EVAL_PASSKEY on. */
+/** As natsl_eval_check and natsl_eval_make, for tasks from NATSL_EVAL_PASSKEY on. bytes: of the prompt, at most, where it is made of a
+ * haystack. */
 natsl_status natsl_recall_check(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length);
 natsl_status natsl_recall_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
-                               int64_t index, natsl_rng rng, natsl_eval_sample *out);
+                               int64_t index, int64_t bytes, natsl_rng rng, natsl_eval_sample *out);
 
 /** A file of samples. */
 typedef struct natsl_eval_lines {
@@ -21,16 +22,16 @@ typedef struct natsl_eval_lines {
     int64_t *first;      /* [count] the first of the samples in a row, up to this one, that have the same "context" */
     int shares;          /* 1: some have */
     int64_t count, bad;  /* lines that do not */
-    int64_t longest;     /* bytes of a prompt */
+    int64_t longest;     /* tokens of a prompt */
     char complaint[512]; /* about the first bad line */
 } natsl_eval_lines;
 
-/** Looks through a file. A line has "input" and "outputs" (RULER; "answer_prefix" follows the input, if it is there) or "context",
+/** Looks through a file. measure: of tokens, NULL: bytes. A line has "input" and "outputs" (RULER; "answer_prefix" follows the input, if it is there) or "context",
  * "input", "question" or "query", and "answer" or "outputs" (InfiniteBench, HELMET: context, two line feeds, question, and
  * "answer_prefix" or a line feed). Lines without one are counted where keep_going is 1, else the first is an error:
  * A sample's "context" with the line feeds is what it may share.
  * NATSL_ERR_INPUT names line and reason. NATSL_ERR_INPUT also when no line is a sample; NATSL_ERR_NOMEM. */
-natsl_status natsl_eval_lines_scan(const char *path, int keep_going, natsl_eval_lines *out);
+natsl_status natsl_eval_lines_scan(const char *path, int keep_going, natsl_measure *measure, natsl_eval_lines *out);
 void natsl_eval_lines_free(natsl_eval_lines *lines);
 
 /** Windows of `length` tokens of a document, one after the other: at least one, which may be shorter. */

@@ -12,40 +12,6 @@ static const char upper[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /* ---- small things ---------------------------------------------------------------------------------------------------- */
 
-size_t natsl_blank_bytes(const char *text, size_t left)
-{
-    const unsigned char *p = (const unsigned char *)text;
-    if (*p == ' ' || (*p >= 9 && *p <= 13) || (*p >= 0x1c && *p <= 0x1f)) return 1;
-    if (*p < 0xc2 || left < 2) return 0;
-    if (*p == 0xc2) return p[1] == 0x85 || p[1] == 0xa0 ? 2 : 0;
-    if (left < 3) return 0;
-    if (*p == 0xe1) return p[1] == 0x9a && p[2] == 0x80 ? 3 : 0;
-    if (*p == 0xe2 && p[1] == 0x80)
-        return (p[2] >= 0x80 && p[2] <= 0x8a) || p[2] == 0xa8 || p[2] == 0xa9 || p[2] == 0xaf ? 3 : 0;
-    if (*p == 0xe2 && p[1] == 0x81) return p[2] == 0x9f ? 3 : 0;
-    if (*p == 0xe3) return p[1] == 0x80 && p[2] == 0x80 ? 3 : 0;
-    return 0;
-}
-
-int64_t natsl_count_words(const char *text, size_t length)
-{
-    int64_t n = 0;
-    int inside = 0;
-    for (size_t i = 0; i < length;) {
-        const size_t b = natsl_blank_bytes(text + i, length - i);
-        if (!b && !inside) n++;
-        inside = !b;
-        i += b ? b : 1;
-    }
-    return n;
-}
-
-int64_t natsl_count_bytes(const char *text, size_t length)
-{
-    (void)text;
-    return (int64_t)length;
-}
-
 /** The permutation that a fresh generator gives: what comes to place i was at order[i]. */
 size_t *natsl_ruler_order(const natsl_ruler *r, size_t n)
 {
@@ -234,10 +200,14 @@ static natsl_status build(natsl_ruler *r, int64_t index, int64_t n, natsl_eval_s
     return st;
 }
 
-/** Tokens of a sample, example and answer included. */
-static int64_t tokens_of(const natsl_ruler *r, const natsl_eval_sample *s)
+/** Whether a sample, example and answer included, has r->length tokens or fewer. */
+static natsl_status fits_length(const natsl_ruler *r, const natsl_eval_sample *s, int *fits)
 {
-    return r->sources->count(s->text, (size_t)s->length) + r->max_new + r->example_tokens;
+    const int64_t room = r->length - r->max_new - r->example_tokens - r->before;
+    int64_t tokens = 0;
+    const natsl_status st = natsl_measure_count(r->sources->measure, s->text, (size_t)s->length, room, &tokens);
+    *fits = tokens <= room;
+    return st;
 }
 
 /** The most units that fit, as upstream looks for them: r->units. */
@@ -246,21 +216,26 @@ static natsl_status find_units(natsl_ruler *r)
     const int common = r->task->kind == NATSL_EVAL_CWE;
     const int64_t probe = common ? 4096 : r->step;
     natsl_eval_sample s;
+    int64_t tokens = 0;
     natsl_status st = build(r, 0, probe, &s);
     if (st != NATSL_OK) return st;
     /* the probe's answer is not counted */
-    const double each = (double)r->sources->count(s.text, (size_t)s.length) / (double)probe;
+    st = natsl_measure_count(r->sources->measure, s.text, (size_t)s.length, INT64_MAX, &tokens);
+    const double each = (double)tokens / (double)probe;
     natsl_eval_sample_free(&s);
+    if (st != NATSL_OK) return st;
     int64_t lo = r->step,
             hi = common ? (int64_t)floor((double)r->length / each) * 2 : (int64_t)((double)r->length / each * 3.0);
     if (hi < 2 * r->step) hi = 2 * r->step;
     r->units = 0;
     while (lo <= hi) {
         const int64_t middle = (lo + hi) / 2;
+        int fits = 0;
         if ((st = build(r, 0, middle, &s)) != NATSL_OK) return st;
-        const int64_t tokens = tokens_of(r, &s);
+        st = fits_length(r, &s, &fits);
         natsl_eval_sample_free(&s);
-        if (tokens <= r->length) r->units = middle, lo = middle + 1;
+        if (st != NATSL_OK) return st;
+        if (fits) r->units = middle, lo = middle + 1;
         else hi = middle - 1;
     }
     if (r->units == 0) r->units = r->step;
@@ -271,8 +246,10 @@ static natsl_status find_units(natsl_ruler *r)
 static natsl_status fit(natsl_ruler *r, int64_t index, natsl_eval_sample *out)
 {
     for (int64_t n = r->units;; n -= r->step) {
+        int fits = 0;
         natsl_status st = build(r, index, n, out);
-        if (st != NATSL_OK || tokens_of(r, out) <= r->length) return st;
+        if (st == NATSL_OK) st = fits_length(r, out, &fits);
+        if (st != NATSL_OK || fits) return st;
         natsl_eval_sample_free(out);
         if (n <= r->step)
             return natsl_fail(NATSL_ERR_USAGE,
@@ -318,7 +295,8 @@ natsl_status natsl_ruler_check(const natsl_ruler_sources *sources, const natsl_e
 {
     const natsl_status st = check_sources(sources, task, exact && wants_lists(task));
     /* what samples need in all is known when they are made */
-    if (st != NATSL_OK || length >= max_new + 256) return st;
+    const int64_t least = natsl_measure_of(sources->measure) == NATSL_MEASURE_BYTES ? 256 : 64;
+    if (st != NATSL_OK || length >= max_new + least) return st;
     return natsl_fail(NATSL_ERR_USAGE, "%s: does not fit in %lld tokens with %lld to generate", task->name,
                       (long long)length, (long long)max_new);
 }
@@ -359,7 +337,8 @@ static natsl_status make_example(natsl_ruler *r)
         const int64_t middle = probe ? 5 : (lo + hi) / 2;
         natsl_eval_sample_free(&s);
         if ((st = natsl_ruler_track(&small, middle, 3, "12345", &s)) != NATSL_OK) break;
-        tokens = r->sources->count(s.text, (size_t)s.length);
+        st = natsl_measure_count(r->sources->measure, s.text, (size_t)s.length, INT64_MAX, &tokens);
+        if (st != NATSL_OK) break;
         if (probe) {
             const int64_t guess = (int64_t)(EXAMPLE_TOKENS / ((double)tokens / 5.0) * 3.0);
             hi = guess > 10 ? guess : 10;
@@ -369,7 +348,7 @@ static natsl_status make_example(natsl_ruler *r)
     do { /* where tokens are small not even the shortest fits: upstream would try for ever */
         natsl_eval_sample_free(&s);
         if (st == NATSL_OK) st = natsl_ruler_track(&small, n, 3, "12345", &s);
-        if (st == NATSL_OK) tokens = r->sources->count(s.text, (size_t)s.length);
+        if (st == NATSL_OK) st = natsl_measure_count(r->sources->measure, s.text, (size_t)s.length, INT64_MAX, &tokens);
         n -= 5;
     } while (st == NATSL_OK && tokens > EXAMPLE_TOKENS && n >= 5);
     if (st == NATSL_OK) {
@@ -383,7 +362,9 @@ static natsl_status make_example(natsl_ruler *r)
     }
     natsl_eval_sample_free(&s);
     r->p = small.p;
-    if (st == NATSL_OK) r->example_tokens = r->sources->count(r->example.text, r->example.length);
+    if (st == NATSL_OK)
+        st =
+            natsl_measure_count(r->sources->measure, r->example.text, r->example.length, INT64_MAX, &r->example_tokens);
     return st;
 }
 
@@ -457,9 +438,11 @@ static natsl_status fill(natsl_ruler *r, int64_t index, natsl_eval_sample *out)
         r->p = p;
         r->q = q;
         natsl_eval_sample_free(out);
+        int small = 0;
         st = build(r, index, n, out);
+        if (st == NATSL_OK) st = fits_length(r, out, &small);
         if (st != NATSL_OK) break;
-        if (tokens_of(r, out) <= r->length) fits = n;
+        if (small) fits = n;
         else above = n;
         if (fits == 0)
             return natsl_fail(NATSL_ERR_USAGE, "%s: does not fit in %lld tokens", r->task->name, (long long)r->length);
@@ -484,8 +467,10 @@ static natsl_status fill_codes(natsl_ruler *r, natsl_eval_sample *out)
     while (st == NATSL_OK && above - fits > 1) {
         const int64_t middle = fits + (above - fits) / 2;
         natsl_eval_sample_free(out);
+        int small = 0;
         st = natsl_ruler_coded_text(r, codes, count, middle, out);
-        if (st == NATSL_OK && tokens_of(r, out) <= r->length) fits = middle;
+        if (st == NATSL_OK) st = fits_length(r, out, &small);
+        if (small) fits = middle;
         else above = middle;
     }
     natsl_eval_sample_free(out);
@@ -497,7 +482,7 @@ static natsl_status fill_codes(natsl_ruler *r, natsl_eval_sample *out)
 }
 
 natsl_status natsl_ruler_spread(const natsl_ruler_sources *sources, const natsl_eval_task *task, int64_t length,
-                                int64_t max_new, natsl_rng rng, double depth, natsl_eval_sample *out)
+                                int64_t max_new, int64_t before, natsl_rng rng, double depth, natsl_eval_sample *out)
 {
     natsl_ruler r;
     natsl_ruler_sources own = *sources;
@@ -508,7 +493,9 @@ natsl_status natsl_ruler_spread(const natsl_ruler_sources *sources, const natsl_
     st = start(&r, &own, task, length, max_new);
     const int64_t index = task->kind == NATSL_EVAL_QA ? (int64_t)(natsl_rng_next(&rng) >> 2) : 0;
     if (task->kind == NATSL_EVAL_QA) r.depth = depth;
-    r.small = length < 16384; /* bytes: about as many words as upstream's tokens below 4096 */
+    /* bytes: about as many words as upstream's tokens below 4096 */
+    r.small = length < (natsl_measure_of(sources->measure) == NATSL_MEASURE_BYTES ? 16384 : 4096);
+    r.before = before;
     if (st == NATSL_OK && task->kind == NATSL_EVAL_FWE) {
         st = fill_codes(&r, out);
     } else if (st == NATSL_OK) {

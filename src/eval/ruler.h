@@ -8,6 +8,7 @@
 #define NATSL_RULER_H
 
 #include "eval_task.h"
+#include "measure.h"
 #include "pyrandom.h"
 #include "word_lists.h"
 
@@ -15,9 +16,9 @@
 typedef struct natsl_ruler_sources {
     const natsl_word_lists *lists;
     const natsl_essay *essay;
-    const natsl_questions *questions[2];               /* of qa_1, qa_2 */
-    int64_t (*count)(const char *text, size_t length); /* tokens of a text */
-    uint64_t seed;                                     /* 42 upstream */
+    const natsl_questions *questions[2]; /* of qa_1, qa_2 */
+    natsl_measure *measure;              /* of a text; NULL: its bytes */
+    uint64_t seed;                       /* 42 upstream */
 } natsl_ruler_sources;
 
 /** A user's text as words. */
@@ -69,15 +70,8 @@ natsl_status natsl_ruler_check(const natsl_ruler_sources *sources, const natsl_e
                                int64_t max_new, int exact);
 
 /** Sample `index` of natsl's own kind for the tasks that needle.h has not: the same texts with random numbers of their
- * own, as full as fits; the document that answers a question is at `depth`. */
+ * own, as full as fits beside `before` tokens; the document that answers a question is at `depth`. */
 natsl_status natsl_ruler_spread(const natsl_ruler_sources *sources, const natsl_eval_task *task, int64_t length,
-                                int64_t max_new, natsl_rng rng, double depth, natsl_eval_sample *out);
-
-/** Bytes of the blank (of Python's str.isspace) that text[0..left) begins with, left >= 1; 0: it begins with none. */
-size_t natsl_blank_bytes(const char *text, size_t left);
-/** Maximal runs of characters that are no blanks (as Python's str.split has them). */
-int64_t natsl_count_words(const char *text, size_t length);
-/** Bytes: tokens of the byte tokenizer. */
-int64_t natsl_count_bytes(const char *text, size_t length);
+                                int64_t max_new, int64_t before, natsl_rng rng, double depth, natsl_eval_sample *out);
 
 #endif

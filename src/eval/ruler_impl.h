@@ -20,6 +20,7 @@ struct natsl_ruler {
     size_t *words;        /* cwe: the permutation of the word list */
     natsl_buffer example; /* vt */
     int64_t example_tokens;
+    int64_t before;     /* tokens that come before the prompt and count */
     int64_t vocabulary; /* fwe */
     int small;          /* cwe: fewer repetitions, for short texts */
     double depth;       /* qa, where natsl chooses the place; else -1 */

@@ -176,7 +176,9 @@ natsl_status natsl_ruler_fwe(natsl_ruler *r, int64_t *words, natsl_eval_sample *
         natsl_eval_sample_free(out);
         st = natsl_ruler_coded_text(r, codes, count, *words, out);
         if (st != NATSL_OK) break;
-        const int64_t tokens = r->sources->count(out->text, (size_t)out->length);
+        int64_t tokens = 0;
+        st = natsl_measure_count(r->sources->measure, out->text, (size_t)out->length, budget, &tokens);
+        if (st != NATSL_OK) break;
         if (grows ? tokens >= budget : tokens <= budget) break;
         *words += grows ? step : -step;
         if (*words < 1 || step < 1)

@@ -22,11 +22,12 @@ typedef struct natsl_hf_report {
     natsl_config config;
     natsl_hf_family family;
     int64_t parameters;
-    size_t bytes;      /* of all tensors, as stored */
-    size_t dtypes[3];  /* tensors of each natsl_dtype */
-    size_t shards;     /* files of tensors */
-    size_t left_out;   /* tensors that import has not taken: hf_names.h */
-    char tokenizer[8]; /* "byte", "json", "none" */
+    size_t bytes;        /* of all tensors, as stored */
+    size_t dtypes[3];    /* tensors of each natsl_dtype */
+    size_t shards;       /* files of tensors */
+    size_t left_out;     /* tensors that import has not taken: hf_names.h */
+    char tokenizer[8];   /* "byte", "json", "none" */
+    char complaint[512]; /* why its tokenizer.json cannot be used: texts cannot be read then; "": it can */
 } natsl_hf_report;
 
 /** Reads the directory and writes the model file `out`, tensors in the types that they have: temporary name, flushed, renamed. All but

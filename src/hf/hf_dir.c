@@ -2,13 +2,12 @@
 #include "hf_dir.h"
 
 #include "core.h"
+#include "whole_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define MOST_UNNAMED 65536 /* tensors beyond those of the index that are still looked at */
 
@@ -32,24 +31,8 @@ natsl_status natsl_hf_file_read(const char *directory, const char *name, size_t 
     *length = 0;
     natsl_status st = natsl_hf_path(directory, name, path, sizeof path);
     if (st != NATSL_OK) return st;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* should it be a FIFO */
-    if (fd < 0 && errno == ENOENT) return NATSL_OK;
-    if (fd < 0 || fstat(fd, &s) != 0) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
-    else if (!S_ISREG(s.st_mode)) st = natsl_fail(NATSL_ERR_INPUT, "%s: not a regular file", path);
-    else if ((uint64_t)s.st_size > limit)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: %lld bytes, expected at most %zu", path, (long long)s.st_size, limit);
-    else if (!(*bytes = natsl_alloc((size_t)s.st_size + 1, 1, name))) st = NATSL_ERR_NOMEM;
-    while (st == NATSL_OK && *length < (size_t)s.st_size) {
-        const ssize_t n = read(fd, *bytes + *length, (size_t)s.st_size - *length);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
-        else if (n == 0) st = natsl_fail(NATSL_ERR_INPUT, "%s: it became shorter while it was read", path);
-        else *length += (size_t)n;
-    }
-    if (fd >= 0) (void)close(fd);
-    if (st == NATSL_OK) (*bytes)[*length] = '\0';
-    else natsl_free(*bytes), *bytes = NULL;
-    return st;
+    if (stat(path, &s) != 0 && errno == ENOENT) return NATSL_OK;
+    return natsl_whole_file(path, limit, name, bytes, length);
 }
 
 /** Opens one more file of tensors. */

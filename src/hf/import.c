@@ -213,6 +213,23 @@ static natsl_status choose_tokenizer(source *s, natsl_hf_tokenizer wanted, int b
     return NATSL_OK;
 }
 
+/** A tokenizer.json that cannot be used is told of now, not when a text comes: r->complaint. */
+static natsl_status try_tokenizer(const source *s, natsl_hf_report *r)
+{
+    natsl_tokenizer *t = NULL;
+    natsl_status st = NATSL_OK;
+    char path[4096];
+    for (size_t i = 0; st == NATSL_OK && strcmp(s->tokenizer, "json") == 0 && natsl_hf_texts[i].file; i++) {
+        if (strcmp(natsl_hf_texts[i].file, NATSL_HF_TOKENIZER_FILE) != 0) continue;
+        st = natsl_hf_path(s->dir.path, NATSL_HF_TOKENIZER_FILE, path, sizeof path);
+        if (st == NATSL_OK)
+            st = natsl_tokenizer_create("json", s->config.vocab_size, s->texts[i], s->lengths[i], path, &t);
+    }
+    natsl_tokenizer_destroy(&t);
+    if (st == NATSL_ERR_INPUT) (void)snprintf(r->complaint, sizeof r->complaint, "%s", natsl_error_text());
+    return st == NATSL_ERR_INPUT ? NATSL_OK : st;
+}
+
 static void source_close(source *s)
 {
     for (size_t i = 0; natsl_hf_texts[i].file; i++) natsl_free(s->texts[i]);
@@ -243,6 +260,7 @@ static natsl_status source_open(const char *directory, natsl_hf_tokenizer tokeni
     NATSL_TRY(st, failed, get_ids(s, "eos_token_id", NATSL_MAX_EOS, s->eos, &s->n_eos));
     NATSL_TRY(st, failed, read_own(s, &byte));
     NATSL_TRY(st, failed, choose_tokenizer(s, tokenizer, byte));
+    NATSL_TRY(st, failed, try_tokenizer(s, r));
     NATSL_TRY(st, failed, natsl_layout_create(&s->config, NATSL_F32, &s->layout));
     NATSL_TRY(st, failed, natsl_hf_names_create(s->family, s->prefix, &s->config, &s->layout, &s->names));
     NATSL_TRY(st, failed, check_tensors(s));

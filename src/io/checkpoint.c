@@ -41,10 +41,24 @@ static natsl_status put_rows(natsl_h5_out *out, const char *name, int bytes, int
     return NATSL_OK;
 }
 
+static natsl_status put_special(const natsl_h5_out *out, const natsl_model_info *info)
+{
+    int64_t ends[NATSL_MAX_EOS];
+    natsl_status st = NATSL_OK;
+    for (int32_t i = 0; i < info->n_eos; i++) ends[i] = info->eos_tokens[i];
+    if (info->bos_token >= 0) st = natsl_h5_put_int(out->file, out->path, "bos_token_id", info->bos_token);
+    if (st == NATSL_OK && info->n_eos > 0)
+        st = natsl_h5_put_ints(out->file, out->path, "eos_token_id", ends, (size_t)info->n_eos);
+    return st;
+}
+
 static natsl_status put_arrays(natsl_h5_out *out, const natsl_layout *layout, const natsl_checkpoint *c, int rank,
                                natsl_status *mine)
 {
     natsl_status st = natsl_tensors_put(out, layout, H5T_IEEE_F32LE, c->weights, mine);
+    const hsize_t bytes = c->json_length;
+    if (st == NATSL_OK && c->json)
+        st = put_rows(out, "tokenizer_json", 1, 1, &bytes, 0, rank == 0 ? c->json_length : 0, 1, c->json, mine);
     if (!c->spec) return st;
     const hsize_t floats = layout->floats, length = strlen(c->spec); /* an attribute could not have more than 64 KiB */
     if (st == NATSL_OK)
@@ -67,6 +81,7 @@ natsl_status natsl_checkpoint_write(MPI_Comm comm, const char *path, const natsl
     out.sealed = c->spec != NULL;
     NATSL_MPI(MPI_Comm_rank(comm, &rank));
     st = natsl_agree(comm, natsl_model_head_put(&out, config, tokenizer, origin, c->kept_share));
+    if (st == NATSL_OK && c->special) st = natsl_agree(comm, put_special(&out, c->special));
     if (st == NATSL_OK) st = put_arrays(&out, layout, c, rank, &mine);
     if (st == NATSL_OK && c->spec) st = natsl_agree(comm, put_training(&out, c));
     return natsl_h5_finish(&out, st == NATSL_OK ? mine : st);

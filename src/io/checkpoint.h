@@ -13,6 +13,9 @@ typedef struct natsl_checkpoint {
     size_t first, last;
     double expected;   /* share of chunks that the gate expected to keep in the last step; below 0: it had no choice */
     double kept_share; /* of chunks, as last measured; 0: unknown */
+    const natsl_model_info *special; /* written: tokens that begin and end a text; NULL: none */
+    const char *json;                /* written: [json_length] the tokenizer.json, with tokenizer "json" */
+    size_t json_length;
     char *spec; /* the training's configuration; read: free with natsl_free; written: NULL leaves out the group */
 } natsl_checkpoint;
 

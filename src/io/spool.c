@@ -1,4 +1,5 @@
 /* spool.c - token ids in a temporary file. See spool.h. */
+#define _GNU_SOURCE /* fallocate */
 #include "spool.h"
 
 #include "agree.h"
@@ -65,6 +66,13 @@ natsl_status natsl_spool_read(const natsl_spool *spool, int64_t first, int64_t c
     return NATSL_OK;
 }
 
+void natsl_spool_forget(const natsl_spool *spool, int64_t count)
+{
+    /* where a file system cannot, the room is taken until the spool is closed */
+    (void)fallocate(spool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                    (off_t)(count * (int64_t)sizeof(int32_t)));
+}
+
 void natsl_spool_close(natsl_spool *spool)
 {
     if (spool->fd >= 0) (void)close(spool->fd);
@@ -109,6 +117,7 @@ static natsl_status send_all(MPI_Comm comm, const natsl_token_part *part, int wr
             NATSL_MPI(MPI_Bcast(block, (int)n, MPI_INT32_T, r, comm));
             natsl_worked();
             if (writes && mine == NATSL_OK) mine = natsl_spool_add(whole, block, (size_t)n);
+            if (r == rank) natsl_spool_forget(&part->spool, part->skip + at + n);
         }
     }
     return mine;

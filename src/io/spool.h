@@ -18,6 +18,8 @@ natsl_status natsl_spool_create(natsl_spool *spool);
 natsl_status natsl_spool_add(natsl_spool *spool, const int32_t *ids, size_t count);
 /** Reads ids [first, first + count). Not collective. */
 natsl_status natsl_spool_read(const natsl_spool *spool, int64_t first, int64_t count, int32_t *ids);
+/** The first `count` ids are not needed any more: their room on the disk may be given back. */
+void natsl_spool_forget(const natsl_spool *spool, int64_t count);
 void natsl_spool_close(natsl_spool *spool);
 
 /** Tokens that the ranks hold in parts: this one's are [first, first + count) of `total`, in its own spool from `skip` on. */
@@ -27,7 +29,8 @@ typedef struct natsl_token_part {
     int ranks; /* that had a part of the work */
 } natsl_token_part;
 
-/** All parts in one file per node, which the node's ranks have open. Collective on comm; *whole is empty on error. */
+/** All parts in one file per node, which the node's ranks have open: what has been taken over is forgotten, so that together they take
+ * about 4 bytes a token. Collective on comm; *whole is empty on error. */
 natsl_status natsl_spool_gather(MPI_Comm comm, const natsl_token_part *part, natsl_spool *whole);
 
 #endif

@@ -29,6 +29,7 @@ typedef struct work {
     int fd;
     int64_t length; /* bytes */
     const natsl_tokenizer *tokenizer;
+    int special;     /* with the tokens that belong around a text */
     int rank, ranks; /* that take part */
     char *block;     /* [READ_BYTES] */
     natsl_ids ids;
@@ -86,9 +87,9 @@ static natsl_status encode(work *w, natsl_encoder *e, int64_t from, int64_t to)
     return st;
 }
 
-/** The first mark that both have, `begin` being where the second began, in bytes of the first. */
-static int common_mark(const natsl_encoder *own, const natsl_encoder *next, uint64_t begin, int64_t *keep,
-                       int64_t *skip)
+/** The first mark that both have, `begin` being where the second began, in bytes of the first. Marks that no later one of the other can
+ * equal are forgotten. */
+static int common_mark(natsl_encoder *own, natsl_encoder *next, uint64_t begin, int64_t *keep, int64_t *skip)
 {
     size_t n = 0, m = 0;
     const natsl_mark *a = natsl_encoder_marks(own, &n), *b = natsl_encoder_marks(next, &m);
@@ -98,6 +99,10 @@ static int common_mark(const natsl_encoder *own, const natsl_encoder *next, uint
         else if (a[i].part != b[k].part) i++, k++;
         else return *keep = (int64_t)a[i].ids, *skip = (int64_t)b[k].ids, 1;
     }
+    if (n == 0 || m == 0) return 0; /* nothing can be dropped by what is not there yet */
+    const uint64_t done = a[n - 1].at < begin + b[m - 1].at ? a[n - 1].at : begin + b[m - 1].at;
+    natsl_encoder_drop_marks(own, done + 1);
+    if (done + 1 > begin) natsl_encoder_drop_marks(next, done + 1 - begin);
     return 0;
 }
 
@@ -131,6 +136,15 @@ static natsl_status find_border(work *w, natsl_encoder *e, int64_t from, int64_t
     return st;
 }
 
+/** Special tokens at one end of the text: the first in the first rank's spool, or behind the last rank's, whose spool ends with the text.
+ */
+static natsl_status put_around(work *w, int end)
+{
+    size_t count = 0;
+    const int32_t *ids = natsl_tokenizer_around(w->tokenizer, end, &count);
+    return w->special && count > 0 ? natsl_spool_add(&w->part->spool, ids, count) : NATSL_OK;
+}
+
 /** This rank's range. *border -1: the ranges could not be joined. skip: of the next rank's tokens. */
 static natsl_status own_range(work *w, int64_t *border, int64_t *skip)
 {
@@ -143,9 +157,14 @@ static natsl_status own_range(work *w, int64_t *border, int64_t *skip)
     if (st == NATSL_OK && (begin[0] < 0 || begin[1] < 0 || begin[2] < 0)) *border = -1;
     if (st != NATSL_OK || *border < 0) return st;
     st = natsl_encoder_create(w->tokenizer, w->rank == 0, &e);
+    if (st == NATSL_OK && w->rank == 0) st = put_around(w, 0);
+    const int64_t before = w->part->spool.count;
     if (st == NATSL_OK) st = encode(w, e, begin[0], begin[1]);
     *border = w->part->spool.count;
-    if (st == NATSL_OK && w->rank + 1 < w->ranks) st = find_border(w, e, begin[1], begin[2], border, skip);
+    if (st == NATSL_OK && w->rank + 1 < w->ranks) {
+        st = find_border(w, e, begin[1], begin[2], border, skip);
+        if (*border >= 0) *border += before; /* marks count the text's tokens */
+    }
     natsl_encoder_destroy(&e);
     return st;
 }
@@ -158,6 +177,7 @@ static natsl_status alone(work *w)
     w->part->spool.count = 0;
     if (ftruncate(w->part->spool.fd, 0) != 0 || lseek(w->part->spool.fd, 0, SEEK_SET) != 0)
         st = natsl_fail(NATSL_ERR_IO, "tokens: temporary file: %s", strerror(errno));
+    if (st == NATSL_OK) st = put_around(w, 0);
     if (st == NATSL_OK && natsl_tokenizer_cuts(w->tokenizer)) st = encode(w, e, 0, w->length);
     else if (st == NATSL_OK) { /* text that cannot be cut is in memory whole, whoever puts it there */
         char *text = natsl_alloc((size_t)w->length, 1, "text");
@@ -191,36 +211,10 @@ static natsl_status together(MPI_Comm comm, work *w, int *joined)
     return NATSL_OK;
 }
 
-/** Special tokens at one end of the text: before the first rank's tokens (a new spool), or behind the last one's. */
-static natsl_status put_around(work *w, int end)
-{
-    size_t count = 0;
-    const int32_t *ids = natsl_tokenizer_around(w->tokenizer, end, &count);
-    natsl_token_part *part = w->part;
-    natsl_spool fresh;
-    if (count == 0) return NATSL_OK;
-    int32_t *block = natsl_alloc(READ_BYTES, sizeof *block, "tokens");
-    if (!block) return NATSL_ERR_NOMEM;
-    natsl_status st = natsl_spool_create(&fresh);
-    if (st == NATSL_OK && !end) st = natsl_spool_add(&fresh, ids, count);
-    for (int64_t at = 0; st == NATSL_OK && at < part->count; at += (int64_t)READ_BYTES) {
-        const int64_t n = part->count - at < (int64_t)READ_BYTES ? part->count - at : (int64_t)READ_BYTES;
-        st = natsl_spool_read(&part->spool, part->skip + at, n, block);
-        if (st == NATSL_OK) st = natsl_spool_add(&fresh, block, (size_t)n);
-    }
-    if (st == NATSL_OK && end) st = natsl_spool_add(&fresh, ids, count);
-    natsl_free(block);
-    natsl_spool_close(&part->spool);
-    part->spool = fresh;
-    part->skip = 0;
-    part->count = fresh.count;
-    return st;
-}
-
 natsl_status natsl_tokenize(MPI_Comm comm, const char *path, int fd, int64_t length, const natsl_tokenizer *tokenizer,
                             int special, natsl_token_part *part)
 {
-    work w = {.path = path, .fd = fd, .length = length, .tokenizer = tokenizer, .part = part};
+    work w = {.path = path, .fd = fd, .length = length, .tokenizer = tokenizer, .special = special, .part = part};
     int size = 1, joined = 0;
     int64_t first = 0;
     char text[1024];
@@ -243,8 +237,9 @@ natsl_status natsl_tokenize(MPI_Comm comm, const char *path, int fd, int64_t len
         st = natsl_agree(comm, st);
     }
     if (st == NATSL_OK && special) {
-        if (w.rank == 0) st = put_around(&w, 0);
-        if (st == NATSL_OK && w.rank == w.ranks - 1) st = put_around(&w, 1);
+        const int64_t own = part->spool.count;
+        if (w.rank == w.ranks - 1) st = put_around(&w, 1);
+        part->count += part->spool.count - own;
         st = natsl_agree(comm, st);
     }
     if (st == NATSL_OK) {

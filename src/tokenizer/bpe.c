@@ -253,10 +253,19 @@ void natsl_bpe_work_destroy(natsl_bpe_work **work)
     *work = NULL;
 }
 
+static void remember(natsl_cached *c, const char *word, size_t length, const int32_t *ids, size_t count)
+{
+    memcpy(c->word, word, length);
+    memcpy(c->ids, ids, count * sizeof *ids);
+    c->count = (uint8_t)count;
+    c->length = (uint8_t)length;
+}
+
 /** A word that is not cut any further. */
 static natsl_status encode(const natsl_bpe *b, natsl_bpe_work *w, const char *word, size_t length, natsl_ids *ids)
 {
     natsl_cached *c = NULL;
+    int32_t whole = -1;
     if (length <= NATSL_CACHE_BYTES) {
         const uint64_t hash = natsl_hash(word, length);
         c = &w->cache[hash % NATSL_CACHE_WORDS];
@@ -265,9 +274,10 @@ static natsl_status encode(const natsl_bpe *b, natsl_bpe_work *w, const char *wo
         c->length = 0;
         c->hash = (uint32_t)(hash >> 32);
     }
-    if (b->ignore_merges) {
-        const int32_t id = find_word(b, word, length);
-        if (id >= 0) return natsl_ids_add(ids, &id, 1);
+    if (b->ignore_merges && (whole = find_word(b, word, length)) >= 0) {
+        const natsl_status st = natsl_ids_add(ids, &whole, 1);
+        if (st == NATSL_OK && c) remember(c, word, length, &whole, 1);
+        return st;
     }
     if (length > (size_t)1 << 30)
         return natsl_fail(NATSL_ERR_INPUT, "a word of %zu bytes, expected at most 1 GiB without a place to cut",
@@ -277,12 +287,8 @@ static natsl_status encode(const natsl_bpe *b, natsl_bpe_work *w, const char *wo
     if (w->symbols.count <= SHORT_WORD) w->symbols.count = merge_short(b, w->symbols.at, w->symbols.count);
     else st = merge_long(b, w);
     if (st == NATSL_OK) st = natsl_ids_add(ids, w->symbols.at, w->symbols.count);
-    if (st == NATSL_OK && c && w->symbols.count <= NATSL_CACHE_IDS) {
-        memcpy(c->word, word, length);
-        memcpy(c->ids, w->symbols.at, w->symbols.count * sizeof *c->ids);
-        c->count = (uint8_t)w->symbols.count;
-        c->length = (uint8_t)length;
-    }
+    if (st == NATSL_OK && c && w->symbols.count <= NATSL_CACHE_IDS)
+        remember(c, word, length, w->symbols.at, w->symbols.count);
     return st;
 }
 

@@ -2,7 +2,7 @@
 #include "bpe_impl.h"
 
 #include "core.h"
-#include "tok_json.h"
+#include "fields.h"
 #include "utf8.h"
 #include <stdio.h>
 

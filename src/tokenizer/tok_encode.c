@@ -401,6 +401,30 @@ const natsl_mark *natsl_tok_encoder_marks(const natsl_tok_encoder *e, size_t *co
     return e->marks;
 }
 
+void natsl_tok_encoder_drop_marks(natsl_tok_encoder *e, uint64_t at)
+{
+    size_t gone = 0;
+    while (gone < e->n_marks && e->marks[gone].at < at) gone++;
+    if (gone == 0) return;
+    e->n_marks -= gone;
+    memmove(e->marks, e->marks + gone, e->n_marks * sizeof *e->marks);
+}
+
+void natsl_tok_encoder_restart(natsl_tok_encoder *e, int begin, uint32_t part)
+{
+    e->held.length = e->rest.length = 0;
+    e->target = BLOCK_BYTES;
+    e->first = begin;
+    e->part = begin ? 0 : part;
+    e->done = e->ids_done = 0;
+    e->n_marks = e->n_places = 0;
+}
+
+natsl_mark natsl_tok_encoder_done(const natsl_tok_encoder *e)
+{
+    return (natsl_mark){.at = e->done, .ids = e->ids_done, .part = e->part};
+}
+
 static natsl_status matches(const natsl_tok_steps *steps, scratch *to)
 {
     natsl_status st = NATSL_OK;

@@ -17,11 +17,17 @@ void natsl_tok_encoder_destroy(natsl_tok_encoder **encoder);
 natsl_status natsl_tok_encoder_add(natsl_tok_encoder *e, const char *text, size_t length, int last, int settle,
                                    natsl_ids *ids);
 
+/** As natsl_encoder_restart, natsl_encoder_done. */
+void natsl_tok_encoder_restart(natsl_tok_encoder *e, int begin, uint32_t part);
+natsl_mark natsl_tok_encoder_done(const natsl_tok_encoder *e);
+
 /** Bytes of mended text taken so far. */
 uint64_t natsl_tok_encoder_taken(const natsl_tok_encoder *e);
 
 /** From now on marks are kept; all of them, ascending. Borrowed until the encoder is used again. */
 void natsl_tok_encoder_keep_marks(natsl_tok_encoder *e);
 const natsl_mark *natsl_tok_encoder_marks(const natsl_tok_encoder *e, size_t *count);
+/** Forgets those before byte `at`. */
+void natsl_tok_encoder_drop_marks(natsl_tok_encoder *e, uint64_t at);
 
 #endif

@@ -3,7 +3,7 @@
 #include "tok.h"
 
 #include "core.h"
-#include "tok_json.h"
+#include "fields.h"
 #include "utf8.h"
 #include <stdlib.h>
 #include <string.h>
@@ -611,7 +611,7 @@ natsl_status natsl_tok_read(const char *json, size_t length, const char *where, 
 {
     json_error_t error;
     *out = NULL;
-    json_t *root = json_loadb(json, length, JSON_ALLOW_NUL, &error);
+    json_t *root = json_loadb(json, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (!root)
         return natsl_fail(NATSL_ERR_INPUT, "%s: line %d, column %d: %s", where, error.line, error.column, error.text);
     natsl_tok *tok = natsl_calloc(1, sizeof *tok, "tokenizer");

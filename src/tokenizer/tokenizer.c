@@ -130,6 +130,22 @@ const natsl_mark *natsl_encoder_marks(const natsl_encoder *e, size_t *count)
     return e->tok ? natsl_tok_encoder_marks(e->tok, count) : NULL;
 }
 
+void natsl_encoder_drop_marks(natsl_encoder *e, uint64_t at)
+{
+    if (e->tok) natsl_tok_encoder_drop_marks(e->tok, at);
+}
+
+void natsl_encoder_restart(natsl_encoder *e, int begin, uint32_t part)
+{
+    e->taken = 0;
+    if (e->tok) natsl_tok_encoder_restart(e->tok, begin, part);
+}
+
+natsl_mark natsl_encoder_done(const natsl_encoder *e)
+{
+    return e->tok ? natsl_tok_encoder_done(e->tok) : (natsl_mark){.at = e->taken, .ids = e->taken};
+}
+
 /* ---- decoding -------------------------------------------------------------------------------------------------------- */
 
 natsl_status natsl_decoder_create(const natsl_tokenizer *t, int special, natsl_decoder **out)

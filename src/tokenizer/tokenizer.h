@@ -56,10 +56,17 @@ void natsl_encoder_destroy(natsl_encoder **e);
 /** Adds text, appends to `ids` what is certain. last: the text ends here. settle: all that can be certain now, not only as soon as
  * there is enough for it to be worth while. NATSL_ERR_NOMEM; NATSL_ERR_INPUT: text that the tokenizer cannot take. */
 natsl_status natsl_encoder_add(natsl_encoder *e, const char *text, size_t length, int last, int settle, natsl_ids *ids);
+/** Begins anew as one just created does, with all that the encoder remembers of words; where it does not begin the text, in the middle of
+ * `part` (of a mark, or of natsl_encoder_done). */
+void natsl_encoder_restart(natsl_encoder *e, int begin, uint32_t part);
+/** How far what was added is done, since the encoder was created or restarted: what follows depends on the text from there on alone. */
+natsl_mark natsl_encoder_done(const natsl_encoder *e);
 /** Bytes of mended text taken so far, and marks: kept from the first call of natsl_encoder_keep_marks on, ascending, borrowed. */
 uint64_t natsl_encoder_taken(const natsl_encoder *e);
 void natsl_encoder_keep_marks(natsl_encoder *e);
 const natsl_mark *natsl_encoder_marks(const natsl_encoder *e, size_t *count);
+/** Forgets those before byte `at`. */
+void natsl_encoder_drop_marks(natsl_encoder *e, uint64_t at);
 
 /** Tokens that come one by one, as text. */
 typedef struct natsl_decoder natsl_decoder;

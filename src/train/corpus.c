@@ -1,6 +1,7 @@
 /* corpus.c - files of training data as one sequence. See corpus.h. */
 #include "corpus.h"
 
+#include "agree.h"
 #include "core.h"
 #include "files.h"
 
@@ -65,21 +66,34 @@ static natsl_status open_piece(const char *path, int32_t vocab, int text_only, p
     return st;
 }
 
+/** A file of tokens, or a text that becomes one. Collective. */
+static natsl_status open_tokens(const char *path, int32_t vocab, const natsl_corpus_ranks *ranks, piece *p)
+{
+    natsl_model_info info;
+    memset(&info, 0, sizeof info);
+    info.config.vocab_size = vocab;
+    const natsl_status st = natsl_doc_open(ranks->comm, path, &info, ranks->tokenizer, 1, &p->doc);
+    if (st == NATSL_OK) p->length = natsl_doc_length(p->doc);
+    return st;
+}
+
 natsl_status natsl_corpus_open(char *const *paths, size_t count, int32_t vocab, const char *tokenizer, int text_only,
-                               natsl_corpus **out)
+                               const natsl_corpus_ranks *ranks, natsl_corpus **out)
 {
     const int bytes = strcmp(tokenizer, "byte") == 0;
     natsl_corpus *c = natsl_calloc(1, sizeof *c, "training data");
     natsl_status st = NATSL_OK;
     *out = NULL;
-    if (!c) return NATSL_ERR_NOMEM;
     size_t room = 0;
-    c->pieces =
-        natsl_size_mul(&room, count, 2) ? natsl_calloc(room, sizeof *c->pieces, "files of training data") : NULL;
-    if (!c->pieces) st = NATSL_ERR_NOMEM;
+    if (c)
+        c->pieces =
+            natsl_size_mul(&room, count, 2) ? natsl_calloc(room, sizeof *c->pieces, "files of training data") : NULL;
+    if (!c || !c->pieces) st = NATSL_ERR_NOMEM;
+    if (ranks) st = natsl_agree(ranks->comm, st);
     for (size_t i = 0; i < count && st == NATSL_OK; i++) {
         piece p = {0};
-        if ((st = open_piece(paths[i], vocab, text_only, &p)) != NATSL_OK) break;
+        st = ranks ? open_tokens(paths[i], vocab, ranks, &p) : open_piece(paths[i], vocab, text_only, &p);
+        if (st != NATSL_OK) break;
         const piece *before = c->count ? &c->pieces[c->count - 1] : NULL;
         if (before && (bytes || p.map || before->map))
             c->pieces[c->count++] = (piece){.first = c->length++, .length = 1};

@@ -1,8 +1,10 @@
 /* corpus.h - files of text or tokens as one sequence: what training windows are cut from, and haystacks.
- * Owns: open files and their maps. MPI: none; every rank opens its own. Tests: tests/unit/test_data.c */
+ * Owns: open files and their maps. MPI: none but where said; every rank opens its own. Tests: tests/unit/test_data.c */
 #ifndef NATSL_CORPUS_H
 #define NATSL_CORPUS_H
 
+#include "tokenizer.h"
+#include <mpi.h>
 #include <natsl/status.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,10 +12,17 @@
 /** Files joined into one sequence of tokens. */
 typedef struct natsl_corpus natsl_corpus;
 
-/** Opens `count` files. vocab, tokenizer: as of a model file. text_only: token files are refused. NATSL_ERR_INPUT,
- * NATSL_ERR_NOMEM. */
+/** A tokenizer of another kind than bytes, and the ranks that tokenize together. */
+typedef struct natsl_corpus_ranks {
+    MPI_Comm comm;
+    const natsl_tokenizer *tokenizer;
+} natsl_corpus_ranks;
+
+/** Opens `count` files. vocab, tokenizer: as of a model file. text_only: token files are refused. ranks: of kind "json" (else NULL, and not
+ * collective): texts are tokenized now, by all of them, into temporary files (4 bytes a token and node), each with the special tokens
+ * that belong around a text; collective, and all ranks get the same status. NATSL_ERR_INPUT, NATSL_ERR_NOMEM. */
 natsl_status natsl_corpus_open(char *const *paths, size_t count, int32_t vocab, const char *tokenizer, int text_only,
-                               natsl_corpus **out);
+                               const natsl_corpus_ranks *ranks, natsl_corpus **out);
 void natsl_corpus_close(natsl_corpus **corpus);
 int64_t natsl_corpus_length(const natsl_corpus *corpus); /* tokens, >= 1 */
 /** Tokens [first, first+count) of the sequence. */

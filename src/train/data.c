@@ -1,5 +1,6 @@
 /* data.c - windows of training data: whose turn it is, and what is in them. See data.h. */
 #define _GNU_SOURCE /* memmem */
+#include "agree.h"
 #include "data_impl.h"
 
 #include "mqar.h"
@@ -50,7 +51,7 @@ static void divide(natsl_data *d)
 }
 
 natsl_status natsl_data_open(const json_t *spec, const char *where, const char *directory, const natsl_config *config,
-                             const char *tokenizer, uint64_t seed, natsl_data **out)
+                             const char *tokenizer, const natsl_corpus_ranks *ranks, uint64_t seed, natsl_data **out)
 {
     natsl_status st = NATSL_OK;
     *out = NULL;
@@ -58,17 +59,17 @@ natsl_status natsl_data_open(const json_t *spec, const char *where, const char *
     if (!json_is_array(spec) || n < 1 || n > MOST_SOURCES)
         return natsl_fail(NATSL_ERR_INPUT, "%s: expected a list of 1 to %zu sources of data", where, MOST_SOURCES);
     natsl_data *d = natsl_calloc(1, sizeof *d, "training data");
-    if (!d) return NATSL_ERR_NOMEM;
+    if (!d || !(d->sources = natsl_calloc(n, sizeof *d->sources, "training data"))) st = NATSL_ERR_NOMEM;
+    if (ranks) st = natsl_agree(ranks->comm, st);
+    if (st != NATSL_OK) goto cleanup;
     d->seed = seed;
     (void)snprintf(d->where, sizeof d->where, "%s", where);
-    NATSL_TRY(st, cleanup,
-              (d->sources = natsl_calloc(n, sizeof *d->sources, "training data")) ? NATSL_OK : NATSL_ERR_NOMEM);
     while (d->count < n) {
         char at[512];
         (void)snprintf(at, sizeof at, "%s[%zu]", d->where, d->count);
         source *s = &d->sources[d->count++]; /* counted now: what it opens is closed */
         NATSL_TRY(st, cleanup,
-                  natsl_source_parse(json_array_get(spec, d->count - 1), at, directory, config, tokenizer, s));
+                  natsl_source_parse(json_array_get(spec, d->count - 1), at, directory, config, tokenizer, ranks, s));
     }
     divide(d);
     *out = d;

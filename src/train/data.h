@@ -9,6 +9,7 @@
 #ifndef NATSL_DATA_H
 #define NATSL_DATA_H
 
+#include "corpus.h"
 #include <jansson.h>
 #include <natsl/config.h>
 #include <natsl/status.h>
@@ -29,7 +30,7 @@ typedef struct natsl_answer {
 /** Opens the sources of `spec`, a JSON array of one or more objects. Keys of all: "kind"; "weight", a number above 0
  * (default 1).
  * - "text": "files", a list of paths; "validation", the share held out, 0 .. 0.5 (default 0.05). Text files need the
- *   byte tokenizer (or a model that names none and has 256 tokens or more); HDF5 files have a dataset `tokens`. Files
+ *   byte tokenizer (or a model that names none and has 256 tokens or more), or "json" and `ranks` (corpus.h); HDF5 files have a dataset `tokens`. Files
  *   are joined in their order, with a newline between them where they are texts or the tokenizer is "byte". Every token
  *   counts for the loss.
  * - "needle" (byte tokenizer only): "haystack", "noise" (default) or "text", then with "files" (texts) and
@@ -42,11 +43,12 @@ typedef struct natsl_answer {
  * - "copy" (byte tokenizer only): "length", bytes of a string, a number or a range (default [8, 32]); "alphabet", "digits", "hex",
  *   "letters" or "all" (default). The texts are those of copy.h.
  * Relative paths start at `directory` ("" or NULL: the working directory). `where` begins every message about the
- * specification. Copies what it needs. Not collective. NATSL_ERR_INPUT: a key that is not known or missing, a value of
+ * specification. Copies what it needs. ranks: with tokenizer "json", else
+ * NULL; then, and only then, collective on its communicator. NATSL_ERR_INPUT: a key that is not known or missing, a value of
  * the wrong type or out of range, a file that cannot be used; NATSL_ERR_NOMEM. *out is NULL on error. Release with
  * natsl_data_close. A file must not be cut short while it is open (it is mapped). */
 natsl_status natsl_data_open(const json_t *spec, const char *where, const char *directory, const natsl_config *config,
-                             const char *tokenizer, uint64_t seed, natsl_data **out);
+                             const char *tokenizer, const natsl_corpus_ranks *ranks, uint64_t seed, natsl_data **out);
 /** Accepts NULL; sets *data to NULL. */
 void natsl_data_close(natsl_data **data);
 

@@ -42,7 +42,8 @@ struct natsl_data {
 /** One object of the specification. Zeroed before; what it opened is closed by natsl_source_close also after an error.
  */
 natsl_status natsl_source_parse(const json_t *spec, const char *where, const char *directory,
-                                const natsl_config *config, const char *tokenizer, source *out);
+                                const natsl_config *config, const char *tokenizer, const natsl_corpus_ranks *ranks,
+                                source *out);
 void natsl_source_close(source *s);
 
 /** Tokens [*first, *first + *count) of the corpus belong to a part. */

@@ -1,4 +1,5 @@
 /* data_spec.c - one source of training data from its JSON object. See data.h. */
+#include "agree.h"
 #include "data_impl.h"
 
 #include <stdio.h>
@@ -11,6 +12,7 @@
 typedef struct reading {
     const char *where, *directory, *tokenizer;
     const natsl_config *config;
+    const natsl_corpus_ranks *ranks;
     int kind, loss, haystack, key_kind, value_kind, alphabet, random_non_queries;
     double weight, validation;
     const json_t *files;
@@ -96,8 +98,10 @@ static natsl_status read_corpus(const reading *r, int text_only, source *s)
     size_t count = 0;
     const double validation = r->validation < 0.0 ? 0.05 : r->validation;
     natsl_status st = NATSL_OK;
-    NATSL_TRY(st, cleanup, read_paths(r, &paths, &count));
-    st = natsl_corpus_open(paths, count, r->config->vocab_size, r->tokenizer, text_only, &s->corpus);
+    st = read_paths(r, &paths, &count);
+    if (r->ranks) st = natsl_agree(r->ranks->comm, st);
+    if (st != NATSL_OK) goto cleanup;
+    st = natsl_corpus_open(paths, count, r->config->vocab_size, r->tokenizer, text_only, r->ranks, &s->corpus);
     if (st == NATSL_ERR_INPUT) {
         char line[1024];
         (void)snprintf(line, sizeof line, "%s", natsl_error_text());
@@ -210,7 +214,8 @@ static natsl_status parse_copy(const json_t *spec, reading *r, source *s)
 }
 
 natsl_status natsl_source_parse(const json_t *spec, const char *where, const char *directory,
-                                const natsl_config *config, const char *tokenizer, source *out)
+                                const natsl_config *config, const char *tokenizer, const natsl_corpus_ranks *ranks,
+                                source *out)
 {
     static const natsl_field kind = KIND;
     static natsl_status (*const parse[])(const json_t *, reading *, source *) = {[SOURCE_TEXT] = parse_text,
@@ -220,6 +225,7 @@ natsl_status natsl_source_parse(const json_t *spec, const char *where, const cha
     reading r = {.where = where,
                  .directory = directory,
                  .tokenizer = tokenizer,
+                 .ranks = ranks,
                  .config = config,
                  .weight = 1.0,
                  .validation = -1.0};

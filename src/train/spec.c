@@ -2,6 +2,7 @@
 #include "spec.h"
 
 #include "fields.h"
+#include "whole_file.h"
 
 #include <errno.h>
 #include <math.h>
@@ -45,7 +46,7 @@ typedef struct raw_spec {
     const json_t *model, *optimizer, *gate, *data, *phases, *validation, *checkpoint;
     const char *init;
     int64_t seed;
-    int tokenizer;
+    const char *tokenizer;
 } raw_spec;
 
 #define AT(type, member) offsetof(type, member)
@@ -208,27 +209,46 @@ static natsl_status read_model(natsl_spec *s, const json_t *v, const char *where
     const char *name = json_string_value(v);
     const int n = snprintf(path, sizeof path, "%s%s", name[0] == '/' ? "" : s->directory, name);
     if (n < 0 || (size_t)n >= sizeof path) return natsl_fail(NATSL_ERR_INPUT, "%s: the path is too long", place);
-    FILE *file = fopen(path, "rb");
-    if (!file) return natsl_fail(NATSL_ERR_INPUT, "%s: %s: %s", place, path, strerror(errno));
-    char *text = natsl_alloc(MAX_CONFIG_BYTES + 1, 1, "configuration");
-    const size_t length = text ? fread(text, 1, MAX_CONFIG_BYTES + 1, file) : 0;
-    if (!text) st = NATSL_ERR_NOMEM;
-    else if (ferror(file)) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s: cannot be read", place, path);
-    else if (length > MAX_CONFIG_BYTES)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: more than %zu bytes, expected a configuration", path, MAX_CONFIG_BYTES);
-    else st = natsl_config_parse(text, length, path, &s->model);
+    char *text = NULL;
+    size_t length = 0;
+    st = natsl_whole_file(path, MAX_CONFIG_BYTES, "a configuration", &text, &length);
+    if (st == NATSL_ERR_INPUT) {
+        char line[1024];
+        (void)snprintf(line, sizeof line, "%s", natsl_error_text());
+        return natsl_fail(st, "%s: %s", place, line);
+    }
+    if (st == NATSL_OK) st = natsl_config_parse(text, length, path, &s->model);
     natsl_free(text);
-    (void)fclose(file);
     return st;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------------------------------------- */
 
+static natsl_status read_tokenizer(natsl_spec *s, const char *name, const char *where)
+{
+    const int bytes = s->model.vocab_size >= 256;
+    s->tokenizer_named = name != NULL;
+    s->tokenizer = bytes ? "byte" : "none";
+    if (!name || (strcmp(name, "byte") == 0 && bytes)) return NATSL_OK;
+    if (strcmp(name, "byte") == 0)
+        return natsl_fail(NATSL_ERR_INPUT, "%stokenizer: byte needs vocab_size 256 or more, found %d", where,
+                          s->model.vocab_size);
+    s->tokenizer = "none";
+    if (strcmp(name, "none") == 0) return NATSL_OK;
+    const size_t n = strlen(name);
+    if (n < 5 || strcmp(name + n - 5, ".json") != 0)
+        return natsl_fail(NATSL_ERR_INPUT, "%stokenizer: expected byte, none or the name of a tokenizer.json", where);
+    const size_t size = strlen(s->directory) + n + 1;
+    s->tokenizer = "json";
+    if (!(s->tokenizer_file = natsl_alloc(size, 1, "a path"))) return NATSL_ERR_NOMEM;
+    (void)snprintf(s->tokenizer_file, size, "%s%s", name[0] == '/' ? "" : s->directory, name);
+    return NATSL_OK;
+}
+
 static natsl_status read_all(natsl_spec *s, const char *where)
 {
-    static const char *const tokenizers[] = {"byte", "none", NULL};
     static const natsl_field fields[] = {{NATSL_FIELD_ANY, "model", AT(raw_spec, model), 1, 0, 0, NULL},
-                                         {NATSL_FIELD_WORD, "tokenizer", AT(raw_spec, tokenizer), 0, 0, 0, tokenizers},
+                                         {NATSL_FIELD_TEXT, "tokenizer", AT(raw_spec, tokenizer), 0, 0, 0, NULL},
                                          {NATSL_FIELD_TEXT, "init", AT(raw_spec, init), 0, 0, 0, NULL},
                                          {NATSL_FIELD_COUNT, "seed", AT(raw_spec, seed), 0, 0, 0x1p53, NULL},
                                          {NATSL_FIELD_OBJECT, "optimizer", AT(raw_spec, optimizer), 0, 0, 0, NULL},
@@ -238,14 +258,11 @@ static natsl_status read_all(natsl_spec *s, const char *where)
                                          {NATSL_FIELD_OBJECT, "validation", AT(raw_spec, validation), 0, 0, 0, NULL},
                                          {NATSL_FIELD_OBJECT, "checkpoint", AT(raw_spec, checkpoint), 0, 0, 0, NULL},
                                          {.kind = NATSL_FIELD_END}};
-    raw_spec raw = {.tokenizer = -1};
+    raw_spec raw = {0};
     raw_gate gate;
     natsl_status st = natsl_fields_read(s->json, where, fields, &raw);
     if (st == NATSL_OK) st = read_model(s, raw.model, where);
-    if (st == NATSL_OK && raw.tokenizer == 0 && s->model.vocab_size < 256)
-        st = natsl_fail(NATSL_ERR_INPUT, "%stokenizer: byte needs vocab_size 256 or more, found %d", where,
-                        s->model.vocab_size);
-    if (st == NATSL_OK) s->tokenizer = raw.tokenizer == 1 || s->model.vocab_size < 256 ? "none" : "byte";
+    if (st == NATSL_OK) st = read_tokenizer(s, raw.tokenizer, where);
     if (st == NATSL_OK) st = read_optimizer(s, raw.optimizer, where);
     if (st == NATSL_OK) st = read_gate(s, raw.gate, where, &gate);
     if (st == NATSL_OK) st = read_phases(s, &raw, where, &gate);
@@ -282,6 +299,7 @@ natsl_status natsl_spec_parse(const char *text, size_t length, const char *path,
 void natsl_spec_free(natsl_spec *s)
 {
     natsl_free(s->directory);
+    natsl_free(s->tokenizer_file);
     natsl_free(s->phases);
     json_decref(s->json);
     memset(s, 0, sizeof *s);

@@ -24,7 +24,9 @@ typedef struct natsl_spec_phase {
 typedef struct natsl_spec {
     json_t *json;
     natsl_config model;
-    const char *tokenizer; /* "byte", or "none": token files only */
+    const char *tokenizer; /* "byte"; "none": token files only; "json": of tokenizer_file */
+    char *tokenizer_file;  /* path of a tokenizer.json; NULL: none is named */
+    int tokenizer_named;   /* the key is there */
     const char *init;      /* weights to start from; NULL: random */
     char *directory;       /* of the file: relative names in it start there; ends in '/' or is "" */
     int64_t seed;

@@ -111,7 +111,7 @@ refused 5 '--out: m.h5: is no directory' "${score[@]}" --out m.h5
 refused 5 '--out: no/such: No such file' "${score[@]}" --out no/such
 refused 2 '--out: in/ids.h5 is also read, expected another directory' "${score[@]}" --out in
 refused 3 'nothing: No such file' score --model m.h5 @nothing --out bad
-refused 3 'in: not a regular file, expected a list' score --model m.h5 @in --out bad
+refused 3 'in: is a directory, expected a list' score --model m.h5 @in --out bad
 refused 2 '@: expected @ and the name of a list' score --model m.h5 @ --out bad
 printf '# nothing\n \n\t\n' >l
 refused 3 'l: names no document' score --model m.h5 @l --out bad

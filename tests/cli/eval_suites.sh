@@ -96,6 +96,67 @@ answers mixed | sed -n 2p >>.mixed
 expect "the same answers wherever lines stand" diff .shared .mixed
 refused 2 'questions: is for --suite kv' "${common[@]}" --suite passkey --questions 2 --lengths 1K --out r
 
+# --- a model with a tokenizer.json: everything in its tokens -----------------------------------------------------------------------
+for t in bytes metaspace; do
+    sed 's/"single_word":true/"single_word":false/' "$GOLDEN/tokenizer/$t.json" >$t.json # else texts cannot be cut
+    "$PYTHON" -B "$SOURCE/tests/oracle/oracle.py" random $t.h5 --seed 3 --set vocab_size=620 || exit 1
+    "$PYTHON" -c '
+import sys, h5py, numpy as np
+f = h5py.File(sys.argv[1], "r+")
+f.attrs["tokenizer"] = "json"
+f.attrs["eos_token_id"] = np.array([619], np.int64)
+f["tokenizer_json"] = np.frombuffer(open(sys.argv[2], "rb").read(), np.uint8)' $t.h5 $t.json || exit 1
+done
+json=(eval --model bytes.h5 --quiet --threads 1)
+accepted 0 "${json[@]}" --suite kv --questions 2 --lengths 2K --samples 4 --max-new 4 --out kvj
+expect "in tokens: read once" test "$(grep -Ec '"read_tokens":1[0-9]{3},' kvj/kv/2048.runs.jsonl)" -eq 2
+accepted 2 "${json[@]}" --suite kv --questions 2 --lengths 2K --samples 4 --max-new 4 --out kvj2
+expect "in tokens: the same on two groups" cmp kvj/kv/2048.jsonl kvj2/kv/2048.jsonl
+for n in 1 2 3 4; do accepted 0 "${json[@]}" --suite kv --questions 2 --lengths 2K --samples $n --max-new 4 --out kvj3; done
+expect "in tokens: the same answers when it is read for each" cmp kvj/kv/2048.jsonl kvj3/kv/2048.jsonl
+accepted 0 "${json[@]}" --suite perplexity five.txt --out lossj
+accepted 0 score --model bytes.h5 five.txt --out fivej.h5 --quiet
+expect "in tokens: the log-probabilities of natsl score" "${check[@]}" loss lossj fivej.h5 five
+accepted 0 "${json[@]}" --suite jsonl shared.jsonl --max-new 4 --out sharedj
+expect "in tokens: contexts read twice" test "$(grep -Ec '"read_tokens":[3-9][0-9]{2},' sharedj/shared/*.runs.jsonl)" -eq 2
+# prompts are as long as their tokens are, and answers go through the decoder
+ruler=(eval --quiet --suite ruler --haystack hay.txt --tasks niah_single_1,niah_single_2,niah_multikey_2,fwe)
+for t in bytes metaspace; do
+    accepted 0 "${ruler[@]}" --model $t.h5 --lengths 1500 --samples 2 --max-new 5 --keep-inputs all --special-tokens --out ruler-$t
+    accepted 0 "${ruler[@]}" --model $t.h5 --lengths 1500 --samples 2 --max-new 5 --data-only --out data-$t
+    accepted 0 "${ruler[@]}" --tokenizer $t.json --lengths 1500 --samples 2 --max-new 5 --data-only --out data2-$t
+    expect "$t: the tokenizer's file counts as the model does" diff -r data-$t data2-$t
+    "$PYTHON" -c '
+import json, sys
+for task in ("niah_single_1", "niah_single_2", "niah_multikey_2", "fwe"):
+    for i, line in enumerate(open(f"{sys.argv[1]}/synthetic/1500/data/{task}/validation.jsonl")):
+        s = json.loads(line)
+        assert 1350 <= s["length"] <= 1500, (task, s["length"])
+        if i == 0: open(f"{task}.prompt", "w", newline="").write(s["input"] + s["answer_prefix"]), open(f"{task}.length", "w").write(str(s["length"] - 5))
+' data-$t || complain "$t: lengths"
+    for task in niah_single_1 fwe; do
+        accepted 0 tokenize --model $t.h5 $task.prompt --out prompt.h5
+        cp .out said
+        expect "$t: $task has as many tokens as it says" grep -q "tokens      $(cat $task.length) of" said
+    done
+done
+refused 3 'no-such.json: No such file' "${ruler[@]}" --tokenizer no-such.json --lengths 1500 --data-only --out r
+on 0 "${json[@]}" --suite ruler --tasks niah_multikey_2 --lengths 200 --max-new 120 --samples 1 --data-only --out r
+cp .err said
+expect "a sample that does not fit is no sample" grep -q '^natsl: niah_multikey_2: sample 0 does not fit in 200 tokens' said
+expect "and there is no file" test -z "$(find r -type f)"
+rm -rf r
+unfit=("${json[@]}" --suite ruler --tasks niah_multikey_2 --lengths 200,1K --samples 2 --max-new 120 --keep-going)
+accepted 0 "${unfit[@]}" --out unfit
+cp .out said
+expect "those that do not fit are counted" grep -q '^2 samples do not fit' said
+expect "the others are answered" grep -q '"end":' unfit/niah_multikey_2/1024.jsonl
+expect "on the page, too" grep -q '2 do not fit' unfit/report.html
+accepted 2 "${unfit[@]}" --out unfit2
+expect "the same on two groups" cmp unfit/niah_multikey_2/200.jsonl unfit2/niah_multikey_2/200.jsonl
+accepted 0 eval --score-only --suite ruler unfit/*/200.jsonl --out unfit3
+expect "failures for other scorers" grep -q '^Score,0.0$' unfit3/synthetic/200/pred/summary.csv
+
 # --- scores against another scorer, both ways -------------------------------------------------------------------------------------
 accepted 0 "${common[@]}" --suite ruler --tasks niah_single_1,vt,fwe --lengths 1K,1200 --samples 3 --max-new 6 --out ruler
 expect "our predictions, scored by RULER's rules" "${check[@]}" score ruler

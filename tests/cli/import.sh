@@ -55,6 +55,8 @@ accepted 0 info good-texts.h5
 for line in 'tokenizer json' 'begins +with token 5' 'ends +with token 7 or 8' 'kept .*generation_config.json, tokenizer.json, '; do
     grep -Eq "$line" "$SCRATCH/.out" || complain "natsl info does not say '$line'"
 done
+accepted 0 import good-texts --dry-run
+grep -q 'warning: good-texts/tokenizer.json: the tokenizer has the token 8999' "$SCRATCH/.err" || complain "no word of a tokenizer that cannot be used"
 echo text >text.txt
 rank_counts=0 refused 3 'tokenizer' score --model good-texts.h5 text.txt --out x.h5
 accepted 0 score --quiet --model good-texts.h5 "$GOLDEN/options-tokens.h5" --out x.h5

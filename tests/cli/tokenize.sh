@@ -78,5 +78,33 @@ f = h5py.File("cuts-model.h5", "r+")
 del f["tokenizer_json"]
 f["tokenizer_json"] = np.frombuffer(open("bytes.json", "rb").read().replace(b"\"id\":0,", b"\"id\":900,"), np.uint8)'
 refused 3 'cuts-model.h5: added_tokens: entry' score --model cuts-model.h5 doc.txt --out x.h5
+cp doc.txt other.txt
+refused 3 'doc.txt: cuts-model.h5: added_tokens: entry|cuts-model.h5: added_tokens: entry' score --model cuts-model.h5 doc.txt other.txt --out docs
+
+# training: texts become tokens, the same on any number of ranks; the model carries the tokenizer, and goes on with it
+cat >T.json <<'END'
+{"model": "tiny.json", "tokenizer": "cuts.json", "data": [{"kind": "text", "files": ["doc.txt", "text"]}],
+ "phases": [{"steps": 2, "windows": 3, "tokens": 128}], "validation": {"every": 2, "windows": 2, "tokens": 128}}
+END
+tiny_config 620 >tiny.json
+for ranks in 0 3; do accepted "$ranks" train --config T.json --out run-$ranks --quiet; done
+loss() { grep -o '"validation".*"loss":[0-9.]*' $1/log.jsonl | grep -o '[0-9.]\{4\}' | tail -n 1; }
+expect "trained on the same tokens" test "$(loss run-0)" = "$(loss run-3)"
+accepted 0 score --model run-3/model.h5 doc.txt --out x.h5 --quiet
+sed 's/"tokenizer": "cuts.json"/"init": "run-3\/model.h5"/' T.json >T2.json
+accepted 3 train --config T2.json --out run-on --quiet
+"$PYTHON" -c '
+import h5py
+for name in ("run-0", "run-3", "run-on"):
+    f = h5py.File(f"{name}/model.h5", "r")
+    assert f.attrs["tokenizer"] in ("json", b"json") and f["tokenizer_json"][()].tobytes() == open("cuts.json", "rb").read(), name' ||
+    complain "trained models lack the tokenizer"
+sed 's/cuts.json/unigram.json/' T.json >T3.json
+refused 3 'unigram.json: model: "Unigram" is not supported' train --config T3.json --out run-bad
+sed 's/"text", "files": .*/"needle"}],/' T.json >T4.json
+refused 3 'needles need a model with a byte tokenizer' train --config T4.json --out run-bad
+sed 's/vocab_size": 620/vocab_size": 300/' tiny.json >small.json
+sed 's/tiny.json/small.json/' T.json >T5.json
+refused 3 'cuts.json: the tokenizer has the token' train --config T5.json --out run-bad
 
 finish

@@ -3,6 +3,7 @@
 #include "core.h"
 #include "digest.h"
 #include "text_out.h"
+#include "whole_file.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -249,6 +250,46 @@ static void test_digest(void)
     CU_ASSERT_NOT_EQUAL(natsl_digest_add(natsl_digest_add(0, 1), 2), natsl_digest_add(natsl_digest_add(0, 2), 1));
 }
 
+/** Files and pipes up to a limit, as they are; NUL behind them. */
+static void test_whole_file(void)
+{
+    static const size_t sizes[] = {0, 1, 4095, 200000};
+    char path[] = "/tmp/natsl-whole-XXXXXX", *bytes = NULL;
+    size_t length = 0;
+    const int fd = mkstemp(path);
+    CU_ASSERT_FATAL(fd >= 0);
+    unsigned char *data = malloc(200000);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(data);
+    for (size_t i = 0; i < 200000; i++) data[i] = (unsigned char)(i * 7 + i / 256);
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        CU_ASSERT(ftruncate(fd, 0) == 0 && pwrite(fd, data, sizes[i], 0) == (ssize_t)sizes[i]);
+        CU_ASSERT_EQUAL(natsl_whole_file(path, sizes[i], "a file", &bytes, &length), NATSL_OK);
+        CU_ASSERT(bytes && length == sizes[i] && memcmp(bytes, data, length) == 0 && bytes[length] == '\0');
+        natsl_free(bytes);
+        if (sizes[i] == 0) continue;
+        CU_ASSERT_EQUAL(natsl_whole_file(path, sizes[i] - 1, "a file", &bytes, &length), NATSL_ERR_INPUT);
+        CU_ASSERT(!bytes && length == 0 && strstr(natsl_error_text(), "expected a file"));
+    }
+    (void)close(fd);
+    for (size_t limit = 200000; limit > 199998; limit--) { /* a pipe says no length */
+        char command[128], name[64];
+        (void)snprintf(command, sizeof command, "cat %s", path);
+        FILE *pipe = popen(command, "r");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(pipe);
+        (void)snprintf(name, sizeof name, "/proc/self/fd/%d", fileno(pipe));
+        CU_ASSERT_EQUAL(natsl_whole_file(name, limit, "a file", &bytes, &length),
+                        limit == 200000 ? NATSL_OK : NATSL_ERR_INPUT);
+        if (limit == 200000) CU_ASSERT(bytes && length == limit && memcmp(bytes, data, length) == 0);
+        natsl_free(bytes);
+        (void)pclose(pipe);
+    }
+    (void)unlink(path);
+    CU_ASSERT_EQUAL(natsl_whole_file(path, 10, "a file", &bytes, &length), NATSL_ERR_INPUT);
+    CU_ASSERT_EQUAL(natsl_whole_file("/tmp", 10, "a file", &bytes, &length), NATSL_ERR_INPUT);
+    CU_ASSERT_PTR_NULL(bytes);
+    free(data);
+}
+
 int main(void)
 {
     static const test_entry tests[] = {
@@ -263,6 +304,7 @@ int main(void)
         {"clock and peak memory", test_clock_and_peak},
         {"text files", test_text_out},
         {"two files under way", test_two_temporaries},
+        {"whole files", test_whole_file},
         {"digest", test_digest},
     };
     return run_suite("core", tests, COUNT(tests));

@@ -65,7 +65,7 @@ static natsl_status open_data(const char *spec, int32_t vocab, const char *token
         printf("\n    %s: %s\n", text, e.text);
         abort();
     }
-    const natsl_status st = natsl_data_open(json, "T.json: data", directory, &config, tokenizer, seed, out);
+    const natsl_status st = natsl_data_open(json, "T.json: data", directory, &config, tokenizer, NULL, seed, out);
     json_decref(json); /* nothing of it is kept */
     return st;
 }

@@ -56,7 +56,7 @@ static void read_prose(void *user, int64_t first, int64_t count, char *to)
 }
 
 static const natsl_hay hay = {.length = 20000, .read = read_prose};
-static const natsl_ruler_sources sources = {.count = natsl_count_bytes};
+static const natsl_ruler_sources sources = {.measure = NULL};
 static const natsl_eval_settings settings = {.seed = 7, .hay = &hay, .sources = &sources};
 
 static size_t occurrences(const char *text, size_t length, const char *what)
@@ -436,7 +436,7 @@ static void test_lines(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(scratch));
     write_file("good.jsonl", good, sizeof good - 1);
     (void)snprintf(path, sizeof path, "%s/good.jsonl", scratch);
-    CU_ASSERT_EQUAL_FATAL(natsl_eval_lines_scan(path, 0, &lines), NATSL_OK);
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_lines_scan(path, 0, NULL, &lines), NATSL_OK);
     CU_ASSERT(lines.count == 3 && lines.bad == 0 && lines.longest == 11);
     CU_ASSERT_STRING_EQUAL(lines.name, "good");
     t.name = lines.name;
@@ -454,15 +454,15 @@ static void test_lines(void)
         memcpy(text + n, bad[i].line, bad[i].length);
         text[(size_t)n + bad[i].length] = '\n';
         write_file("good.jsonl", text, (size_t)n + bad[i].length + 1);
-        CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 0, &lines), NATSL_ERR_INPUT);
+        CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 0, NULL, &lines), NATSL_ERR_INPUT);
         EXPECT(strstr(natsl_error_text(), "line 2") && strstr(natsl_error_text(), bad[i].says), "case %zu: %s", i,
                natsl_error_text());
-        CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 1, &lines), NATSL_OK);
+        CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 1, NULL, &lines), NATSL_OK);
         CU_ASSERT(lines.count == 1 && lines.bad == 1 && strstr(lines.complaint, bad[i].says));
         natsl_eval_lines_free(&lines);
     }
     write_file("good.jsonl", "{}\n", 3);
-    CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 1, &lines), NATSL_ERR_INPUT);
+    CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 1, NULL, &lines), NATSL_ERR_INPUT);
     (void)snprintf(text, sizeof text, "rm -r %s", scratch);
     CU_ASSERT_EQUAL(system(text), 0);
 }

@@ -12,7 +12,7 @@
 
 static natsl_word_lists lists;
 static int have_lists;
-static natsl_ruler_sources sources = {.count = natsl_count_words, .seed = 42};
+static natsl_ruler_sources sources = {.seed = 42}; /* measure: words, set by main */
 
 static int left_out(const char *what)
 {
@@ -179,8 +179,8 @@ static void test_questions(void)
     }
     for (int i = 0; i <= 10; i++) { /* spread: the document is where it should be */
         natsl_eval_sample s;
-        with.count = natsl_count_bytes;
-        CU_ASSERT_EQUAL_FATAL(natsl_ruler_spread(&with, t, 7000, 32, natsl_rng_at(1, 2, (uint64_t)i), i / 10.0, &s),
+        with.measure = NULL;
+        CU_ASSERT_EQUAL_FATAL(natsl_ruler_spread(&with, t, 7000, 32, 0, natsl_rng_at(1, 2, (uint64_t)i), i / 10.0, &s),
                               NATSL_OK);
         CU_ASSERT(s.length + 32 <= 7000 && s.length > 6500);
         EXPECT(s.outputs[0].depth > i / 10.0 * 0.976 - 0.03 && s.outputs[0].depth < i / 10.0 * 0.976 + 0.03, "%d: %g",
@@ -261,7 +261,9 @@ int main(void)
         }
         sources.lists = &lists;
     }
+    if (natsl_measure_create(NATSL_MEASURE_WORDS, NULL, &sources.measure) != NATSL_OK) return 1;
     const int failed = run_suite("ruler", tests, COUNT(tests));
+    natsl_measure_destroy(&sources.measure);
     natsl_word_lists_free(&lists);
     return failed;
 }

@@ -69,6 +69,10 @@ static natsl_status read_one(const json_t *v, const char *where, const natsl_fie
             return natsl_fail(NATSL_ERR_INPUT, "%s: expected a text", place);
         *(const char **)to = json_string_value(v);
         return NATSL_OK;
+    case NATSL_FIELD_BYTES:
+        if (!json_is_string(v)) return natsl_fail(NATSL_ERR_INPUT, "%s: expected a text", place);
+        *(natsl_field_bytes *)to = (natsl_field_bytes){json_string_value(v), json_string_length(v)};
+        return NATSL_OK;
     case NATSL_FIELD_WORD:
         for (int i = 0; json_is_string(v) && f->words[i]; i++) {
             if (strlen(f->words[i]) != json_string_length(v) || strcmp(f->words[i], json_string_value(v)) != 0)
@@ -77,7 +81,9 @@ static natsl_status read_one(const json_t *v, const char *where, const natsl_fie
             return NATSL_OK;
         }
         join(f->words, words, sizeof words);
-        return natsl_fail(NATSL_ERR_INPUT, "%s: expected %s", place, words);
+        if (!json_is_string(v)) return natsl_fail(NATSL_ERR_INPUT, "%s: expected %s", place, words);
+        return natsl_fail(NATSL_ERR_INPUT, "%s: expected %s; \"%.60s\" is not supported", place, words,
+                          json_string_value(v));
     case NATSL_FIELD_FLAG:
         if (!json_is_boolean(v)) return natsl_fail(NATSL_ERR_INPUT, "%s: expected true or false", place);
         *(int *)to = json_is_true(v);
@@ -133,4 +139,65 @@ natsl_status natsl_fields_read(const json_t *object, const char *where, const na
         if (st != NATSL_OK) return st;
     }
     return NATSL_OK;
+}
+
+/* ---- single members ---------------------------------------------------------------------------------------------------- */
+
+/** A member that may be missing or null, unless it is required. */
+static natsl_status member(const json_t *object, const char *where, const natsl_field *field, void *out)
+{
+    char place[400];
+    const json_t *value = json_object_get(object, field->name);
+    (void)snprintf(place, sizeof place, "%s: ", where);
+    if (field->required && !value) return missing(place, field);
+    return !value || (!field->required && json_is_null(value)) ? NATSL_OK : read_one(value, place, field, out);
+}
+
+natsl_status natsl_json_flag(const json_t *object, const char *name, int otherwise, const char *where, int *out)
+{
+    *out = otherwise;
+    return member(object, where, &(natsl_field){.kind = NATSL_FIELD_FLAG, .name = name}, out);
+}
+
+natsl_status natsl_json_copy(const json_t *object, const char *name, const char *where, char **out, size_t *length)
+{
+    natsl_field_bytes text = {NULL, 0};
+    *out = NULL;
+    *length = 0;
+    const natsl_status st = member(object, where, &(natsl_field){.kind = NATSL_FIELD_BYTES, .name = name}, &text);
+    if (st != NATSL_OK || !text.at) return st;
+    if (!(*out = natsl_alloc(text.length + 1, 1, name))) return NATSL_ERR_NOMEM;
+    memcpy(*out, text.at, text.length + 1);
+    *length = text.length;
+    return NATSL_OK;
+}
+
+natsl_status natsl_json_need(const json_t *object, const char *name, const char *where, const char **out,
+                             size_t *length)
+{
+    natsl_field_bytes text = {NULL, 0};
+    const natsl_status st =
+        member(object, where, &(natsl_field){.kind = NATSL_FIELD_BYTES, .name = name, .required = 1}, &text);
+    *out = text.at;
+    *length = text.length;
+    return st;
+}
+
+natsl_status natsl_json_count(const json_t *object, const char *name, json_int_t most, const char *where,
+                              json_int_t *out)
+{
+    int64_t count = 0;
+    const natsl_status st =
+        member(object, where,
+               &(natsl_field){.kind = NATSL_FIELD_COUNT, .name = name, .required = 1, .low = 0.0, .high = (double)most},
+               &count);
+    *out = (json_int_t)count;
+    return st;
+}
+
+natsl_status natsl_json_word(const json_t *object, const char *name, const char *const *words, int otherwise,
+                             const char *where, int *out)
+{
+    *out = otherwise;
+    return member(object, where, &(natsl_field){.kind = NATSL_FIELD_WORD, .name = name, .words = words}, out);
 }
