@@ -98,6 +98,27 @@ static void check_pipeline(const char *task, const int64_t tokens[2], const char
     natsl_ruler_close(&r);
 }
 
+/** Where the answers of niah_single_1 stand: what RULER's program writes as the samples' index. */
+static void check_places(void)
+{
+    static const struct {
+        const char *answer;
+        ptrdiff_t at;
+    } want[] = {{"7022674", 8108}, {"8707870", 12518}};
+    const natsl_eval_task *t = natsl_eval_task_find("ruler", "niah_single_1");
+    natsl_ruler *r = NULL;
+    CU_ASSERT_EQUAL_FATAL(natsl_ruler_open(&sources, t, 4096, t->max_new, &r), NATSL_OK);
+    for (size_t i = 0; i < COUNT(want); i++) {
+        natsl_eval_sample s;
+        CU_ASSERT_EQUAL_FATAL(natsl_ruler_next(r, &s), NATSL_OK);
+        CU_ASSERT_STRING_EQUAL(s.outputs[0].text, want[i].answer);
+        const char *found = memmem(s.text, (size_t)s.length, want[i].answer, strlen(want[i].answer));
+        EXPECT(found && found - s.text == want[i].at, "sample %zu: at %td", i, found ? found - s.text : -1);
+        natsl_eval_sample_free(&s);
+    }
+    natsl_ruler_close(&r);
+}
+
 static void test_pipeline(void)
 {
     check_pipeline("niah_multikey_3", (int64_t[]){4096, 4096}, (const char *[]){"b81a262ddfb9c851", "f78cf422d052664d"},
@@ -107,6 +128,7 @@ static void test_pipeline(void)
     check_pipeline("fwe", (int64_t[]){3990, 3990}, (const char *[]){"6f9e1ea8a8977694", "48ad8f929277c685"},
                    "ufnllw iwshay rhbtmq");
     if (left_out("needles and common words")) return;
+    check_places();
     check_pipeline("niah_single_1", (int64_t[]){4081, 4081}, (const char *[]){"9179098aff434e89", "55dc7257786cb21a"},
                    "7022674");
     check_pipeline("niah_multikey_2", (int64_t[]){4096, 3846}, (const char *[]){"03567fb75fe07af4", "692a9e920013ce67"},
