@@ -7,7 +7,7 @@
 #include <string.h>
 
 static natsl_model *model;
-static const natsl_options options = {.threads = 1};
+static const natsl_options options = {.threads = 1, .pass_tokens = 64, .stage_tokens = 64}; /* small buffers: fast */
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
