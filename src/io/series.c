@@ -131,7 +131,7 @@ void natsl_series_sweep(const char *directory, const char *name)
     char path[NATSL_SERIES_PATH];
     DIR *d = opendir(directory);
     for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
-        if (is_temporary(e->d_name, name) && join(directory, e->d_name, path) == NATSL_OK) (void)unlink(path);
+        if (is_temporary(e->d_name, name) && join(directory, e->d_name, path) == NATSL_OK) natsl_temporary_unlink(path);
     }
     if (d) (void)closedir(d);
 }
