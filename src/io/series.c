@@ -97,17 +97,19 @@ natsl_status natsl_series_list(const char *directory, int64_t **numbers, size_t 
     return st;
 }
 
-void natsl_series_prune(const char *directory, size_t keep)
+size_t natsl_series_prune(const char *directory, size_t keep)
 {
+    size_t removed = 0;
     int64_t *numbers = NULL;
     size_t count = 0;
     char path[NATSL_SERIES_PATH];
     if (natsl_series_list(directory, &numbers, &count) == NATSL_OK) {
         for (size_t i = 0; i + keep < count; i++) {
-            if (natsl_series_path(directory, numbers[i], path) == NATSL_OK) (void)unlink(path);
+            if (natsl_series_path(directory, numbers[i], path) == NATSL_OK) removed += unlink(path) == 0;
         }
     }
     natsl_free(numbers);
+    return removed;
 }
 
 /** Whether `name` is `of` (NULL: a checkpoint) with what natsl appends to it while it is written; or such a name with what Open MPI's
