@@ -330,7 +330,7 @@ static natsl_status put_checkpoint(void *user, struct natsl_h5_out *out)
 natsl_status natsl_resume_save(natsl_app *app, natsl_context *cx, const char *directory,
                                natsl_status (*more)(void *user, struct natsl_h5_out *out), void *user, int ends)
 {
-    char path[NATSL_SERIES_PATH];
+    char path[NATSL_SERIES_PATH], why[1024];
     const int64_t position = natsl_context_position(cx);
     int older = 0;
     natsl_status st = natsl_series_path(directory, position, path); /* the same on all ranks */
@@ -340,7 +340,9 @@ natsl_status natsl_resume_save(natsl_app *app, natsl_context *cx, const char *di
                                                  : NATSL_OK);
         if (st == NATSL_OK) st = natsl_context_save_with(cx, path, more, user);
         if (st != NATSL_ERR_IO || again) break;
+        (void)snprintf(why, sizeof why, "%s", natsl_error_text());
         if (app->rank == 0) older = natsl_series_prune(directory, 1) > 0; /* its room may be what is missing */
+        natsl_error_set(why);
         NATSL_MPI(MPI_Bcast(&older, 1, MPI_INT, 0, app->comm));
         if (!older) break;
     }
@@ -427,9 +429,11 @@ natsl_status natsl_resume_end(natsl_resume *r, natsl_status st, FILE *to)
     natsl_summary_real(app, "checkpoint_seconds", r->spent_s);
     if (r->failed > 0) natsl_summary_count(app, "checkpoints_failed", r->failed);
     if (r->loaded > 0) natsl_summary_count(app, "resumed_at", r->loaded);
-    if (st == NATSL_OK && !r->finished && app->rank == 0 && !app->args.quiet)
-        fprintf(to, "checkpoints %lld in %.2f s, removed: the result is there%s\n", (long long)r->saved, r->spent_s,
-                r->failed > 0 ? "; others could not be written" : "");
+    if (st == NATSL_OK && !r->finished && app->rank == 0 && !app->args.quiet) {
+        fprintf(to, "checkpoints %lld in %.2f s, removed: the result is there", (long long)r->saved, r->spent_s);
+        if (r->failed > 0) fprintf(to, "; %lld more could not be written", (long long)r->failed);
+        fprintf(to, "\n");
+    }
     if (r->lock >= 0) (void)close(r->lock);
     r->lock = -1;
     return st;
