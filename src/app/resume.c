@@ -204,7 +204,7 @@ static natsl_status take_directory(natsl_resume *r)
     natsl_free(numbers);
     if (st != NATSL_OK) return st;
     natsl_series_sweep(o->directory, NULL);
-    if (o->resume) { /* the killed run's result under way */
+    if (o->resume && !o->swept) { /* the killed run's result under way */
         char directory[NATSL_SERIES_PATH];
         const char *slash = strrchr(o->out, '/');
         const int n = slash ? (int)(slash - o->out) + 1 : 0;

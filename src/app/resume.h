@@ -24,6 +24,7 @@ typedef struct natsl_resume_order {
     double every_s;  /* between checkpoints; 0: only when a signal comes */
     int resume;      /* go on where there is something to go on from; else what is there is refused */
     const char *out; /* the file that the whole document gives */
+    int swept;       /* what killed runs have left of it is removed already */
     const char *command, *write; /* "score", "hidden": what else decides what is in that file */
     int (*stop)(
         void *stopper); /* asked on every rank between passes: nonzero on any of them is like a signal; or NULL */

@@ -28,5 +28,7 @@ size_t natsl_series_prune(const char *directory, size_t keep);
 /** Removes what killed runs have left of the file `directory`/`name` half-written ("<name>.tmp-..."); name NULL: of checkpoints. The
  * caller has the place to itself. */
 void natsl_series_sweep(const char *directory, const char *name);
+/** The same of all files in a directory, looked through once, for whose names `own` says so. */
+void natsl_series_sweep_all(const char *directory, int (*own)(void *user, const char *name), void *user);
 
 #endif
