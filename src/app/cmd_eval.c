@@ -4,6 +4,7 @@
 #include "digest.h"
 #include "eval_files.h"
 #include "eval_job.h"
+#include "eval_resume.h"
 #include "series.h"
 #include "signals.h"
 
@@ -248,10 +249,11 @@ static natsl_status evaluate(natsl_eval_job *j)
     int64_t all = 0;
     for (size_t i = 0; i < j->store.n_cells; i++) all += j->store.cells[i].samples;
     int64_t before = 0;
-    int lock = -1;
+    int lock = -1, lock2 = -1;
     natsl_status st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &j->model);
     if (st != NATSL_OK) return st;
     st = natsl_app_agree(app, app->rank == 0 ? open_directory(j, &lock) : NATSL_OK);
+    if (st == NATSL_OK) st = natsl_app_agree(app, app->rank == 0 ? natsl_eval_resume_take(app, &lock2) : NATSL_OK);
     if (st == NATSL_OK) st = find_done(j, &before);
     if (st == NATSL_OK) {
         if (app->rank == 0 && before > 0 && !app->args.quiet)
@@ -262,16 +264,20 @@ static natsl_status evaluate(natsl_eval_job *j)
         if (ran == NATSL_OK || ran == NATSL_INTERRUPTED) {
             if (app->rank == 0) mine = natsl_eval_store_merge(&j->store);
             if (mine == NATSL_OK && ran == NATSL_OK && app->rank == 0) mine = write_results(j);
+            if (mine == NATSL_OK && ran == NATSL_OK && app->rank == 0) natsl_eval_resume_sweep(j);
             if (mine == NATSL_OK && ran == NATSL_INTERRUPTED && app->rank == 0)
                 mine = natsl_fail(NATSL_INTERRUPTED,
-                                  "interrupted; %lld of %lld samples are finished and kept in %s; the same command "
+                                  "interrupted; %lld of %lld samples are finished and kept in %s%s%s; the same command "
                                   "goes on",
-                                  (long long)count_done(j), (long long)all, app->args.out);
+                                  (long long)count_done(j), (long long)all, app->args.out,
+                                  app->args.checkpoint ? ", what was read of others in " : "",
+                                  app->args.checkpoint ? app->args.checkpoint : "");
         }
         st = ran == NATSL_OK || ran == NATSL_INTERRUPTED ? natsl_app_agree(app, mine) : ran;
         natsl_summary_count(app, "samples", count_done(j));
         natsl_summary_count(app, "samples_before", before);
     }
+    if (lock2 >= 0) (void)close(lock2);
     if (lock >= 0) (void)close(lock);
     return st;
 }

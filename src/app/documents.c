@@ -29,6 +29,7 @@ typedef struct group {
     natsl_app app;              /* the program as this group's ranks see it: its own communicator, silent */
     natsl_cost_machine machine; /* measured once */
     int machine_known;
+    int has_loaded;        /* the context that all documents go on from, so that its seal is known to be whole */
     count own, out;        /* of the documents before the one in hand; the word under way */
     MPI_Request sent;      /* of it */
     int64_t n_sent, heard; /* words that this rank has sent, received */
@@ -134,6 +135,7 @@ static natsl_status read_one(group *g, natsl_document *one)
     s.watcher = g;
     natsl_document_path(d->app->args.out, one, ".h5", out);
     order.out = out;
+    order.swept = 1; /* natsl_documents_take_places */
     order.write = d->order->write;
     order.stop = stops;
     order.stopper = g;
@@ -143,9 +145,11 @@ static natsl_status read_one(group *g, natsl_document *one)
     } else {
         s.give_up = stops; /* there is nothing to be saved at the end of a pass */
     }
-    natsl_status st = d->order->context
-                          ? natsl_context_load(g->groups.comm, d->model, &s.options, d->order->context, &s.cx)
-                          : natsl_context_create(g->groups.comm, d->model, &s.options, &s.cx);
+    const char *context = d->order->context;
+    natsl_status st = !context        ? natsl_context_create(g->groups.comm, d->model, &s.options, &s.cx)
+                      : g->has_loaded ? natsl_context_load_checked(g->groups.comm, d->model, &s.options, context, &s.cx)
+                                      : natsl_context_load(g->groups.comm, d->model, &s.options, context, &s.cx);
+    if (st == NATSL_OK) g->has_loaded = 1;
     if (st == NATSL_OK && g->machine_known) {
         s.cx->machine = g->machine;
         s.cx->machine_known = 1;

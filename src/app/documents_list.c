@@ -122,7 +122,7 @@ static natsl_status add_list(natsl_documents *d, size_t *room, const char *list)
     return st;
 }
 
-static int by_name(const void *a, const void *b)
+static int by_result(const void *a, const void *b)
 {
     const natsl_document *const *x = a, *const *y = b;
     const int order = strcmp((*x)->name, (*y)->name);
@@ -136,7 +136,7 @@ static natsl_status check_names(const natsl_documents *d)
     const natsl_document **sorted = natsl_alloc(d->n, sizeof(natsl_document *), "names of documents");
     if (!sorted) return NATSL_ERR_NOMEM;
     for (size_t i = 0; i < d->n; i++) sorted[i] = &d->all[i];
-    qsort(sorted, d->n, sizeof *sorted, by_name);
+    qsort(sorted, d->n, sizeof *sorted, by_result);
     for (size_t i = 1; i < d->n && st == NATSL_OK; i++) {
         if (strcmp(sorted[i - 1]->name, sorted[i]->name) != 0) continue;
         st = natsl_fail(
@@ -253,6 +253,42 @@ static natsl_status check_checkpoints(const natsl_documents *d)
     return st;
 }
 
+static int by_text(const void *a, const void *b)
+{
+    const natsl_document *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+typedef struct names {
+    const natsl_document **sorted; /* [n] by name */
+    size_t n;
+} names;
+
+/** Whether a document's result is called so. */
+static int is_result(void *user, const char *name)
+{
+    const names *all = user;
+    char own[NAME_BYTES + 1];
+    const size_t length = strlen(name);
+    if (length < 3 || length - 3 >= sizeof own || strcmp(name + length - 3, ".h5") != 0) return 0;
+    memcpy(own, name, length - 3);
+    own[length - 3] = '\0';
+    const natsl_document key = {.name = own}, *at = &key;
+    return bsearch(&at, all->sorted, all->n, sizeof *all->sorted, by_text) != NULL;
+}
+
+/** Removes what killed runs have left of results, the directory looked through once for all. */
+static natsl_status sweep(const natsl_documents *d)
+{
+    names all = {natsl_alloc(d->n, sizeof *all.sorted, "documents"), d->n};
+    if (!all.sorted) return NATSL_ERR_NOMEM;
+    for (size_t i = 0; i < d->n; i++) all.sorted[i] = &d->all[i];
+    qsort(all.sorted, d->n, sizeof *all.sorted, by_text);
+    natsl_series_sweep_all(d->app->args.out, is_result, &all);
+    natsl_free(all.sorted);
+    return NATSL_OK;
+}
+
 static natsl_status take_places(natsl_documents *d)
 {
     const natsl_args *a = &d->app->args;
@@ -268,7 +304,7 @@ static natsl_status take_places(natsl_documents *d)
     if (st != NATSL_OK) return st;
     natsl_series_sweep(a->out, "documents.csv"); /* what killed runs have left */
     natsl_series_sweep(a->out, "documents.jsonl");
-    return NATSL_OK;
+    return d->resume.resume ? sweep(d) : NATSL_OK;
 }
 
 natsl_status natsl_documents_take_places(natsl_documents *d)

@@ -50,8 +50,9 @@ typedef struct natsl_eval_job {
     natsl_model_info info;
     natsl_options options;
     natsl_model *model;
-    natsl_eval_store store; /* cells on all ranks, longest first, samples in them on rank 0 */
-    uint8_t *done;          /* [n_cells][samples] on all ranks */
+    natsl_eval_store store;                  /* cells on all ranks, longest first, samples in them on rank 0 */
+    uint8_t *done;                           /* [n_cells][samples] on all ranks */
+    int64_t checkpoints, checkpoints_failed; /* inside samples */
 } natsl_eval_job;
 
 /** Sets per_sample for all lengths: --ranks-per-sample, or the fewest (1, 2, 4 ... all) with which the memory of every node

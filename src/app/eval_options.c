@@ -162,6 +162,7 @@ const natsl_option natsl_eval_options[] = {
      .offset = AT(keep_inputs),
      .words = natsl_eval_keep_words,
      .help = "prompts beside the predictions: cut (default: both ends), none or all"},
+    NATSL_OPTIONS_CHECKPOINTS,
     {.kind = NATSL_OPT_END},
 };
 
@@ -279,6 +280,9 @@ natsl_status natsl_eval_check_options(const natsl_args *a)
     const char *counted = a->tokenizer_file ? a->tokenizer_file : "";
     if (!a->model && !(a->data_only && ((counted[0] && strcmp(counted, "model") != 0) || a->vocabulary > 0)))
         return natsl_fail(NATSL_ERR_USAGE, "eval: --model is missing, expected --model M.h5; see natsl help eval");
+    if (!a->checkpoint && a->checkpoint_every >= 0.0)
+        return natsl_fail(NATSL_ERR_USAGE,
+                          "--checkpoint-every: needs the directory of the checkpoints, expected --checkpoint DIR");
     if (counted[0] && !a->data_only)
         return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: is for --data-only, a model has its own");
     if (strcmp(counted, "whitespace") == 0 && !exact)

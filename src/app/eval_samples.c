@@ -3,6 +3,7 @@
 
 #include "agree.h"
 #include "core.h"
+#include "eval_resume.h"
 #include "groups.h"
 #include "progress.h"
 #include "score.h"
@@ -23,8 +24,9 @@ typedef struct group {
     natsl_eval_runner runner;
     natsl_progress progress;
     natsl_eval_maker maker;
-    int64_t done, total; /* tokens of this group's samples */
-    int part;            /* file descriptor, on the leader; -1 elsewhere */
+    natsl_eval_resume resume; /* --checkpoint */
+    int64_t done, total;      /* tokens of this group's samples */
+    int part;                 /* file descriptor, on the leader; -1 elsewhere */
 } group;
 
 /* ---- one sample ------------------------------------------------------------------------------------------------------ */
@@ -182,6 +184,7 @@ static natsl_status answer_one(group *g, size_t cell_number, int64_t index)
     if (st == NATSL_ERR_USAGE && j->app->args.keep_going) return store_unfit(g, cell, task, index);
     const natsl_rng rng = natsl_rng_at(j->settings.seed ^ 0x6368f6f3a5u,
                                        (uint64_t)cell->length * 64 + cell_number % j->n_tasks, (uint64_t)index);
+    natsl_eval_resume_sample(&g->resume, cell, index, natsl_eval_first(&j->settings, task, index));
     if (st == NATSL_OK) {
         if (task->kind == NATSL_EVAL_MQAR) st = natsl_eval_run_ids(&g->runner, &sample, &answer);
         else if (task->kind == NATSL_EVAL_DOCUMENT) st = natsl_eval_run_document(&g->runner, &sample, j->bin, &answer);
@@ -195,6 +198,7 @@ static natsl_status answer_one(group *g, size_t cell_number, int64_t index)
                                                answer.read_s, "generate_seconds", answer.generate_s, "peak_bytes",
                                                (json_int_t)answer.peak_bytes));
         st = natsl_agree(g->runner.comm, st);
+        if (st == NATSL_OK) natsl_eval_resume_finished(&g->resume, is_shared(j, cell, task, index));
         g->done += sample.tokens;
         natsl_eval_answer_free(&answer);
     }
@@ -246,6 +250,8 @@ static natsl_status run_lengths(natsl_eval_job *j, size_t from, size_t to)
                                    .interrupted = natsl_signals_caught,
                                    .progress = show_progress,
                                    .user = &g};
+    natsl_eval_resume_start(&g.resume, j, &g.groups);
+    if (a->checkpoint) g.runner.keeper = &g.resume.keeper;
     natsl_status st = natsl_eval_runner_start(&g.runner);
     if (st == NATSL_OK && g.groups.leads) st = natsl_eval_part_open(a->out, app->rank, &g.part);
     st = natsl_app_agree(app, st);
@@ -255,6 +261,7 @@ static natsl_status run_lengths(natsl_eval_job *j, size_t from, size_t to)
         st = walk(&g, from, to, answer_one);
         natsl_progress_finish(&g.progress);
         st = natsl_groups_agree(&g.groups, st);
+        natsl_eval_resume_report(&g.resume, j);
     }
     if (g.part >= 0) (void)close(g.part);
     natsl_eval_maker_free(&g.maker);

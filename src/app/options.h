@@ -26,7 +26,7 @@ typedef struct natsl_args {
     /* of single commands */
     const char *model, *config, *out, *context, *prompt;
     const char *write;
-    const char *checkpoint; /* score, read */
+    const char *checkpoint; /* score, read, eval */
     double checkpoint_every;
     int resume;
     int tokenizer; /* 0 byte, 1 none */
@@ -90,16 +90,16 @@ typedef struct natsl_option {
 #define NATSL_OPTION_MODEL           NATSL_OPTION_TEXT("model", "M.h5", model, NATSL_REQUIRED, "model file")
 #define NATSL_OPTION_OUT(file, text) NATSL_OPTION_TEXT("out", file, out, NATSL_REQUIRED_UNLESS_DRY, text)
 /** Checkpoints of a document being read (resume.h). */
-#define NATSL_OPTIONS_CHECKPOINT                                                                                       \
+#define NATSL_OPTIONS_CHECKPOINTS                                                                                      \
     NATSL_OPTION_TEXT("checkpoint", "DIR", checkpoint, NATSL_OPTIONAL,                                                 \
                       "keep checkpoints in DIR, and make one when SIGTERM, SIGINT or SIGUSR1 comes"),                  \
-        {.kind = NATSL_OPT_REAL,                                                                                       \
-         .name = "checkpoint-every",                                                                                   \
-         .value = "SECONDS",                                                                                           \
-         .offset = offsetof(natsl_args, checkpoint_every),                                                             \
-         .low = 0.0,                                                                                                   \
-         .high = 1e9,                                                                                                  \
-         .help = "time between checkpoints (300); 0: only when a signal comes"},                                       \
+    {                                                                                                                  \
+        .kind = NATSL_OPT_REAL, .name = "checkpoint-every", .value = "SECONDS",                                        \
+        .offset = offsetof(natsl_args, checkpoint_every), .low = 0.0, .high = 1e9,                                     \
+        .help = "time between checkpoints (300); 0: only when a signal comes"                                          \
+    }
+#define NATSL_OPTIONS_CHECKPOINT                                                                                       \
+    NATSL_OPTIONS_CHECKPOINTS,                                                                                         \
     {                                                                                                                  \
         .kind = NATSL_OPT_FLAG, .name = "resume", .offset = offsetof(natsl_args, resume),                              \
         .help = "go on from the newest whole checkpoint in DIR, on any number of ranks; begin where there is none"     \

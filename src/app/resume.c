@@ -100,10 +100,9 @@ static natsl_status describe(natsl_resume *r)
     return NATSL_OK;
 }
 
-/** Compares a file's words with this run's; names the first that differs. */
-static natsl_status same_run(const natsl_resume *r, const char *path, const char *found)
+natsl_status natsl_resume_compare(const char *run, const char *path, const char *found)
 {
-    const char *a = found, *b = r->run;
+    const char *a = found, *b = run;
     if (strcmp(a, b) == 0) return NATSL_OK;
     for (;;) {
         const size_t n = strcspn(a, " "), m = strcspn(b, " ");
@@ -126,7 +125,7 @@ static natsl_status look(const natsl_resume *r, const char *path, double *second
     natsl_status st = natsl_h5_open(path, &file);
     if (st != NATSL_OK) return st;
     st = natsl_h5_text(file, path, "run", sizeof r->run, &run);
-    if (st == NATSL_OK) st = same_run(r, path, run);
+    if (st == NATSL_OK) st = natsl_resume_compare(r->run, path, run);
     if (st == NATSL_OK) st = natsl_h5_real(file, path, "reading_seconds", seconds);
     natsl_free(run);
     (void)H5Fclose(file);
@@ -205,7 +204,7 @@ static natsl_status take_directory(natsl_resume *r)
     natsl_free(numbers);
     if (st != NATSL_OK) return st;
     natsl_series_sweep(o->directory, NULL);
-    if (o->resume) { /* the killed run's result under way */
+    if (o->resume && !o->swept) { /* the killed run's result under way */
         char directory[NATSL_SERIES_PATH];
         const char *slash = strrchr(o->out, '/');
         const int n = slash ? (int)(slash - o->out) + 1 : 0;
@@ -219,17 +218,14 @@ static natsl_status take_directory(natsl_resume *r)
 
 /* ---- length of passes ---------------------------------------------------------------------------------------------------- */
 
-/** Passes that take PASS_S or, where checkpoints come more often than that, a fourth of the time between them; at the speed `tps` in
- * tokens per second, rank 0's. `most`: no longer ones. */
-static int64_t pass_for(const natsl_resume *r, double tps, int64_t most)
+int64_t natsl_resume_pass(const natsl_context *cx, double tps, double every_s, int64_t most)
 {
-    const natsl_job *s = r->job;
-    const double every = r->order.every_s / 4.0, seconds = every > 0.0 && every < PASS_S ? every : PASS_S;
-    const natsl_grid grid = natsl_grid_make(s->info.config.chunk);
-    const int64_t least = natsl_min64(grid.unit * PASS_TILES * s->cx->options.threads * s->app->size, most);
+    const double every = every_s / 4.0, seconds = every > 0.0 && every < PASS_S ? every : PASS_S;
+    const natsl_grid grid = natsl_grid_make(cx->config->chunk);
+    const int64_t least = natsl_min64(grid.unit * PASS_TILES * cx->options.threads * cx->size, most);
     int64_t tokens = tps > 0.0 && tps * seconds < (double)most ? (int64_t)(tps * seconds) : most;
     tokens = natsl_max64(tokens, least);
-    NATSL_MPI(MPI_Bcast(&tokens, 1, MPI_INT64_T, 0, s->app->comm));
+    NATSL_MPI(MPI_Bcast(&tokens, 1, MPI_INT64_T, 0, cx->comm));
     return tokens;
 }
 
@@ -248,7 +244,8 @@ static natsl_status choose_passes(natsl_resume *r)
     s->predicted_scores = strcmp(r->order.command, "score") == 0;
     if (st == NATSL_OK && s->app->rank == 0) st = natsl_job_predict(s, s->model->kept_share, &plan, &p);
     if ((st = natsl_app_agree(s->app, st)) != NATSL_OK) return st;
-    s->options.pass_tokens = pass_for(r, p.seconds > 0.0 ? (double)length / p.seconds : 0.0, r->pass_tokens);
+    s->options.pass_tokens =
+        natsl_resume_pass(s->cx, p.seconds > 0.0 ? (double)length / p.seconds : 0.0, r->order.every_s, r->pass_tokens);
     natsl_context_set_pass(s->cx, s->options.pass_tokens);
     return NATSL_OK;
 }
@@ -330,19 +327,56 @@ static natsl_status put_checkpoint(void *user, struct natsl_h5_out *out)
     return st;
 }
 
-static natsl_status save(natsl_resume *r)
+natsl_status natsl_resume_save(natsl_app *app, natsl_context *cx, const char *directory,
+                               natsl_status (*more)(void *user, struct natsl_h5_out *out), void *user, int ends)
+{
+    char path[NATSL_SERIES_PATH], why[1024];
+    const int64_t position = natsl_context_position(cx);
+    int older = 0;
+    natsl_status st = natsl_series_path(directory, position, path); /* the same on all ranks */
+    if (st != NATSL_OK) return st;
+    for (int again = 0;; again = 1) {
+        st = natsl_app_agree(app, app->rank == 0 ? natsl_series_directory(directory, "--checkpoint", "checkpoints")
+                                                 : NATSL_OK);
+        if (st == NATSL_OK) st = natsl_context_save_with(cx, path, more, user);
+        if (st != NATSL_ERR_IO || again) break;
+        (void)snprintf(why, sizeof why, "%s", natsl_error_text());
+        if (app->rank == 0) older = natsl_series_prune(directory, 1) > 0; /* its room may be what is missing */
+        natsl_error_set(why);
+        NATSL_MPI(MPI_Bcast(&older, 1, MPI_INT, 0, app->comm));
+        if (!older) break;
+    }
+    if (st == NATSL_OK && app->rank == 0) (void)natsl_series_prune(directory, NATSL_RESUME_KEEP);
+    if (st != NATSL_ERR_IO) return st;
+    if (ends)
+        return natsl_fail(st, "%.700s; interrupted: what was read since the last checkpoint is not saved",
+                          natsl_error_text());
+    if (app->rank == 0) {
+        fprintf(stderr, "warning: %s; no checkpoint at token %lld, the reading goes on\n", natsl_error_text(),
+                (long long)position);
+        natsl_journal_write(app, "checkpoint_failed",
+                            json_pack("{s:s, s:I}", "text", natsl_error_text(), "position", (json_int_t)position));
+    }
+    return st;
+}
+
+/** A checkpoint; one that cannot be written ends the run only when that ends anyway. */
+static natsl_status save(natsl_resume *r, int ends)
 {
     natsl_job *s = r->job;
     char path[NATSL_SERIES_PATH];
     const double start = natsl_now_s();
     const int64_t position = natsl_context_position(s->cx);
-    natsl_status st = natsl_series_path(r->order.directory, position, path);
-    if (st == NATSL_OK) st = natsl_context_save_with(s->cx, path, put_checkpoint, r);
-    if (st != NATSL_OK) return st;
-    if (s->app->rank == 0) natsl_series_prune(r->order.directory, NATSL_RESUME_KEEP);
+    natsl_status st = natsl_resume_save(s->app, s->cx, r->order.directory, put_checkpoint, r, ends);
     r->saved_s = natsl_now_s();
-    r->saved++;
     r->spent_s += r->saved_s - start;
+    if (st == NATSL_ERR_IO && !ends) {
+        r->failed++;
+        return NATSL_OK;
+    }
+    if (st == NATSL_OK) st = natsl_series_path(r->order.directory, position, path);
+    if (st != NATSL_OK) return st;
+    r->saved++;
     natsl_journal_write(
         s->app, "checkpoint",
         json_pack("{s:s, s:I, s:f}", "file", path, "position", (json_int_t)position, "seconds", r->saved_s - start));
@@ -370,7 +404,7 @@ natsl_status natsl_resume_read(natsl_resume *r)
         if ((st = natsl_job_read_go(s)) != NATSL_OK || natsl_context_position(s->cx) == end) break;
         int caught = stops(r);
         NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &caught, 1, MPI_INT, MPI_MAX, app->comm));
-        if ((st = save(r)) != NATSL_OK) break;
+        if ((st = save(r, caught)) != NATSL_OK) break;
         if (caught)
             st = natsl_fail(NATSL_INTERRUPTED,
                             "interrupted after %lld of %lld tokens, which are saved in %s; the same command with "
@@ -379,8 +413,8 @@ natsl_status natsl_resume_read(natsl_resume *r)
                             r->order.directory);
         if (st == NATSL_OK && r->pass_tokens > 0) /* what the passes so far took */
             natsl_context_set_pass(
-                s->cx,
-                pass_for(r, (double)(natsl_context_position(s->cx) - at) / (s->read_s - before), r->pass_tokens));
+                s->cx, natsl_resume_pass(s->cx, (double)(natsl_context_position(s->cx) - at) / (s->read_s - before),
+                                         r->order.every_s, r->pass_tokens));
     }
     s->pause = NULL;
     return st;
@@ -390,12 +424,16 @@ natsl_status natsl_resume_end(natsl_resume *r, natsl_status st, FILE *to)
 {
     if (!r->job || !r->order.directory) return st;
     natsl_app *app = r->job->app;
-    if (st == NATSL_OK && app->rank == 0) natsl_series_prune(r->order.directory, 0);
+    if (st == NATSL_OK && app->rank == 0) (void)natsl_series_prune(r->order.directory, 0);
     natsl_summary_count(app, "checkpoints", r->saved);
     natsl_summary_real(app, "checkpoint_seconds", r->spent_s);
+    if (r->failed > 0) natsl_summary_count(app, "checkpoints_failed", r->failed);
     if (r->loaded > 0) natsl_summary_count(app, "resumed_at", r->loaded);
-    if (st == NATSL_OK && !r->finished && app->rank == 0 && !app->args.quiet)
-        fprintf(to, "checkpoints %lld in %.2f s, removed: the result is there\n", (long long)r->saved, r->spent_s);
+    if (st == NATSL_OK && !r->finished && app->rank == 0 && !app->args.quiet) {
+        fprintf(to, "checkpoints %lld in %.2f s, removed: the result is there", (long long)r->saved, r->spent_s);
+        if (r->failed > 0) fprintf(to, "; %lld more could not be written", (long long)r->failed);
+        fprintf(to, "\n");
+    }
     if (r->lock >= 0) (void)close(r->lock);
     r->lock = -1;
     return st;

@@ -24,6 +24,7 @@ typedef struct natsl_resume_order {
     double every_s;  /* between checkpoints; 0: only when a signal comes */
     int resume;      /* go on where there is something to go on from; else what is there is refused */
     const char *out; /* the file that the whole document gives */
+    int swept;       /* what killed runs have left of it is removed already */
     const char *command, *write; /* "score", "hidden": what else decides what is in that file */
     int (*stop)(
         void *stopper); /* asked on every rank between passes: nonzero on any of them is like a signal; or NULL */
@@ -40,7 +41,7 @@ typedef struct natsl_resume {
     int lock;                     /* -1: none */
     double saved_s;               /* time of the last checkpoint, or of the beginning; rank 0's counts */
     int64_t loaded;               /* position that this run went on from; 0: it began */
-    int64_t saved;                /* checkpoints that this run has made */
+    int64_t saved, failed;        /* checkpoints that this run has made; that could not be written */
     double spent_s;               /* on them */
     char path[NATSL_SERIES_PATH]; /* of the one that was loaded */
 } natsl_resume;
@@ -56,6 +57,21 @@ natsl_status natsl_resume_begin(natsl_resume *r, natsl_job *job, const natsl_res
 
 /** Reads the document to its end, with checkpoints. NATSL_INTERRUPTED: a signal has come, and a checkpoint is made. */
 natsl_status natsl_resume_read(natsl_resume *r);
+
+/** Compares a file's words name=value (`found`, of the file `path`) with a run's; NATSL_ERR_USAGE names the first that differs. Not collective. */
+natsl_status natsl_resume_compare(const char *run, const char *path, const char *found);
+
+/** Tokens of a pass, so that a signal is answered soon: what takes some seconds or, where checkpoints come more often than that, a fourth
+ * of the time between them, at `tps` tokens per second (rank 0's counts; 0: unknown, the result is `most`); enough for all threads, but
+ * no more than `most`. Collective on cx->comm. */
+int64_t natsl_resume_pass(const natsl_context *cx, double tps, double every_s, int64_t most);
+
+/** Saves the context as a checkpoint in `directory` (made where its parent exists), with what `more` puts in it (natsl_context_save_with),
+ * and removes older ones but the last. NATSL_ERR_IO: there is no room, the place is gone: once more without the older checkpoint
+ * of two; then what had been saved stays, and rank 0 says so in a warning, unless `ends`: then in the error. The
+ * caller may go on reading. Collective on app->comm, the context's. */
+natsl_status natsl_resume_save(natsl_app *app, natsl_context *cx, const char *directory,
+                               natsl_status (*more)(void *user, struct natsl_h5_out *out), void *user, int ends);
 
 /** Puts the attribute run into a context file under way (for natsl_context_save_with; user: the natsl_resume), and on a
  * result under way. Nothing where there are no checkpoints. */

@@ -115,11 +115,24 @@ void natsl_temporary_set(const char *path)
 
 void natsl_temporary_beside(const char *path) { set_path(beside_path, path); }
 
+void natsl_temporary_unlink(const char *path)
+{
+    static const char before[] = "/dev/shm/sem.OMPIO_";
+    char semaphore[sizeof before + 256];
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const size_t length = strlen(name);
+    (void)unlink(path);
+    if (length >= sizeof semaphore - sizeof before) return;
+    memcpy(semaphore, before, sizeof before - 1);
+    memcpy(semaphore + sizeof before - 1, name, length + 1);
+    (void)unlink(semaphore);
+}
+
 void natsl_temporary_remove(void)
 {
     if (beside_path[0]) (void)unlink(beside_path);
-    if (natsl_temporary_path[0]) (void)unlink(natsl_temporary_path);
-    if (outer_path[0]) (void)unlink(outer_path);
+    if (natsl_temporary_path[0]) natsl_temporary_unlink(natsl_temporary_path);
+    if (outer_path[0]) natsl_temporary_unlink(outer_path);
 }
 
 int natsl_all_finite(const float *x, size_t n)

@@ -63,6 +63,9 @@ extern char natsl_temporary_path[4096];
 void natsl_temporary_set(const char *path);
 /** One more file, which a library makes beside it for a moment; "": no more. */
 void natsl_temporary_beside(const char *path);
+/** Removes a file that is or was under way, and the semaphore (/dev/shm/sem.OMPIO_<name>) that a killed rank leaves on its node when
+ * Open MPI's component sharedfp/sm was just opening the file. Async-signal-safe. */
+void natsl_temporary_unlink(const char *path);
 /** Removes what is under way. Async-signal-safe. */
 void natsl_temporary_remove(void);
 

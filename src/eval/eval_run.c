@@ -4,6 +4,7 @@
 #include "agree.h"
 #include "context_impl.h"
 #include "core.h"
+#include "digest.h"
 #include "text_buffer.h"
 
 #include <math.h>
@@ -63,16 +64,20 @@ typedef struct reading {
     int64_t chunks; /* of the prompt, whole ones; 1 where it has none */
     int64_t bins;
     int64_t bin, *nats, *tokens; /* of a document */
-    int32_t *answers;            /* [n_outputs] of a prompt in token ids */
+    int64_t *answers;            /* [n_outputs] of a prompt in token ids; -1: not this rank's */
     float *scratch;
     float *rows,
         *scores; /* [ASKED, D], [ASKED, vocabulary]: final rows that are asked for, and what the head makes of them */
+    natsl_eval_halfway halfway; /* end 0: this window is not kept */
+    double saved_s;             /* when it was last */
+    int first;                  /* its speed is not known yet */
+    int64_t pass_most;          /* no longer passes */
 } reading;
 
 static natsl_status give_tokens(void *user, int64_t first, int64_t count, int32_t *ids)
 {
     const reading *w = user;
-    if (w->runner->interrupted && w->runner->interrupted())
+    if (w->halfway.end == 0 && w->runner->interrupted && w->runner->interrupted())
         return natsl_fail(NATSL_INTERRUPTED, "interrupted while reading a sample");
     if (w->sample->ids) {
         memcpy(ids, w->sample->ids + first, (size_t)count * sizeof *ids);
@@ -100,7 +105,14 @@ static natsl_status take_choices(void *user, int layer, int64_t first_chunk, int
 static void take_progress(void *user, int64_t done, int64_t total)
 {
     const reading *w = user;
-    if (w->runner->progress) w->runner->progress(w->runner->user, done, total);
+    const int64_t before = natsl_context_position(w->cx);
+    if (w->runner->progress) w->runner->progress(w->runner->user, before + done, before + total);
+}
+
+static int ask_pause(void *user)
+{
+    const reading *w = user;
+    return w->first || w->runner->keeper->due(w->runner->keeper->user);
 }
 
 static void start_reading(natsl_eval_runner *r, natsl_context *cx, const natsl_eval_sample *sample, reading *w,
@@ -121,14 +133,98 @@ static void start_reading(natsl_eval_runner *r, natsl_context *cx, const natsl_e
     memset(r->strip, 0, 2 * layers * (size_t)w->bins * sizeof *r->strip);
 }
 
-/** Reads up to `end`. */
-static natsl_status read_to(reading *w, int64_t end, const natsl_stream *stream, natsl_eval_answer *out)
+/** Between two passes: a checkpoint where one is due; the speed so far says how long passes are. Collective. */
+static natsl_status between_passes(reading *w, natsl_eval_answer *out, double tps)
 {
-    const int64_t count = end - natsl_context_position(w->cx);
-    const double start = natsl_now_s();
-    const natsl_status st = natsl_context_extend(w->cx, count, stream);
-    out->read_s += natsl_now_s() - start;
-    out->read += count;
+    natsl_eval_runner *r = w->runner;
+    const natsl_eval_keeper *k = r->keeper;
+    int asks[2] = {k->due(k->user), k->stops(k->user)};
+    natsl_status st = NATSL_OK;
+    NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, asks, 2, MPI_INT, MPI_MAX, r->comm));
+    w->halfway.read = out->read;
+    w->halfway.read_s = out->read_s;
+    if (asks[0] || asks[1]) {
+        st = k->save(k->user, w->cx, &w->halfway);
+        w->saved_s = natsl_now_s();
+    }
+    if (st == NATSL_OK && asks[1]) st = natsl_fail(NATSL_INTERRUPTED, "interrupted while reading a sample");
+    w->first = 0;
+    r->tps = tps;
+    if (st == NATSL_OK && r->options.pass_tokens == 0)
+        natsl_context_set_pass(w->cx, k->pass(k->user, w->cx, tps, w->pass_most));
+    return st;
+}
+
+/** Reads up to `end`. */
+static natsl_status read_to(reading *w, int64_t end, const natsl_stream *how, natsl_eval_answer *out)
+{
+    natsl_eval_runner *r = w->runner;
+    natsl_stream stream = *how;
+    natsl_status st = NATSL_OK;
+    if (w->halfway.end == end) {
+        stream.pause = ask_pause;
+        w->pass_most = w->cx->options.pass_tokens;
+        w->first = r->tps <= 0.0;
+        if (r->options.pass_tokens == 0)
+            natsl_context_set_pass(w->cx,
+                                   r->keeper->pass(r->keeper->user, w->cx, w->first ? 1.0 : r->tps, w->pass_most));
+        w->saved_s = natsl_now_s();
+    }
+    while (st == NATSL_OK && natsl_context_position(w->cx) < end) {
+        const int64_t at = natsl_context_position(w->cx);
+        const double start = natsl_now_s();
+        stream.goes_on = at > 0;
+        st = natsl_context_extend(w->cx, end - at, &stream);
+        const double seconds = natsl_now_s() - start;
+        const int64_t tokens = natsl_context_position(w->cx) - at;
+        out->read_s += seconds;
+        out->read += tokens;
+        if (st == NATSL_OK && at + tokens < end)
+            st = between_passes(w, out, seconds > 0.0 ? (double)tokens / seconds : 0.0);
+    }
+    if (st == NATSL_OK && w->halfway.end == end) { /* what comes now is not kept */
+        int due = natsl_now_s() - w->saved_s > r->keeper->least_s;
+        NATSL_MPI(MPI_Bcast(&due, 1, MPI_INT, 0, r->comm));
+        w->halfway.read = out->read;
+        w->halfway.read_s = out->read_s;
+        if (due) st = r->keeper->save(r->keeper->user, w->cx, &w->halfway);
+        w->halfway.end = 0;
+    }
+    return st;
+}
+
+static uint64_t digest_of(const natsl_eval_sample *sample, int64_t tokens)
+{
+    if (sample->ids) return natsl_digest(sample->ids, (size_t)tokens * sizeof *sample->ids);
+    return natsl_digest(sample->text, (size_t)tokens);
+}
+
+/** The window of w's sample that ends at `end` is kept while it is read; counts: of other tasks, beside those of choices. A checkpoint of it,
+ * if there is one, becomes *cx. Collective. */
+static natsl_status keep_window(reading *w, int64_t end, int shared, const natsl_options *options,
+                                const natsl_eval_counts *more, natsl_eval_answer *out, natsl_context **cx)
+{
+    natsl_eval_runner *r = w->runner;
+    const size_t layers = (size_t)natsl_model_config(r->model)->num_hidden_layers, bins = layers * (size_t)w->bins;
+    natsl_eval_halfway *h = &w->halfway;
+    int same = 0;
+    *cx = NULL;
+    if (!r->keeper) return NATSL_OK;
+    *h = (natsl_eval_halfway){.digest = digest_of(w->sample, end),
+                              .end = end,
+                              .sample = digest_of(w->sample, w->sample->tokens),
+                              .shared = shared,
+                              .counts = {{r->kept, layers, 0}, {r->chunks, layers, 0}, {r->strip, 2 * bins, 0}},
+                              .n_counts = 3};
+    if (more) h->counts[h->n_counts++] = *more;
+    const natsl_status st = r->keeper->load(r->keeper->user, r->model, options, h, &same, cx);
+    if (st != NATSL_OK || !*cx) return st;
+    if (same) {
+        out->read = h->read;
+        out->read_s = h->read_s;
+    } else { /* read for another one, whose places along the text are other ones */
+        memset(r->strip, 0, 2 * bins * sizeof *r->strip);
+    }
     return st;
 }
 
@@ -159,8 +255,12 @@ static natsl_status start_sample(natsl_eval_runner *r, natsl_eval_answer *out)
     return natsl_agree(r->comm, out->kept_share && out->strip ? NATSL_OK : NATSL_ERR_NOMEM);
 }
 
-static natsl_status new_context(natsl_eval_runner *r, const natsl_eval_sample *sample, natsl_context **out)
+/** A context that has read nothing or, where the window up to `end` is kept, some of it. */
+static natsl_status new_context(reading *w, int64_t end, int shared, const natsl_eval_counts *more,
+                                natsl_eval_answer *answer, natsl_context **out)
 {
+    natsl_eval_runner *r = w->runner;
+    const natsl_eval_sample *sample = w->sample;
     natsl_options options = r->options;
     /* Buffers as long as the text where that is short: a context is made for every sample. */
     if (options.stage_tokens == 0 && r->size == 1 && sample->tokens < INT32_MAX) {
@@ -168,12 +268,28 @@ static natsl_status new_context(natsl_eval_runner *r, const natsl_eval_sample *s
         if (natsl_options_complete(natsl_model_config(r->model), 1, &options, &automatic) == NATSL_OK)
             options.stage_tokens = natsl_min64(automatic.stage_tokens, sample->tokens);
     }
-    const natsl_status st = natsl_context_create(r->comm, r->model, &options, out);
+    *out = NULL;
+    natsl_status st = end > 0 ? keep_window(w, end, shared, &options, more, answer, out) : NATSL_OK;
+    if (st == NATSL_OK && !*out) st = natsl_context_create(r->comm, r->model, &options, out);
     if (st == NATSL_OK && r->machine_known) {
         (*out)->machine = r->machine;
         (*out)->machine_known = 1;
     }
     return st;
+}
+
+/** Of a sample's two windows the longer one is kept: whether that is the first one, up to `split`. */
+static int is_long(const natsl_eval_sample *sample, int64_t split) { return split >= sample->tokens / 2; }
+
+/** The second window is kept: what there is of it takes the place of w->cx. */
+static natsl_status keep_rest(reading *w, natsl_eval_answer *out)
+{
+    natsl_context *more = NULL;
+    const natsl_status st = keep_window(w, w->sample->tokens, 0, &w->cx->options, NULL, out, &more);
+    if (st != NATSL_OK || !more) return st;
+    natsl_context_destroy(&w->cx);
+    w->cx = more;
+    return NATSL_OK;
 }
 
 /** w->cx becomes a context that has read the first `split` tokens of the sample: a copy of the base, which is read now if it is not what
@@ -190,7 +306,7 @@ static natsl_status read_base(natsl_eval_runner *r, reading *w, int64_t split, i
         memcpy(r->chunks, r->base_chunks, bytes);
     } else {
         drop_base(r);
-        st = new_context(r, w->sample, &r->base);
+        st = new_context(w, is_long(w->sample, split) ? split : 0, 1, NULL, out, &r->base);
         w->cx = r->base;
         if (st == NATSL_OK) st = read_to(w, split, stream, out);
         w->cx = NULL;
@@ -322,7 +438,8 @@ natsl_status natsl_eval_run(natsl_eval_runner *r, const natsl_eval_sample *sampl
     natsl_status st = start_sample(r, out);
     start_reading(r, NULL, sample, &w, &stream);
     if (st == NATSL_OK && split > 0) st = read_base(r, &w, split, more, &stream, out);
-    else if (st == NATSL_OK) st = new_context(r, sample, &w.cx);
+    else if (st == NATSL_OK) st = new_context(&w, sample->tokens, 0, NULL, out, &w.cx);
+    if (st == NATSL_OK && split > 0 && !is_long(sample, split)) st = keep_rest(&w, out);
     if (st == NATSL_OK) st = read_to(&w, sample->tokens, &stream, out);
     if (st == NATSL_OK) finish_reading(r, &w, out);
     if (st == NATSL_OK) st = generate(r, w.cx, sample, max_new, &rng, out);
@@ -386,12 +503,13 @@ natsl_status natsl_eval_run_ids(natsl_eval_runner *r, const natsl_eval_sample *s
     if (st == NATSL_OK)
         st = natsl_agree(r->comm, w.answers && w.scratch && w.rows && w.scores ? NATSL_OK : NATSL_ERR_NOMEM);
     for (size_t i = 0; st == NATSL_OK && i < sample->n_outputs; i++) w.answers[i] = -1;
-    if (st == NATSL_OK) st = new_context(r, sample, &w.cx);
+    const natsl_eval_counts answers = {w.answers, sample->n_outputs, 1};
+    if (st == NATSL_OK) st = new_context(&w, sample->tokens, 0, &answers, out, &w.cx);
     if (st == NATSL_OK) st = read_to(&w, sample->tokens, &stream, out);
     if (st == NATSL_OK) {
         finish_reading(r, &w, out);
         /* each place is one rank's; a count of outputs fits an int, as they are tokens of a vocabulary */
-        NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, w.answers, (int)sample->n_outputs, MPI_INT32_T, MPI_MAX, r->comm));
+        NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, w.answers, (int)sample->n_outputs, MPI_INT64_T, MPI_MAX, r->comm));
         for (size_t i = 0; i < sample->n_outputs; i++) {
             if (i > 0) natsl_puts(&b, " ");
             natsl_put_number(&b, w.answers[i]);
@@ -452,7 +570,8 @@ natsl_status natsl_eval_run_document(natsl_eval_runner *r, const natsl_eval_samp
     w.tokens = w.nats ? w.nats + n : NULL;
     out->bins = natsl_calloc((size_t)n, sizeof *out->bins, "loss");
     if (st == NATSL_OK) st = natsl_agree(r->comm, w.nats && out->bins ? NATSL_OK : NATSL_ERR_NOMEM);
-    if (st == NATSL_OK) st = new_context(r, sample, &w.cx);
+    const natsl_eval_counts loss = {w.nats, (size_t)(2 * n), 0};
+    if (st == NATSL_OK) st = new_context(&w, sample->tokens, 0, &loss, out, &w.cx);
     if (st == NATSL_OK) st = read_to(&w, sample->tokens, &stream, out);
     if (st == NATSL_OK) {
         finish_reading(r, &w, out);

@@ -14,6 +14,43 @@
 /** Parts of equal length that a prompt is cut into, at most, to see where chunks are kept. */
 #define NATSL_STRIP_BINS 200
 
+/** Counts that a sample under way has, so far. Each rank has its part: together they are the sum, or (most) the largest. */
+typedef struct natsl_eval_counts {
+    int64_t *at; /* [n] */
+    size_t n;
+    int most;
+} natsl_eval_counts;
+
+#define NATSL_EVAL_COUNTS 5
+
+/** A sample under way between two passes, but for its context. */
+typedef struct natsl_eval_halfway {
+    uint64_t digest; /* of the text that the window in hand ends, from the sample's first token on */
+    int64_t end;     /* its tokens */
+    uint64_t sample; /* digest of the whole sample */
+    int shared;      /* 1: the window is what several samples begin with */
+    natsl_eval_counts counts[NATSL_EVAL_COUNTS];
+    size_t n_counts;
+    int64_t read; /* tokens read for this sample */
+    double read_s;
+} natsl_eval_halfway;
+
+/** Keeps samples under way, so that a job that is killed need not read them again (app/eval_resume.h: in files). Collective on the
+ * runner's communicator, but for due and stops, which any rank is asked. */
+typedef struct natsl_eval_keeper {
+    void *user;
+    int (*due)(void *user);   /* after each pass: a checkpoint is due, or the work is to end */
+    int (*stops)(void *user); /* the work is to end */
+    /* Tokens of a pass at a speed in tokens per second. */
+    int64_t (*pass)(void *user, const natsl_context *cx, double tps, int64_t most);
+    natsl_status (*save)(void *user, natsl_context *cx, const natsl_eval_halfway *h);
+    /* *cx: a context that has read 1 to h->end of these tokens, and the rest of *h, all counts on rank 0; NULL: there is none.
+     * *same: it was this very sample. */
+    natsl_status (*load)(void *user, const natsl_model *model, const natsl_options *options, natsl_eval_halfway *h,
+                         int *same, natsl_context **cx);
+    double least_s; /* before an answer is generated: a checkpoint, if more than that was read since the last one */
+} natsl_eval_keeper;
+
 typedef struct natsl_eval_runner {
     MPI_Comm comm; /* of the group (borrowed) */
     int rank, size;
@@ -31,6 +68,8 @@ typedef struct natsl_eval_runner {
     int (*interrupted)(void);                                  /* asked on every rank, often */
     void (*progress)(void *user, int64_t done, int64_t total); /* tokens of the prompt; NULL: not wanted */
     void *user;
+    const natsl_eval_keeper *keeper;  /* NULL: samples under way are not kept (borrowed) */
+    double tps;                       /* tokens per second of the last window read with it; 0: none yet */
     float *logits;                    /* [vocab_size] */
     natsl_candidate *scratch;         /* [vocab_size] */
     int64_t *strip;                   /* [layers][strip_bins][2] the same along the prompt: kept, in all */

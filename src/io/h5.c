@@ -197,6 +197,13 @@ natsl_status natsl_h5_dataset(hid_t file, const char *path, const char *name, H5
         (void)natsl_fail(st, "%s: dataset %s was never written", path, name); /* it would read as zeros */
         goto cleanup;
     }
+    /* libhdf5 1.10.8 reads a compact dataset as far as its shape says, whatever there is of it */
+    const hssize_t points = H5Sget_simple_extent_npoints(space);
+    if (H5Pget_layout(plist) != H5D_CHUNKED && points > 0 &&
+        H5Dget_storage_size(*dataset) / H5Tget_size(type) < (hsize_t)points) {
+        (void)natsl_fail(st, "%s: dataset %s: fewer bytes than its shape says", path, name);
+        goto cleanup;
+    }
     st = NATSL_OK;
 cleanup:
     if (space >= 0) (void)H5Sclose(space);

@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,41 +99,59 @@ natsl_status natsl_series_list(const char *directory, int64_t **numbers, size_t 
     return st;
 }
 
-void natsl_series_prune(const char *directory, size_t keep)
+size_t natsl_series_prune(const char *directory, size_t keep)
 {
+    size_t removed = 0;
     int64_t *numbers = NULL;
     size_t count = 0;
     char path[NATSL_SERIES_PATH];
     if (natsl_series_list(directory, &numbers, &count) == NATSL_OK) {
         for (size_t i = 0; i + keep < count; i++) {
-            if (natsl_series_path(directory, numbers[i], path) == NATSL_OK) (void)unlink(path);
+            if (natsl_series_path(directory, numbers[i], path) == NATSL_OK) removed += unlink(path) == 0;
         }
     }
     natsl_free(numbers);
+    return removed;
 }
 
-/** Whether `name` is `of` (NULL: a checkpoint) with what natsl appends to it while it is written; or such a name with what Open MPI's
- * component sharedfp/lockedfile appends to it for a file of its own, which a killed job leaves, too. */
-static int is_temporary(const char *name, const char *of)
+/** Whether `end` is what natsl appends to a name while the file is written; or that with what Open MPI's component sharedfp/lockedfile
+ * appends to it for a file of its own, which a killed job leaves, too. */
+static int is_ending(const char *end)
 {
     static const char mark[] = ".tmp-";
-    const char *at = strstr(name, ".h5.tmp-");
-    if (of) at = strncmp(name, of, strlen(of)) == 0 ? name + strlen(of) : NULL;
-    else if (strncmp(name, PREFIX, sizeof PREFIX - 1) != 0) at = NULL;
-    else if (at) at += 3;
-    if (!at || strncmp(at, mark, sizeof mark - 1) != 0) return 0;
-    at += sizeof mark - 1;
-    if (*at < '0' || *at > '9') return 0;
-    at += strspn(at, "0123456789-");
-    return *at == '\0' || strcmp(at, ".lock") == 0 || strncmp(at, ".locktest.", 10) == 0;
+    if (strncmp(end, mark, sizeof mark - 1) != 0) return 0;
+    end += sizeof mark - 1;
+    if (*end < '0' || *end > '9') return 0;
+    end += strspn(end, "0123456789-");
+    return *end == '\0' || strcmp(end, ".lock") == 0 || strncmp(end, ".locktest.", 10) == 0;
 }
+
+void natsl_series_sweep_all(const char *directory, int (*own)(void *user, const char *name), void *user)
+{
+    char path[NATSL_SERIES_PATH], name[NAME_MAX + 1];
+    DIR *d = opendir(directory);
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
+        for (const char *end = strstr(e->d_name, ".tmp-"); end; end = strstr(end + 1, ".tmp-")) {
+            const size_t length = (size_t)(end - e->d_name);
+            if (length >= sizeof name || !is_ending(end)) continue;
+            memcpy(name, e->d_name, length);
+            name[length] = '\0';
+            if (own(user, name) && join(directory, e->d_name, path) == NATSL_OK) natsl_temporary_unlink(path);
+        }
+    }
+    if (d) (void)closedir(d);
+}
+
+static int is_checkpoint(void *user, const char *name)
+{
+    const size_t length = strlen(name);
+    (void)user;
+    return strncmp(name, PREFIX, sizeof PREFIX - 1) == 0 && length > 3 && strcmp(name + length - 3, ".h5") == 0;
+}
+
+static int is_named(void *user, const char *name) { return strcmp(user, name) == 0; }
 
 void natsl_series_sweep(const char *directory, const char *name)
 {
-    char path[NATSL_SERIES_PATH];
-    DIR *d = opendir(directory);
-    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
-        if (is_temporary(e->d_name, name) && join(directory, e->d_name, path) == NATSL_OK) (void)unlink(path);
-    }
-    if (d) (void)closedir(d);
+    natsl_series_sweep_all(directory, name ? is_named : is_checkpoint, (void *)(uintptr_t)name);
 }

@@ -22,11 +22,13 @@ natsl_status natsl_series_lock(const char *directory, const char *option, int *f
 /** Numbers of all checkpoints there, ascending; free with natsl_free. NATSL_ERR_IO, NATSL_ERR_NOMEM. */
 natsl_status natsl_series_list(const char *directory, int64_t **numbers, size_t *count);
 
-/** Removes all but the newest `keep`; what cannot be removed stays. */
-void natsl_series_prune(const char *directory, size_t keep);
+/** Removes all but the newest `keep`; what cannot be removed stays. How many were removed. */
+size_t natsl_series_prune(const char *directory, size_t keep);
 
 /** Removes what killed runs have left of the file `directory`/`name` half-written ("<name>.tmp-..."); name NULL: of checkpoints. The
  * caller has the place to itself. */
 void natsl_series_sweep(const char *directory, const char *name);
+/** The same of all files in a directory, looked through once, for whose names `own` says so. */
+void natsl_series_sweep_all(const char *directory, int (*own)(void *user, const char *name), void *user);
 
 #endif

@@ -96,7 +96,7 @@ ended()
 {
     local i
     for i in $(seq 600); do
-        [ -r "/proc/$pid/stat" ] && ! grep -q ') Z ' "/proc/$pid/stat" || break
+        [ -r "/proc/$pid/stat" ] && ! grep -qs ') Z ' "/proc/$pid/stat" || break
         sleep 0.1
     done
     if [ "$i" -eq 600 ]; then

@@ -196,7 +196,11 @@ cp -r ck other
 partly 2 2 '2 of 3 documents failed .*: other/x/.*of another run: it has route=learned, this one route=linear' \
     "${three[@]:0:6}" --out line --checkpoint other --resume --keep-going --route linear --quiet
 expect "the third is read" test -e line/b.v2.h5
+touch cut/x.h5.tmp-99999 cut/b.v2.h5.tmp-99999-1 cut/b.v2.h5.tmp-99999.locktest.1 # as SIGKILL leaves them
+touch cut/other.h5.tmp-99999 cut/x.h5.tmp-mine                                     # somebody else's
 accepted 3 "${three[@]}" --resume --ranks-per-doc 1
+expect "leftovers are removed, other files are not" test "$(cd cut && echo *.tmp-*)" = "other.h5.tmp-99999 x.h5.tmp-mine"
+rm cut/*.tmp-*
 check cut 'sorted(r["status"] for r in rows)[0][:4] == "done"'
 expect "no checkpoints are left" test -z "$(find ck -mindepth 1)"
 touch -d '2001-01-01' cut/*.h5

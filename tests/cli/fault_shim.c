@@ -1,10 +1,12 @@
 /* fault_shim.c - preloaded into natsl by tests/cli/faults.sh: makes one call of one rank go wrong.
- * NATSL_SHIM="RANK CALL N WHAT": in the process of that rank (-1: any) the N-th call of CALL (write, pwrite, fsync, rename, recv) and all
- * later ones fail with EIO or ENOSPC, or never return (hang), or end the process (segv, abort, kill, fpe); WHAT gone removes
- * the directory NATSL_SHIM_DIRECTORY first. Only files count whose path has ".tmp-" in it: those that natsl is writing. */
+ * NATSL_SHIM="RANK CALL N WHAT [TIMES]": in the process of that rank (-1: any) the N-th call of CALL (write, pwrite, pread, fallocate,
+ * fsync, rename, recv) and all later ones, or TIMES of them, fail with EIO or ENOSPC, or never return (hang), or end the process
+ * (segv, abort, kill, fpe); WHAT gone removes the directory NATSL_SHIM_DIRECTORY first. Only files count whose path has NATSL_SHIM_FILE in it;
+ * without that, ".tmp-": those that natsl is writing. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <mpi.h>
 #include <signal.h>
 #include <stdint.h>
@@ -18,12 +20,12 @@
 static int fault(const char *call)
 {
     static _Thread_local int inside;
-    static int left = -1;
+    static int left = -1, times = -1;
     static char rank[16], what[16], name[16];
     if (inside || gettid() != getpid()) return 0; /* the work's calls, not the watchdog's */
     if (left == -1) {
         const char *text = getenv("NATSL_SHIM"), *own = getenv("OMPI_COMM_WORLD_RANK");
-        if (!text || sscanf(text, "%15s %15s %d %15s", rank, name, &left, what) != 4 || left < 1) left = 0;
+        if (!text || sscanf(text, "%15s %15s %d %15s %d", rank, name, &left, what, &times) < 4 || left < 1) left = 0;
         if (strcmp(rank, "-1") != 0 && strcmp(rank, own ? own : "0") != 0) left = 0;
     }
     if (left == 0 || strcmp(call, name) != 0) return 0;
@@ -49,12 +51,13 @@ static int fault(const char *call)
         inside = 0;
         return 0;
     }
+    if (times > 0 && --times == 0) left = 0;
     errno = strcmp(what, "ENOSPC") == 0 ? ENOSPC : EIO;
     inside = 0;
     return 1;
 }
 
-/** Whether the descriptor is of a file that natsl is writing. */
+/** Whether the descriptor is of a file that counts. */
 static int ours(int fd)
 {
     char link[64], path[4200];
@@ -64,7 +67,8 @@ static int ours(int fd)
     errno = error;
     if (n <= 0) return 0;
     path[n] = '\0';
-    return strstr(path, ".tmp-") != NULL;
+    const char *part = getenv("NATSL_SHIM_FILE");
+    return strstr(path, part ? part : ".tmp-") != NULL;
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -87,6 +91,26 @@ ssize_t pwrite64(int fd, const void *data, size_t bytes, off64_t at)
 ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t at)
 {
     return ours(fd) && fault("pwrite") ? -1 : REAL(pwritev)(fd, parts, count, at);
+}
+
+ssize_t pread(int fd, void *to, size_t bytes, off_t at)
+{
+    return ours(fd) && fault("pread") ? -1 : REAL(pread)(fd, to, bytes, at);
+}
+
+ssize_t pread64(int fd, void *to, size_t bytes, off64_t at)
+{
+    return ours(fd) && fault("pread") ? -1 : REAL(pread64)(fd, to, bytes, at);
+}
+
+int fallocate(int fd, int mode, off_t at, off_t bytes)
+{
+    return ours(fd) && fault("fallocate") ? -1 : REAL(fallocate)(fd, mode, at, bytes);
+}
+
+int fallocate64(int fd, int mode, off64_t at, off64_t bytes)
+{
+    return ours(fd) && fault("fallocate") ? -1 : REAL(fallocate64)(fd, mode, at, bytes);
 }
 
 int fsync(int fd) { return ours(fd) && fault("fsync") ? -1 : REAL(fsync)(fd); }

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+long natsl_fuzz_taken = -1;
+
 static char path[64];
 
 static void remove_file(void)

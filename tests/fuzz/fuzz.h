@@ -8,6 +8,10 @@
 
 #define NATSL_FUZZ_MOST ((size_t)1 << 20)
 
+/** Inputs that the reader has taken, where a harness counts them: a replay that has none is an error, for its seeds are of another
+ * version's format. -1: it does not. */
+extern long natsl_fuzz_taken;
+
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

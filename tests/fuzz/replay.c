@@ -48,5 +48,6 @@ int main(int argc, char **argv)
     }
     printf("%ld inputs\n", runs);
     natsl_fuzz_finish();
-    return bad || runs == 0;
+    if (natsl_fuzz_taken == 0) fprintf(stderr, "none of them was taken\n");
+    return bad || runs == 0 || natsl_fuzz_taken == 0;
 }
