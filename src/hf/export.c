@@ -344,7 +344,7 @@ static natsl_status write_shard(const plan *p, size_t shard, const char *directo
     return st;
 }
 
-/** model.safetensors.index.json, as transformers writes it. */
+/** The index, as transformers writes it. */
 static natsl_status write_index(const plan *p, const char *directory)
 {
     json_t *root = json_object(), *metadata = json_object(), *map = json_object();
@@ -360,8 +360,8 @@ static natsl_status write_index(const plan *p, const char *directory)
     if (!bad) bad = json_object_set_new(metadata, "total_parameters", json_integer((json_int_t)numbers)) != 0;
     if (!bad) bad = json_object_set_new(metadata, "total_size", json_integer((json_int_t)bytes)) != 0;
     if (!bad) bad = json_object_set(root, "metadata", metadata) != 0 || json_object_set(root, "weight_map", map) != 0;
-    const natsl_status st = bad ? natsl_fail(NATSL_ERR_NOMEM, "out of memory: index")
-                                : write_json(directory, "model.safetensors.index.json", root);
+    const natsl_status st =
+        bad ? natsl_fail(NATSL_ERR_NOMEM, "out of memory: index") : write_json(directory, NATSL_HF_INDEX, root);
     json_decref(metadata);
     json_decref(map);
     json_decref(root);

@@ -89,10 +89,11 @@ static const rule rules[] = {
 };
 #define RULES (sizeof rules / sizeof rules[0])
 
-/* Keys of qwen3_5 beside text_config: of pictures, which natsl does not read. */
-static const char *const around[] = {"text_config",        "vision_config",         "image_token_id",
-                                     "video_token_id",     "vision_start_token_id", "vision_end_token_id",
-                                     "tie_word_embeddings"};
+/* Keys of qwen3_5 beside text_config: of pictures, which natsl does not read. (Some published models have language_model_only, which
+ * tells a server whether to load the part for pictures.) */
+static const char *const around[] = {"text_config",         "vision_config",         "image_token_id",
+                                     "video_token_id",      "vision_start_token_id", "vision_end_token_id",
+                                     "language_model_only", "tie_word_embeddings"};
 
 int natsl_hf_is_qwen(const char *type, natsl_hf_family *family)
 {

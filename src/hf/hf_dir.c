@@ -14,7 +14,6 @@
 /* Most bytes of an index: names of tensors and files. */
 #define INDEX_LIMIT ((size_t)64 << 20)
 #define SINGLE      "model.safetensors"
-#define INDEX       "model.safetensors.index.json"
 
 natsl_status natsl_hf_path(const char *directory, const char *name, char *text, size_t size)
 {
@@ -118,7 +117,7 @@ static natsl_status open_index(natsl_hf_dir *d, const char *text, size_t length)
 {
     char index[4096];
     json_error_t e;
-    natsl_status st = natsl_hf_path(d->path, INDEX, index, sizeof index);
+    natsl_status st = natsl_hf_path(d->path, NATSL_HF_INDEX, index, sizeof index);
     if (st != NATSL_OK) return st;
     json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &e), *places = json_object();
     json_t *map = json_object_get(root, "weight_map");
@@ -148,10 +147,11 @@ natsl_status natsl_hf_dir_open(const char *path, natsl_hf_dir *out)
         st = make_room(out, 1);
         if (st == NATSL_OK) st = add_shard(out, SINGLE);
     } else if (st == NATSL_OK) {
-        st = natsl_hf_file_read(path, INDEX, INDEX_LIMIT, &text, &length);
+        st = natsl_hf_file_read(path, NATSL_HF_INDEX, INDEX_LIMIT, &text, &length);
         if (st == NATSL_OK && !text)
             st = natsl_fail(NATSL_ERR_INPUT,
-                            "%s: neither " SINGLE " nor " INDEX " (other formats of weights are not read)", path);
+                            "%s: neither " SINGLE " nor " NATSL_HF_INDEX " (other formats of weights are not read)",
+                            path);
         if (st == NATSL_OK) st = open_index(out, text, length);
     }
     natsl_free(text);

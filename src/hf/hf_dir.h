@@ -8,6 +8,8 @@
 
 /** Most files that the tensors may be spread over. */
 #define NATSL_HF_SHARDS 4096
+/** Which file each tensor is in, where they are spread. */
+#define NATSL_HF_INDEX "model.safetensors.index.json"
 
 typedef struct natsl_hf_dir {
     const char *path;      /* borrowed */

@@ -80,6 +80,7 @@ refused 2 'a byte tokenizer needs 256 tokens, but the model has 64' import good-
 refused 2 'HF_DIR' import --out bad.h5
 refused 2 '--out' import good-F32
 refused 5 'is a directory' import good-F32 --out good-F32
+for file in model.safetensors config.json; do refused 2 'is also read' import good-F32 --out good-F32/$file; done
 refused 5 'No such file' import good-F32 --out nowhere/bad.h5
 mkfifo good-fifo.safetensors && mkdir bad-fifo && cp good-F32/config.json bad-fifo && mv good-fifo.safetensors bad-fifo/model.safetensors
 refused 3 'not a regular file' import bad-fifo --out bad.h5

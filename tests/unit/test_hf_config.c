@@ -121,7 +121,8 @@ static void qwen_keys(void)
     natsl_hf_family family;
     /* as the published file of the model without experts and with pictures has it, but for sizes */
     natsl_status st = parse(
-        "{\"architectures\":[\"Qwen3_5ForConditionalGeneration\"],\"image_token_id\":248056,\"model_type\":\"qwen3_5\","
+        "{\"architectures\":[\"Qwen3_5ForConditionalGeneration\"],\"image_token_id\":248056,\"language_model_only\":"
+        "false,\"model_type\":\"qwen3_5\","
         "\"text_config\":{\"attention_bias\":false,\"attention_dropout\":0.0,\"attn_output_gate\":true,\"dtype\":"
         "\"bfloat16\","
         "\"eos_token_id\":248044,\"full_attention_interval\":4,\"head_dim\":48,\"hidden_act\":\"silu\",\"hidden_size\":"
