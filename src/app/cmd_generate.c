@@ -59,12 +59,13 @@ typedef struct decision {
 typedef struct output {
     int json;
     natsl_text_stream *stream;
-    natsl_decoder *decoder;
-    natsl_bytes piece; /* of the token in hand */
-    char *text;        /* [length] all text so far, with --json */
+    natsl_decoder *decoder; /* NULL: the model has no tokenizer; ids are written instead of text */
+    natsl_bytes piece;      /* of the token in hand */
+    char *text;             /* [length] all text so far, with --json */
     size_t length, capacity;
     json_t *tokens;
     int stopped;
+    int first; /* nothing is written yet */
 } output;
 
 static natsl_status put(output *o, const char *text, size_t length)
@@ -100,6 +101,12 @@ static natsl_status put_token(output *o, int32_t token)
     if (o->json && json_array_append_new(o->tokens, json_integer(token)) != 0)
         return natsl_fail(NATSL_ERR_NOMEM, "--json: no memory for the tokens");
     o->piece.length = 0;
+    if (!o->decoder) {
+        char id[16];
+        const int n = snprintf(id, sizeof id, "%s%d", o->first ? "" : " ", token);
+        o->first = 0;
+        return o->json ? NATSL_OK : put(o, id, (size_t)n);
+    }
     const natsl_status st = natsl_decoder_add(o->decoder, token, &o->piece);
     return st == NATSL_OK ? put_piece(o) : st;
 }
@@ -110,14 +117,15 @@ static natsl_status put_end(output *o, int64_t made)
     const char *ready = NULL;
     size_t length = 0;
     o->piece.length = 0;
-    natsl_status st = natsl_decoder_finish(o->decoder, &o->piece);
+    natsl_status st = o->decoder ? natsl_decoder_finish(o->decoder, &o->piece) : NATSL_OK;
     if (st == NATSL_OK) st = put_piece(o);
     natsl_text_stream_finish(o->stream, &ready, &length);
     if (st == NATSL_OK) st = put(o, ready, length);
     if (st != NATSL_OK) return st;
     if (!o->json) return put(o, "\n", 1);
-    json_t *object = json_pack("{s:o?, s:O, s:I, s:s}", "text", natsl_json_text(o->text ? o->text : "", o->length),
-                               "tokens", o->tokens, "count", (json_int_t)made, "end", o->stopped ? "stop" : "max-new");
+    json_t *text = o->decoder ? natsl_json_text(o->text ? o->text : "", o->length) : json_null();
+    json_t *object = json_pack("{s:o?, s:O, s:I, s:s}", "text", text, "tokens", o->tokens, "count", (json_int_t)made,
+                               "end", o->stopped ? "stop" : "max-new");
     char *line = object ? json_dumps(object, JSON_COMPACT) : NULL;
     if (line) puts(line);
     free(line);
@@ -172,7 +180,7 @@ static natsl_status read_prompt(natsl_job *s, const char *prompt, output *o)
     int32_t last = 0;
     const int64_t length = s->doc ? natsl_doc_length(s->doc) : 0;
     natsl_status st = *prompt ? prompt_ids(s, prompt, &ids) : NATSL_OK;
-    if (st == NATSL_OK && s->app->rank == 0 && length > 0) {
+    if (st == NATSL_OK && s->app->rank == 0 && length > 0 && o->decoder) {
         st = natsl_doc_read(s->doc, length - 1, 1, &last);
         if (st == NATSL_OK) st = natsl_decoder_add(o->decoder, last, &o->piece);
     }
@@ -208,20 +216,13 @@ static natsl_status generate(natsl_job *s, const char *prompt)
     natsl_app *app = s->app;
     const natsl_args *a = &app->args;
     const size_t vocab = (size_t)s->info.config.vocab_size;
-    output o = {.json = a->json};
+    output o = {.json = a->json, .first = 1};
     float *logits = NULL;
     natsl_candidate *scratch = NULL;
     int64_t made = 0;
-    natsl_status st =
-        s->tokenizer
-            ? NATSL_OK
-            : natsl_fail(NATSL_ERR_INPUT,
-                         "%s: no tokenizer, and a vocabulary of %zu tokens is too small for bytes: text cannot "
-                         "be read or printed",
-                         a->model, vocab);
-    if (st != NATSL_OK && s->no_tokenizer[0]) return natsl_fail(st, "%s", s->no_tokenizer);
-    if (st != NATSL_OK) return st;
-    NATSL_TRY(st, cleanup, natsl_app_agree(app, natsl_decoder_create(s->tokenizer, 0, &o.decoder)));
+    natsl_status st = NATSL_OK;
+    if (!s->tokenizer && (*prompt || a->n_stops > 0)) return natsl_job_no_text(s);
+    if (s->tokenizer) NATSL_TRY(st, cleanup, natsl_app_agree(app, natsl_decoder_create(s->tokenizer, 0, &o.decoder)));
     if (a->n_operands > 0) {
         NATSL_TRY(st, cleanup, natsl_job_open_doc(s, a->operands[0]));
         NATSL_TRY(st, cleanup, natsl_job_read_doc(s));
@@ -284,7 +285,7 @@ const natsl_command natsl_command_generate = {
         "Reads DOC (a text file, an HDF5 token file or -) or loads the context that natsl read kept, reads the prompt, "
         "and\n"
         "prints what follows, as it comes. Statistics go to standard error. The text ends after --max-new tokens or\n"
-        "before a --stop text.\n",
+        "before a --stop text. A model without a tokenizer goes on from a token file, and ids are printed.\n",
     .options = options,
     .operand = "DOC",
     .least = 0,

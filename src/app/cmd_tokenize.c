@@ -64,10 +64,7 @@ static natsl_status run(natsl_app *app)
     natsl_job_begin(&s, app);
     if (a->model) st = natsl_job_look(&s, app);
     else st = natsl_app_tokenizer_file(app, a->tokenizer_file, &tokenizer);
-    if (st == NATSL_OK && a->model && s.no_tokenizer[0]) st = natsl_fail(NATSL_ERR_INPUT, "%s", s.no_tokenizer);
-    else if (st == NATSL_OK && a->model && !s.tokenizer)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: no tokenizer, and a vocabulary of %d tokens is too small for bytes",
-                        a->model, s.info.config.vocab_size);
+    if (st == NATSL_OK && a->model && !s.tokenizer) st = natsl_job_no_text(&s);
     if (st == NATSL_OK) st = tokenize(app, a->model ? s.tokenizer : tokenizer);
     natsl_tokenizer_destroy(&tokenizer);
     natsl_job_close(&s);

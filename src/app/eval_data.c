@@ -95,12 +95,7 @@ natsl_status natsl_eval_open_tokenizer(natsl_eval_job *j)
     if (j->ids_only) return NATSL_OK;
     if (!name) {
         j->tokenizer = j->look.tokenizer;
-        if (j->look.no_tokenizer[0]) return natsl_fail(NATSL_ERR_INPUT, "%s", j->look.no_tokenizer);
-        if (!j->tokenizer)
-            return natsl_fail(NATSL_ERR_INPUT,
-                              "%s: no tokenizer, and a vocabulary of %d tokens is too small for bytes: text cannot be "
-                              "read",
-                              a->model, j->info.config.vocab_size);
+        if (!j->tokenizer) return natsl_job_no_text(&j->look);
     } else if (!words && !bytes) {
         if ((st = natsl_app_tokenizer_file(app, name, &j->own_tokenizer)) != NATSL_OK) return st;
         j->tokenizer = j->own_tokenizer;

@@ -28,7 +28,7 @@ static natsl_status make_tokenizer(natsl_job *s, const char *json, size_t length
 {
     const int32_t vocab = s->info.config.vocab_size;
     natsl_status st = NATSL_OK;
-    if (json || vocab >= NATSL_BYTE_TOKENS)
+    if (json || (vocab >= NATSL_BYTE_TOKENS && strcmp(s->info.tokenizer, "none") != 0))
         st = natsl_tokenizer_create(s->info.tokenizer, vocab, json, length, s->app->args.model, &s->tokenizer);
     st = natsl_app_agree(s->app, st);
     if (!json || st != NATSL_ERR_INPUT) return st;
@@ -79,6 +79,13 @@ void natsl_job_close(natsl_job *s)
     natsl_tokenizer_destroy(&s->tokenizer);
     natsl_context_destroy(&s->cx);
     natsl_model_close(&s->model);
+}
+
+natsl_status natsl_job_no_text(const natsl_job *s)
+{
+    return s->no_tokenizer[0]
+               ? natsl_fail(NATSL_ERR_INPUT, "%s", s->no_tokenizer)
+               : natsl_fail(NATSL_ERR_INPUT, "%s: the model has no tokenizer: text cannot be read", s->app->args.model);
 }
 
 natsl_status natsl_job_doc_status(natsl_status st, const char *no_tokenizer)

@@ -63,6 +63,8 @@ natsl_status natsl_job_look(natsl_job *s, natsl_app *app);
 natsl_status natsl_job_open(natsl_job *s, natsl_app *app, const char *context);
 void natsl_job_close(natsl_job *s);
 
+/** NATSL_ERR_INPUT and why this model's tokenizer, or the lack of one, allows no text. */
+natsl_status natsl_job_no_text(const natsl_job *s);
 /** The status of opening a document, with the reason where it is a text and no_tokenizer says why the model's tokenizer cannot be used. */
 natsl_status natsl_job_doc_status(natsl_status st, const char *no_tokenizer);
 /** Opens a document; --special-tokens: with the tokenizer's special tokens around it. */

@@ -134,7 +134,9 @@ static natsl_status open_local(const char *path, const natsl_model_info *model, 
         if (fstat(doc->fd, &s) != 0) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
         if (!S_ISREG(s.st_mode)) return natsl_fail(NATSL_ERR_INPUT, "%s: not a regular file", path);
         doc->length = (int64_t)s.st_size;
-        const int bytes = tokenizer ? natsl_tokenizer_is_byte(tokenizer) : strcmp(model->tokenizer, "json") != 0;
+        const int bytes = tokenizer ? natsl_tokenizer_is_byte(tokenizer) : strcmp(model->tokenizer, "byte") == 0;
+        if (!tokenizer && strcmp(model->tokenizer, "none") == 0)
+            return natsl_fail(NATSL_ERR_INPUT, "%s: text for a model without a tokenizer, expected a token file", path);
         if (!tokenizer && !bytes)
             return natsl_fail(NATSL_ERR_INPUT,
                               "%s: text for a model with a tokenizer.json, expected a token file "

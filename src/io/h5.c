@@ -199,8 +199,9 @@ natsl_status natsl_h5_dataset(hid_t file, const char *path, const char *name, H5
     }
     /* libhdf5 1.10.8 reads a compact dataset as far as its shape says, whatever there is of it */
     const hssize_t points = H5Sget_simple_extent_npoints(space);
-    if (H5Pget_layout(plist) != H5D_CHUNKED && points > 0 &&
-        H5Dget_storage_size(*dataset) / H5Tget_size(type) < (hsize_t)points) {
+    const size_t one = H5Tget_size(type);
+    if (one == 0 ||
+        (H5Pget_layout(plist) != H5D_CHUNKED && points > 0 && H5Dget_storage_size(*dataset) / one < (hsize_t)points)) {
         (void)natsl_fail(st, "%s: dataset %s: fewer bytes than its shape says", path, name);
         goto cleanup;
     }

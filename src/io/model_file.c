@@ -10,12 +10,13 @@
 #define CONFIG_LIMIT    ((size_t)1 << 20)
 #define TOKENIZER_LIMIT ((size_t)256 << 20)
 
-/** Which tokenizer the file names: a group `tokenizer` with its kind, or the attribute `tokenizer` of an imported model. */
+/** Which tokenizer the file names: a group `tokenizer` with its kind, or the attribute `tokenizer` of an imported model. A file that
+ * says nothing means bytes, where its vocabulary has them. */
 static natsl_status get_tokenizer(hid_t file, const char *path, natsl_model_info *info)
 {
     char *kind = NULL;
     natsl_status st = NATSL_OK;
-    (void)snprintf(info->tokenizer, sizeof info->tokenizer, "none");
+    (void)snprintf(info->tokenizer, sizeof info->tokenizer, "%s", info->config.vocab_size >= 256 ? "byte" : "none");
     if (H5Aexists(file, "tokenizer") > 0) {
         st = natsl_h5_text(file, path, "tokenizer", 64, &kind);
         if (st == NATSL_OK && strcmp(kind, "json") != 0)
@@ -28,12 +29,14 @@ static natsl_status get_tokenizer(hid_t file, const char *path, natsl_model_info
         st = group < 0 ? natsl_fail(NATSL_ERR_INPUT, "%s: tokenizer is not a group", path)
                        : natsl_h5_text(group, path, "kind", 64, &kind);
         if (group >= 0) (void)H5Gclose(group);
-        if (st == NATSL_OK && strcmp(kind, "byte") != 0)
-            st = natsl_fail(NATSL_ERR_INPUT, "%s: tokenizer kind %s is not supported, expected byte", path, kind);
-        if (st == NATSL_OK && info->config.vocab_size < 256)
+        const int none = st == NATSL_OK && strcmp(kind, "none") == 0;
+        if (st == NATSL_OK && !none && strcmp(kind, "byte") != 0)
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: tokenizer kind %s is not supported, expected byte or none", path,
+                            kind);
+        if (st == NATSL_OK && !none && info->config.vocab_size < 256)
             st = natsl_fail(NATSL_ERR_INPUT, "%s: a byte tokenizer needs vocab_size 256 or more, found %d", path,
                             info->config.vocab_size);
-        if (st == NATSL_OK) (void)snprintf(info->tokenizer, sizeof info->tokenizer, "byte");
+        if (st == NATSL_OK) (void)snprintf(info->tokenizer, sizeof info->tokenizer, "%s", none ? "none" : "byte");
     }
     natsl_free(kind);
     return st;

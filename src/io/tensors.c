@@ -36,7 +36,7 @@ natsl_status natsl_model_head_put(const natsl_h5_out *out, const natsl_config *c
     if (st == NATSL_OK && kept_share > 0.0) st = natsl_h5_put_real(out->file, out->path, "kept_share", kept_share);
     if (st == NATSL_OK && tokenizer && strcmp(tokenizer, "json") == 0)
         st = natsl_h5_put_text(out->file, out->path, "tokenizer", tokenizer);
-    else if (st == NATSL_OK && tokenizer && strcmp(tokenizer, "none") != 0) st = put_tokenizer(out, tokenizer);
+    else if (st == NATSL_OK && tokenizer) st = put_tokenizer(out, tokenizer);
     free(json);
     return st;
 }

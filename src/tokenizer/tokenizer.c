@@ -30,11 +30,13 @@ natsl_status natsl_tokenizer_create(const char *kind, int32_t vocab_size, const 
     *out = NULL;
     if (!none && !is_json && strcmp(kind, "byte") != 0)
         return natsl_fail(NATSL_ERR_INPUT, "tokenizer '%s' is unknown, expected byte or json", kind);
+    if (none)
+        return natsl_fail(NATSL_ERR_INPUT, "the model names no tokenizer: text cannot be read, expected a token file");
     if (!is_json && vocab_size < NATSL_BYTE_TOKENS)
         return natsl_fail(NATSL_ERR_INPUT,
-                          "%s and its vocabulary of %d tokens is too small for bytes: text cannot be read, "
-                          "expected a token file",
-                          none ? "the model names no tokenizer" : "the model's tokenizer is byte", vocab_size);
+                          "the model's tokenizer is byte and its vocabulary of %d tokens is too small for bytes: text "
+                          "cannot be read, expected a token file",
+                          vocab_size);
     natsl_tokenizer *t = natsl_calloc(1, sizeof *t, "tokenizer");
     if (!t) return NATSL_ERR_NOMEM;
     t->vocab_size = vocab_size;

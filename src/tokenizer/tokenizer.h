@@ -16,7 +16,7 @@
 
 typedef struct natsl_tokenizer natsl_tokenizer;
 
-/** A tokenizer of the kind that a model file names. "none" is taken as "byte" when the vocabulary has room for every byte.
+/** A tokenizer of the kind that a model file names. "none" is an error: there is no text then.
  * vocab_size: of the model; every id must be below it. 0: what a "json" itself has. json[0..length): for "json" (borrowed during
  * the call); where: its file, for messages.
  * NATSL_ERR_INPUT: an unknown kind, a vocabulary too small for it, or a text that is wrong or not supported. */

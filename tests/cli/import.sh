@@ -62,6 +62,11 @@ rank_counts=0 refused 3 'tokenizer' score --model good-texts.h5 text.txt --out x
 accepted 0 score --quiet --model good-texts.h5 "$GOLDEN/options-tokens.h5" --out x.h5
 accepted 0 import good-texts --tokenizer none --out none.h5
 grep -q 'tokenizer none' "$SCRATCH/.out" || complain "--tokenizer none"
+rank_counts=0 refused 3 'the model has no tokenizer' generate --model none.h5 --prompt text --max-new 2
+accepted 0 generate --quiet --model none.h5 "$GOLDEN/options-tokens.h5" --max-new 3
+grep -Eqx '[0-9]+ [0-9]+ [0-9]+' "$SCRATCH/.out" || complain "a model without a tokenizer does not print ids"
+accepted 0 generate --quiet --model none.h5 "$GOLDEN/options-tokens.h5" --max-new 3 --json
+grep -q '"text":null' "$SCRATCH/.out" || complain "a model without a tokenizer has text in --json"
 accepted 0 import good-F32 --dry-run
 accepted 0 export good-F32.h5 --dry-run
 

@@ -45,7 +45,7 @@ static void test_bytes(void)
     natsl_tokenizer_destroy(&t);
     natsl_ids_free(&ids);
     natsl_bytes_free(&out);
-    CU_ASSERT_EQUAL(refused("none", 256), NATSL_OK);
+    CU_ASSERT_EQUAL(refused("none", 256), NATSL_ERR_INPUT);
     CU_ASSERT_EQUAL(refused("none", 255), NATSL_ERR_INPUT);
     CU_ASSERT_EQUAL(refused("byte", 255), NATSL_ERR_INPUT);
     CU_ASSERT_EQUAL(refused("", 300), NATSL_ERR_INPUT);
