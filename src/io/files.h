@@ -1,7 +1,7 @@
 /* files.h - HDF5 and text files of natsl: model, tokens, results. Formats: README.md, "Files".
  * Everything read here is hostile until checked: sizes before they are multiplied or allocated.
  * Collective functions end with the same status and text on all ranks. Tests: tests/cli/bad_input.sh,
- * tests/mpi/test_files.c */
+ * tests/mpi/test_files.c, tests/mpi/test_results.c */
 #ifndef NATSL_FILES_H
 #define NATSL_FILES_H
 

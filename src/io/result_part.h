@@ -1,7 +1,7 @@
 /* result_part.h - the beginning of a result: what is known of each token so far, as part of a checkpoint.
  * A rank copies the rows that it has written itself out of the result file under way, so that nothing is held in memory and no rank
  * reads what another one may not have flushed yet. In the checkpoint they are datasets result/logprobs, result/hidden,
- * result/softmax_chunks/<layer>, cut at the checkpoint's position. Tests: tests/cli/resume.sh, tests/mpi/test_files.c */
+ * result/softmax_chunks/<layer>, cut at the checkpoint's position. Tests: tests/cli/resume.sh, tests/mpi/test_results.c */
 #ifndef NATSL_RESULT_PART_H
 #define NATSL_RESULT_PART_H
 

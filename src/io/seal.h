@@ -3,7 +3,7 @@
  * say where data lies, and wants every rank in every write. HDF5 ignores what stands behind its own end.
  * The seal is 64 characters, the last ones of the file: "\nnatsl-seal-1 bytes=<16 hex> digest=<16 hex>", blanks and a line feed;
  * bytes: of the file before it; digest: of blocks of NATSL_SEAL_BLOCK bytes in their order (core/digest.h).
- * MPI: collective on comm unless said; each rank reads its share of the blocks. Owns: nothing. Tests: tests/mpi/test_files.c,
+ * MPI: collective on comm unless said; each rank reads its share of the blocks. Owns: nothing. Tests: tests/mpi/test_results.c,
  * tests/cli/resume.sh */
 #ifndef NATSL_SEAL_H
 #define NATSL_SEAL_H

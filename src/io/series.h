@@ -1,6 +1,6 @@
 /* series.h - the numbered checkpoints of a directory: checkpoint-<number>.h5, eight digits or more, the number from 1 on.
  * Training (number: steps) and reading (number: tokens) keep theirs so. MPI: none; rank 0 calls. Owns: nothing.
- * Tests: tests/mpi/test_files.c, tests/cli/train_refused.sh, tests/cli/resume.sh */
+ * Tests: tests/mpi/test_results.c, tests/cli/train_refused.sh, tests/cli/resume.sh */
 #ifndef NATSL_SERIES_H
 #define NATSL_SERIES_H
 
