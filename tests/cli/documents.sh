@@ -175,7 +175,7 @@ names=(x y b.v2)
 three=(score --model m.h5 in/b.v2 in/x.txt in/y.txt --out cut --checkpoint ck --threads 1 --quiet)
 for one in x y; do accepted 0 score --model m.h5 "in/$one.txt" --out "alone/$one.h5" --threads 1 --quiet; done
 cases=$((cases + 1)) case_name="SIGTERM to one rank of two groups"
-env --default-signal=INT,TERM,USR1 "$MPIRUN" -n 4 "$NATSL" "${three[@]}" --ranks-per-doc 2 --pass-tokens 512 --checkpoint-every 0.001 \
+env --default-signal=INT,TERM,USR1 "$MPIRUN" -n 4 "$NATSL" "${three[@]}" --ranks-per-doc 2 --pass-tokens 128 --checkpoint-every 0.001 \
     </dev/null >.out 2>.err &
 pid=$!
 for i in $(seq 1500); do
