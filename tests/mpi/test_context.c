@@ -1,6 +1,6 @@
 /* test_context.c - the context on any number of ranks: against the oracle's golden cases, against itself read in other windows,
  * passes, stages and ranks, and its behaviour when a rank runs into trouble.
- * usage: test_context GOLDEN_DIR SCRATCH_DIR. Run at 1, 2, 3, 5, 8 ranks. CUnit on every rank; the worst result counts. */
+ * usage: test_context GOLDEN_DIR SCRATCH_DIR. Run at 1, 2, 3, 5 ranks. CUnit on every rank; the worst result counts. */
 #include "context_check.h"
 
 /* Tolerances. float32 against float64 over a few layers is at 5e-6; the rest is room for other CPUs' kernels. */
