@@ -184,8 +184,10 @@ static natsl_status read_prompt(natsl_job *s, const char *prompt, output *o)
         st = natsl_doc_read(s->doc, length - 1, 1, &last);
         if (st == NATSL_OK) st = natsl_decoder_add(o->decoder, last, &o->piece);
     }
-    for (size_t i = 0; st == NATSL_OK && s->app->rank == 0 && i < ids.count; i++)
+    for (size_t i = 0; st == NATSL_OK && s->app->rank == 0 && i < ids.count; i++) {
+        o->piece.length = 0;
         st = natsl_decoder_add(o->decoder, ids.at[i], &o->piece);
+    }
     st = natsl_app_agree(s->app, st);
     const double start = natsl_now_s();
     if (st == NATSL_OK && ids.count > 0) {

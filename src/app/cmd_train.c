@@ -9,7 +9,6 @@
 #include "signals.h"
 #include "train_job.h"
 
-#include <errno.h>
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -56,8 +55,8 @@ static natsl_status init_path(const natsl_train_job *j, char *path)
                               : natsl_fail(NATSL_ERR_INPUT, "%s: init: the path is too long", j->app->args.config);
 }
 
-/** The tokenizer.json that is named, or the one of the model to start from where no tokenizer is named: a model goes on in its own
- * tokens. */
+/** The tokenizer.json that is named, or the one of the model to start from where no tokenizer is named: a model with a
+ * tokenizer.json goes on in its own tokens. */
 static natsl_status open_tokenizer(natsl_train_job *j)
 {
     natsl_app *app = j->app;

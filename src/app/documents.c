@@ -3,11 +3,8 @@
 
 #include "agree.h"
 #include "core.h"
-#include "journal.h"
-#include "place.h"
 #include "signals.h"
 
-#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -212,13 +209,8 @@ static natsl_status run_phase(natsl_documents *d, const natsl_documents_phase *p
     natsl_groups_split(app, phase->per, &g.groups);
     g.groups.meanwhile = show_progress;
     g.groups.user = &g;
-    g.app = *app;
-    g.app.comm = g.groups.comm;
-    g.app.rank = g.groups.rank;
-    g.app.size = g.groups.size;
-    g.app.summary = NULL;
+    g.app = natsl_groups_app(&g.groups);
     g.app.args.quiet = 1;
-    g.app.args.log_json = NULL;
     g.others = natsl_calloc((size_t)g.groups.count, sizeof *g.others, "groups");
     natsl_status st = natsl_app_agree(app, g.others ? NATSL_OK : NATSL_ERR_NOMEM);
     if (st == NATSL_OK) {

@@ -7,8 +7,6 @@
 #include "job.h"
 #include "place.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -444,7 +444,8 @@ static natsl_status write_samples(natsl_eval_job *j, const natsl_eval_task *task
         else st = line_of(j, task, i, &s, &line);
         errno = 0;
         if (st == NATSL_OK && !line) st = natsl_fail(NATSL_ERR_NOMEM, "%s: no memory for a sample", path);
-        else if (json_dumpf(line, file, JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6)) != 0 || fputc('\n', file) == EOF)
+        else if (st == NATSL_OK &&
+                 (json_dumpf(line, file, JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6)) != 0 || fputc('\n', file) == EOF))
             st = natsl_fail(NATSL_ERR_IO, "%s: %s", path, errno ? strerror(errno) : "writing failed");
         json_decref(line);
         natsl_eval_sample_free(&s);

@@ -10,12 +10,15 @@
 
 #include <dirent.h>
 #include <inttypes.h>
-#include <limits.h>
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
 /* Part of the time between checkpoints that an answer may lose. */
 #define LEAST_PART 0.1
+
+/* Behind the number of a haystack's first sample. */
+#define SHARED "-shared"
 
 /* ---- what is read ---------------------------------------------------------------------------------------------------------- */
 
@@ -30,13 +33,12 @@ static void describe(natsl_eval_resume *r, const natsl_eval_halfway *h)
                    (int)a->weights, (int)a->kept, (int)a->route, (int)a->kernels, (int)a->state_pass);
 }
 
-/** r->directory: of the sample in hand, or of its haystack. */
-static natsl_status place(natsl_eval_resume *r, int shared)
+/** directory [NATSL_SERIES_PATH]: of the sample in hand, or of its haystack. */
+static natsl_status place(const natsl_eval_resume *r, int shared, char *directory)
 {
-    const int n = snprintf(r->directory, sizeof r->directory, "%s/%s-%lld-%lld", r->app.args.checkpoint, r->cell->task,
-                           (long long)r->cell->length, (long long)(shared ? r->first : r->index));
-    if (n > 0 && (size_t)n < sizeof r->directory) return NATSL_OK;
-    r->directory[0] = '\0';
+    const int n = snprintf(directory, NATSL_SERIES_PATH, "%s/%s-%lld-%lld%s", r->app.args.checkpoint, r->cell->task,
+                           (long long)r->cell->length, (long long)(shared ? r->first : r->index), shared ? SHARED : "");
+    if (n > 0 && n < NATSL_SERIES_PATH) return NATSL_OK;
     return natsl_fail(NATSL_ERR_USAGE, "--checkpoint: the path is too long");
 }
 
@@ -106,12 +108,10 @@ static int due(void *user)
 static natsl_status save(void *user, natsl_context *cx, const natsl_eval_halfway *h)
 {
     natsl_eval_resume *r = user;
-    const double start = natsl_now_s();
     int ends = stops(r);
     NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, &ends, 1, MPI_INT, MPI_MAX, cx->comm));
     const natsl_status st = natsl_resume_save(&r->app, cx, r->directory, put_more, &(saving){r, h}, ends);
     r->saved_s = natsl_now_s();
-    r->spent_s += r->saved_s - start;
     if (st == NATSL_OK) r->saved++;
     if (st != NATSL_ERR_IO || ends) return st;
     r->failed++; /* warned of */
@@ -209,7 +209,7 @@ static natsl_status load(void *user, const natsl_model *model, const natsl_optio
     int64_t number = 0;
     *cx = NULL;
     r->saved_s = natsl_now_s();
-    natsl_status st = place(r, h->shared); /* the same on all ranks */
+    natsl_status st = place(r, h->shared, r->directory); /* the same on all ranks */
     if (st != NATSL_OK) return st;
     describe(r, h);
     int there = r->app.rank == 0 && access(r->directory, F_OK) == 0;
@@ -217,7 +217,7 @@ static natsl_status load(void *user, const natsl_model *model, const natsl_optio
     if (!there) return NATSL_OK;
     if (r->app.rank == 0) natsl_series_sweep(r->directory, NULL);
     st = natsl_newest_find(&r->app, r->directory, load_one, &l, &number);
-    if (!*cx || r->app.rank != 0) clear(h);
+    if (!*cx || r->app.rank != 0) clear(h); /* look may have begun to fill them */
     *same = l.same;
     if (st == NATSL_OK && *cx && r->app.rank == 0 && !r->job->app->args.quiet)
         fprintf(stderr, "going on from %s/..., after %lld tokens of sample %lld of %s\n", r->directory,
@@ -239,12 +239,7 @@ void natsl_eval_resume_start(natsl_eval_resume *r, natsl_eval_job *job, natsl_gr
     r->job = job;
     r->groups = groups;
     if (!a->checkpoint) return;
-    r->app = *job->app;
-    r->app.comm = groups->comm;
-    r->app.rank = groups->rank;
-    r->app.size = groups->size;
-    r->app.summary = NULL;
-    r->app.args.log_json = NULL;
+    r->app = natsl_groups_app(groups);
     r->every_s = a->checkpoint_every >= 0.0 ? a->checkpoint_every : NATSL_RESUME_EVERY_S;
     r->keeper = (natsl_eval_keeper){.user = r,
                                     .due = due,
@@ -252,7 +247,7 @@ void natsl_eval_resume_start(natsl_eval_resume *r, natsl_eval_job *job, natsl_gr
                                     .pass = pass,
                                     .save = save,
                                     .load = load,
-                                    .least_s = LEAST_PART * (r->every_s > 0.0 ? r->every_s : NATSL_RESUME_EVERY_S)};
+                                    .least_s = r->every_s > 0.0 ? LEAST_PART * r->every_s : HUGE_VAL};
 }
 
 void natsl_eval_resume_sample(natsl_eval_resume *r, const natsl_eval_cell *cell, int64_t index, int64_t first)
@@ -260,7 +255,6 @@ void natsl_eval_resume_sample(natsl_eval_resume *r, const natsl_eval_cell *cell,
     r->cell = cell;
     r->index = index;
     r->first = first;
-    r->directory[0] = '\0';
 }
 
 static void remove_directory(const char *directory)
@@ -272,10 +266,10 @@ static void remove_directory(const char *directory)
 
 void natsl_eval_resume_finished(natsl_eval_resume *r, int more)
 {
+    char directory[NATSL_SERIES_PATH];
     if (!r->app.args.checkpoint || !r->groups->leads) return;
-    for (int shared = 0; shared < 2; shared++) {
-        if (more && (shared || r->index == r->first)) continue; /* the haystack's */
-        if (place(r, shared) == NATSL_OK && access(r->directory, F_OK) == 0) remove_directory(r->directory);
+    for (int shared = 0; shared < (more ? 1 : 2); shared++) {
+        if (place(r, shared, directory) == NATSL_OK && access(directory, F_OK) == 0) remove_directory(directory);
     }
 }
 
@@ -310,8 +304,9 @@ void natsl_eval_resume_sweep(const natsl_eval_job *j)
             char name[256], own[sizeof name + 32];
             const int n = snprintf(name, sizeof name, "%s-%lld-", c->task, (long long)c->length);
             if (n <= 0 || (size_t)n >= sizeof name || strncmp(e->d_name, name, (size_t)n) != 0) continue;
-            (void)snprintf(own, sizeof own, "%s%lld", name, strtoll(e->d_name + n, NULL, 10));
-            if (strcmp(own, e->d_name) != 0) continue;
+            const int length = snprintf(own, sizeof own, "%s%lld", name, strtoll(e->d_name + n, NULL, 10));
+            if (strncmp(own, e->d_name, (size_t)length) != 0) continue;
+            if (e->d_name[length] != '\0' && strcmp(e->d_name + length, SHARED) != 0) continue;
             (void)snprintf(path, sizeof path, "%.2000s/%.255s", root, e->d_name);
             remove_directory(path);
         }

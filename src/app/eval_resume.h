@@ -1,7 +1,8 @@
 /* eval_resume.h - checkpoints inside a sample of natsl eval: what the runner (eval_run.h) keeps of the sample under way, in files.
  * A checkpoint is the context's file between two passes (context/save.c) with the attributes run (what is read, in words), sample,
  * read and reading_seconds, the counts so far (datasets eval/0, eval/1, ...) and a seal. Directory: --checkpoint DIR; in it one for
- * each sample under way, <task>-<length>-<index>, with the last two (series.h). So it does not matter which ranks go on with a sample. The
+ * each sample under way, <task>-<length>-<index>, with the last two (series.h), and for a haystack of several samples, -shared behind
+ * the first one's number. So it does not matter which ranks go on with a sample. The
  * directory goes when the sample is finished; that of a haystack which the next sample asks about stays until then.
  * A checkpoint that cannot be written is warned of, and the reading goes on; when a signal ends the job, that is an error.
  * MPI: collective on the group's communicator unless said. Owns: nothing but names. Tests: tests/cli/eval_resume.sh */
@@ -19,11 +20,10 @@ typedef struct natsl_eval_resume {
     natsl_app app; /* the program as this group's ranks see it */
     double every_s, saved_s;
     int64_t saved, failed; /* checkpoints of this group */
-    double spent_s;        /* on them */
     /* the sample in hand */
     const natsl_eval_cell *cell;
     int64_t index, first;              /* its number; of the first that asks about its haystack */
-    char directory[NATSL_SERIES_PATH]; /* of the one that is kept; "": nothing was kept */
+    char directory[NATSL_SERIES_PATH]; /* of what is kept of it */
     char run[1024];
 } natsl_eval_resume;
 

@@ -98,6 +98,17 @@ void natsl_groups_split(natsl_app *app, int per, natsl_groups *g)
     g->leads = g->rank == 0;
 }
 
+natsl_app natsl_groups_app(const natsl_groups *g)
+{
+    natsl_app app = *g->app;
+    app.comm = g->comm;
+    app.rank = g->rank;
+    app.size = g->size;
+    app.summary = NULL;
+    app.args.log_json = NULL;
+    return app;
+}
+
 void natsl_groups_free(natsl_groups *g)
 {
     NATSL_MPI(MPI_Comm_free(&g->comm));

@@ -43,6 +43,9 @@ typedef struct natsl_groups {
 void natsl_groups_split(natsl_app *app, int per, natsl_groups *g);
 void natsl_groups_free(natsl_groups *g);
 
+/** The program as the ranks of this group see it: their communicator, no summary and no log. */
+natsl_app natsl_groups_app(const natsl_groups *g);
+
 /** Whether this process is to stop: a signal, or (on a leader) another group's word. Not collective. */
 int natsl_groups_stopped(natsl_groups *g);
 /** The same for the group; its leader decides. Collective on g->comm. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 static int log_fd = -1;
+static const char *log_path; /* of argv */
 
 /** Hosts with their number of ranks, in rank order. Collective; NULL on other ranks than 0, or out of memory. */
 static json_t *hosts(natsl_app *app)
@@ -45,6 +46,7 @@ natsl_status natsl_journal_open(natsl_app *app)
     if (!path) return NATSL_OK;
     if (app->rank == 0) {
         log_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+        log_path = path;
         if (log_fd < 0) st = natsl_fail(NATSL_ERR_IO, "--log-json: cannot write %s: %s", path, strerror(errno));
     }
     if ((st = natsl_agree(app->comm, st)) != NATSL_OK) return st;
@@ -78,7 +80,7 @@ void natsl_journal_write(natsl_app *app, const char *event, json_t *object)
     if (text) {
         text[length] = '\n'; /* over the NUL: one write, so that no reader sees half a line */
         failed = write(log_fd, text, length + 1) != (ssize_t)(length + 1);
-        if (failed) fprintf(stderr, "warning: --log-json: writing %s failed, the log ends here\n", app->args.log_json);
+        if (failed) fprintf(stderr, "warning: --log-json: writing %s failed, the log ends here\n", log_path);
     }
     free(text);
     json_decref(line);

@@ -129,9 +129,8 @@ static natsl_status list_new(natsl_run *r, int layer, int64_t from, natsl_kept_r
     return st;
 }
 
-/** Posts what `list` lists to rank `to`, once for each of its stages in `first`. */
+/** Posts this rank's units, new ones of this pass or those before it, to rank `to`, once for each of its stages in `first`. */
 static natsl_status send_stages(natsl_run *r, int layer, const int64_t *first, int64_t pass, int to, int is_new,
-                                natsl_status (*list)(natsl_run *, int, int64_t, natsl_kept_runs *),
                                 natsl_kept_runs *mine, int64_t *listed)
 {
     natsl_context *cx = r->cx;
@@ -139,7 +138,7 @@ static natsl_status send_stages(natsl_run *r, int layer, const int64_t *first, i
     const int tag = kept_tag(r, pass, layer, is_new);
     for (int64_t t = first[to]; t < first[to + 1] && st == NATSL_OK; t = natsl_run_stage_end(cx, t, first[to + 1])) {
         const int64_t from = first_read(r, layer, t);
-        if (from != *listed) st = list(r, layer, *listed = from, mine);
+        if (from != *listed) st = (is_new ? list_new : list_old)(r, layer, *listed = from, mine);
         if (st == NATSL_OK)
             st = natsl_kept_send(cx->comm, &cx->kept[layer], mine->runs, mine->count, to, tag, &r->sends[pass % 3],
                                  &cx->kept_bytes);
@@ -154,7 +153,7 @@ void natsl_run_old_send(natsl_run *r, int layer, const int64_t *first, int64_t p
     natsl_status st = NATSL_OK;
     int64_t listed = -1;
     for (int to = 0; st == NATSL_OK && to < r->cx->size; to++) {
-        if (to != r->cx->rank) st = send_stages(r, layer, first, pass, to, 0, list_old, &mine, &listed);
+        if (to != r->cx->rank) st = send_stages(r, layer, first, pass, to, 0, &mine, &listed);
     }
     natsl_free(mine.runs);
     /* Readers wait for these units: without them nobody could go on, so this one failure cannot be deferred. */
@@ -168,7 +167,7 @@ void natsl_run_new_send(natsl_run *r, int layer)
     natsl_status st = NATSL_OK;
     int64_t listed = -1;
     for (int to = r->cx->rank + 1; to < r->cx->size && st == NATSL_OK; to++)
-        st = send_stages(r, layer, r->first, r->pass, to, 1, list_new, &mine, &listed);
+        st = send_stages(r, layer, r->first, r->pass, to, 1, &mine, &listed);
     natsl_free(mine.runs);
     if (st != NATSL_OK) natsl_die_nomem();
 }

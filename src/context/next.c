@@ -242,7 +242,7 @@ static int find_units(natsl_context *cx, int layer)
     memset(shown, 0, (size_t)cx->size * sizeof *shown);
     if (!natsl_layer_keeps(cx, layer)) return 0;
     natsl_kept_shown(&cx->kept[layer], natsl_attn_first_chunk(&natsl_layer_of(cx, layer)->shape.attn, cx->position),
-                     shown);
+                     cx->position / cx->config->chunk, shown);
     for (int r = 0; r < cx->size; r++) others += r != cx->owner ? shown[r] : 0;
     return others > 0;
 }

@@ -6,6 +6,9 @@
 /* What HDF5 and MPI take for themselves once files are open and messages have travelled (measured: HDF5 1.10, Open MPI 4.1). */
 #define LIBRARIES_GROW ((size_t)3 << 20)
 
+/** A number of bytes that may be larger than can be counted. */
+static int64_t whole(double bytes) { return bytes < 9e18 ? (int64_t)bytes : INT64_MAX; }
+
 /** Chunks of one layer that a rank holds at most, if every one is kept and it makes `chunks` of them: behind a window they are given
  * up slab by slab, once all ranks have ended the passes that read them. */
 static double held_chunks(const natsl_attn_shape *a, const natsl_options *o, double chunks, int ranks)
@@ -43,8 +46,8 @@ static void size_memory(const natsl_config *c, const natsl_options *o, int64_t t
         const double slabs = chunks * (double)ranks * share * heads / (double)natsl_kept_per_slab(unit);
         runs = fmax(runs, 1.5 * slabs * sizeof(natsl_kept_run));
     }
-    plan->kept_bytes = (size_t)kept;
-    plan->other_bytes = (size_t)(other + heard + runs) + LIBRARIES_GROW;
+    plan->kept_bytes = (size_t)whole(kept);
+    plan->other_bytes = (size_t)whole(other + heard + runs) + LIBRARIES_GROW;
 }
 
 /** Bytes of a chunk's keys and values of one layer. */
@@ -64,9 +67,6 @@ static double exchanged_bytes(const natsl_attn_shape *a, const natsl_options *o,
     if (a->window > 0) chunks = fmin(chunks, passes * stages * (double)plan->ranks * ((double)a->window / chunk + 1.0));
     return chunks * chunk_bytes(a, o->kept);
 }
-
-/** A number of bytes that may be larger than can be counted. */
-static int64_t whole(double bytes) { return bytes < 9e18 ? (int64_t)bytes : INT64_MAX; }
 
 natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int ranks, const natsl_options *options,
                              int64_t tokens, natsl_plan *plan)
@@ -103,7 +103,7 @@ natsl_status natsl_plan_make(const natsl_config *c, natsl_storage weights, int r
         sent += exchanged_bytes(&shape.attn, &o, plan, tokens, (double)in_pass, stages);
         kept += held_chunks(&shape.attn, &o, chunks, ranks) * chunk_bytes(&shape.attn, o.kept);
     }
-    plan->kept_bytes_all = (size_t)kept;
+    plan->kept_bytes_all = (size_t)whole(kept);
     plan->kept_share = natsl_expected_share(&o, 0.0);
     size_memory(c, &o, tokens, natsl_min64(per_rank, in_pass), plan);
     plan->kept_bytes_all_sent = whole(sent);

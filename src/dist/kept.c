@@ -77,9 +77,12 @@ static int append_unit(natsl_kept *kept, int head, int64_t chunk, int absent)
         list->capacity = capacity;
     }
     if (list->count == (int64_t)list->n_slabs * kept->per_slab) { /* all slabs are full: one more */
-        float **slabs = grown(list->slabs, list->n_slabs, list->n_slabs + 1, sizeof *slabs, "slabs");
-        if (!slabs) return 0;
-        list->slabs = slabs;
+        if ((list->n_slabs & (list->n_slabs - 1)) == 0) {         /* and so is their table: 0, 1, 2, 4 ... */
+            const size_t room = list->n_slabs ? 2 * list->n_slabs : 1;
+            float **slabs = grown(list->slabs, list->n_slabs, room, sizeof *slabs, "slabs");
+            if (!slabs) return 0;
+            list->slabs = slabs;
+        }
         float *slab = absent ? NULL : take_slab(kept);
         if (!slab && !absent) return 0;
         list->slabs[list->n_slabs++] = slab;
@@ -162,7 +165,7 @@ natsl_status natsl_kept_share(MPI_Comm comm, natsl_kept *kept)
     for (size_t r = 0; r < size; r++) {
         int64_t sum = 0;
         for (size_t h = 0; h < heads; h++) sum += counts[r * heads + h];
-        lengths[r] = (int)sum; /* slabs: megabytes each, so an int counts them */
+        lengths[r] = (int)sum; /* slabs, those dropped too; that an int counts them is looked at below */
         lengths[size + r] = (int)total;
         total += sum;
     }
@@ -218,14 +221,14 @@ natsl_status natsl_kept_note(natsl_kept *kept, int rank, const int64_t *counts)
     return NATSL_OK;
 }
 
-void natsl_kept_shown(const natsl_kept *kept, int64_t first, int64_t *shown)
+void natsl_kept_shown(const natsl_kept *kept, int64_t first, int64_t end, int64_t *shown)
 {
-    const size_t size = (size_t)kept->arena->size;
-    memcpy(shown, kept->held, size * sizeof *shown);
-    if (first <= kept->skipped) return;
-    memset(shown, 0, size * sizeof *shown);
-    int64_t end = kept->skipped; /* every chunk is kept, so places are chunks */
-    for (size_t i = 0; i < kept->n_segments; i++) end += kept->segments[i].count[0];
+    const size_t bytes = (size_t)kept->arena->size * sizeof *shown;
+    if (first <= kept->skipped) {
+        memcpy(shown, kept->held, bytes);
+        return;
+    }
+    memset(shown, 0, bytes);
     for (size_t i = kept->n_segments; i > 0 && end > first; i--) { /* from the last: a window is short */
         const natsl_segment *s = &kept->segments[i - 1];
         const int64_t begin = end - s->count[0];

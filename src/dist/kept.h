@@ -71,9 +71,9 @@ natsl_status natsl_kept_view_add(natsl_kept *kept, int rank, int head, const int
 natsl_status natsl_kept_share(MPI_Comm comm, natsl_kept *kept);
 /** Adds counts [heads] of `rank` at the end of the directory. */
 natsl_status natsl_kept_note(natsl_kept *kept, int rank, const int64_t *counts);
-/** shown [arena->size]: units of each rank by the directory, all heads, of chunks from `first` on; first > 0 only where every chunk
- * is kept. */
-void natsl_kept_shown(const natsl_kept *kept, int64_t first, int64_t *shown);
+/** shown [arena->size]: units of each rank by the directory, all heads, of chunks from `first` on. first > 0 only where every chunk
+ * is kept; the text has `end` chunks then. */
+void natsl_kept_shown(const natsl_kept *kept, int64_t first, int64_t end, int64_t *shown);
 /** Bytes of the slabs on this rank, those to be used again included. */
 size_t natsl_kept_bytes(const natsl_kept *kept);
 /** *out becomes a copy of `kept` in another arena; views are not copied (natsl_kept_share makes them). */

@@ -115,15 +115,13 @@ static int ask_pause(void *user)
     return w->first || w->runner->keeper->due(w->runner->keeper->user);
 }
 
-static void start_reading(natsl_eval_runner *r, natsl_context *cx, const natsl_eval_sample *sample, reading *w,
-                          natsl_stream *stream)
+static void start_reading(natsl_eval_runner *r, const natsl_eval_sample *sample, reading *w, natsl_stream *stream)
 {
     const natsl_config *c = natsl_model_config(r->model);
     const size_t layers = (size_t)c->num_hidden_layers;
     const int64_t chunks = natsl_max64(sample->tokens / c->chunk, 1);
     *w = (reading){.runner = r,
                    .sample = sample,
-                   .cx = cx,
                    .heads = c->num_nats_head,
                    .chunks = chunks,
                    .bins = natsl_min64(chunks, NATSL_STRIP_BINS)};
@@ -134,7 +132,7 @@ static void start_reading(natsl_eval_runner *r, natsl_context *cx, const natsl_e
 }
 
 /** Between two passes: a checkpoint where one is due; the speed so far says how long passes are. Collective. */
-static natsl_status between_passes(reading *w, natsl_eval_answer *out, double tps)
+static natsl_status between_passes(reading *w, natsl_eval_answer *out)
 {
     natsl_eval_runner *r = w->runner;
     const natsl_eval_keeper *k = r->keeper;
@@ -149,9 +147,8 @@ static natsl_status between_passes(reading *w, natsl_eval_answer *out, double tp
     }
     if (st == NATSL_OK && asks[1]) st = natsl_fail(NATSL_INTERRUPTED, "interrupted while reading a sample");
     w->first = 0;
-    r->tps = tps;
     if (st == NATSL_OK && r->options.pass_tokens == 0)
-        natsl_context_set_pass(w->cx, k->pass(k->user, w->cx, tps, w->pass_most));
+        natsl_context_set_pass(w->cx, k->pass(k->user, w->cx, r->tps, w->pass_most));
     return st;
 }
 
@@ -179,8 +176,8 @@ static natsl_status read_to(reading *w, int64_t end, const natsl_stream *how, na
         const int64_t tokens = natsl_context_position(w->cx) - at;
         out->read_s += seconds;
         out->read += tokens;
-        if (st == NATSL_OK && at + tokens < end)
-            st = between_passes(w, out, seconds > 0.0 ? (double)tokens / seconds : 0.0);
+        if (w->halfway.end == end && seconds > 0.0) r->tps = (double)tokens / seconds;
+        if (st == NATSL_OK && at + tokens < end) st = between_passes(w, out);
     }
     if (st == NATSL_OK && w->halfway.end == end) { /* what comes now is not kept */
         int due = natsl_now_s() - w->saved_s > r->keeper->least_s;
@@ -199,13 +196,34 @@ static uint64_t digest_of(const natsl_eval_sample *sample, int64_t tokens)
     return natsl_digest(sample->text, (size_t)tokens);
 }
 
-/** The window of w's sample that ends at `end` is kept while it is read; counts: of other tasks, beside those of choices. A checkpoint of it,
- * if there is one, becomes *cx. Collective. */
-static natsl_status keep_window(reading *w, int64_t end, int shared, const natsl_options *options,
-                                const natsl_eval_counts *more, natsl_eval_answer *out, natsl_context **cx)
+/** What has been measured once holds for every context. */
+static void know_machine(const natsl_eval_runner *r, natsl_context *cx)
+{
+    if (!r->machine_known) return;
+    cx->machine = r->machine;
+    cx->machine_known = 1;
+}
+
+/** Options of a context for this sample. */
+static natsl_options options_of(const reading *w)
+{
+    const natsl_eval_runner *r = w->runner;
+    natsl_options options = r->options, automatic;
+    /* Buffers as long as the text where that is short: a context is made for every sample. */
+    if (options.stage_tokens == 0 && r->size == 1 && w->sample->tokens < INT32_MAX &&
+        natsl_options_complete(natsl_model_config(r->model), 1, &options, &automatic) == NATSL_OK)
+        options.stage_tokens = natsl_min64(automatic.stage_tokens, w->sample->tokens);
+    return options;
+}
+
+/** The window of w's sample that ends at `end` is kept while it is read; counts: of other tasks, beside those of choices, which are of
+ * nothing yet. A checkpoint of it, if there is one, becomes *cx. Collective. */
+static natsl_status keep_window(reading *w, int64_t end, int shared, const natsl_eval_counts *more,
+                                natsl_eval_answer *out, natsl_context **cx)
 {
     natsl_eval_runner *r = w->runner;
     const size_t layers = (size_t)natsl_model_config(r->model)->num_hidden_layers, bins = layers * (size_t)w->bins;
+    const natsl_options options = options_of(w);
     natsl_eval_halfway *h = &w->halfway;
     int same = 0;
     *cx = NULL;
@@ -217,8 +235,9 @@ static natsl_status keep_window(reading *w, int64_t end, int shared, const natsl
                               .counts = {{r->kept, layers, 0}, {r->chunks, layers, 0}, {r->strip, 2 * bins, 0}},
                               .n_counts = 3};
     if (more) h->counts[h->n_counts++] = *more;
-    const natsl_status st = r->keeper->load(r->keeper->user, r->model, options, h, &same, cx);
+    const natsl_status st = r->keeper->load(r->keeper->user, r->model, &options, h, &same, cx);
     if (st != NATSL_OK || !*cx) return st;
+    know_machine(r, *cx);
     if (same) {
         out->read = h->read;
         out->read_s = h->read_s;
@@ -260,37 +279,17 @@ static natsl_status new_context(reading *w, int64_t end, int shared, const natsl
                                 natsl_eval_answer *answer, natsl_context **out)
 {
     natsl_eval_runner *r = w->runner;
-    const natsl_eval_sample *sample = w->sample;
-    natsl_options options = r->options;
-    /* Buffers as long as the text where that is short: a context is made for every sample. */
-    if (options.stage_tokens == 0 && r->size == 1 && sample->tokens < INT32_MAX) {
-        natsl_options automatic;
-        if (natsl_options_complete(natsl_model_config(r->model), 1, &options, &automatic) == NATSL_OK)
-            options.stage_tokens = natsl_min64(automatic.stage_tokens, sample->tokens);
-    }
     *out = NULL;
-    natsl_status st = end > 0 ? keep_window(w, end, shared, &options, more, answer, out) : NATSL_OK;
-    if (st == NATSL_OK && !*out) st = natsl_context_create(r->comm, r->model, &options, out);
-    if (st == NATSL_OK && r->machine_known) {
-        (*out)->machine = r->machine;
-        (*out)->machine_known = 1;
-    }
+    natsl_status st = end > 0 ? keep_window(w, end, shared, more, answer, out) : NATSL_OK;
+    if (st != NATSL_OK || *out) return st;
+    const natsl_options options = options_of(w);
+    st = natsl_context_create(r->comm, r->model, &options, out);
+    if (st == NATSL_OK) know_machine(r, *out);
     return st;
 }
 
 /** Of a sample's two windows the longer one is kept: whether that is the first one, up to `split`. */
 static int is_long(const natsl_eval_sample *sample, int64_t split) { return split >= sample->tokens / 2; }
-
-/** The second window is kept: what there is of it takes the place of w->cx. */
-static natsl_status keep_rest(reading *w, natsl_eval_answer *out)
-{
-    natsl_context *more = NULL;
-    const natsl_status st = keep_window(w, w->sample->tokens, 0, &w->cx->options, NULL, out, &more);
-    if (st != NATSL_OK || !more) return st;
-    natsl_context_destroy(&w->cx);
-    w->cx = more;
-    return NATSL_OK;
-}
 
 /** w->cx becomes a context that has read the first `split` tokens of the sample: a copy of the base, which is read now if it is not what
  * was read before; or, when no other sample wants it, the base itself. */
@@ -328,6 +327,15 @@ static natsl_status read_base(natsl_eval_runner *r, reading *w, int64_t split, i
         r->base = NULL;
         drop_base(r);
     }
+    return st;
+}
+
+/** A sample whose second window is the longer one: a checkpoint of it becomes w->cx, before there is a base in memory beside it. A next
+ * sample that wants the base reads it. */
+static natsl_status go_on_behind_base(reading *w, int more, natsl_eval_answer *out)
+{
+    const natsl_status st = keep_window(w, w->sample->tokens, 0, NULL, out, &w->cx);
+    if (w->cx && !more) drop_base(w->runner);
     return st;
 }
 
@@ -436,10 +444,10 @@ natsl_status natsl_eval_run(natsl_eval_runner *r, const natsl_eval_sample *sampl
     reading w;
     natsl_stream stream;
     natsl_status st = start_sample(r, out);
-    start_reading(r, NULL, sample, &w, &stream);
-    if (st == NATSL_OK && split > 0) st = read_base(r, &w, split, more, &stream, out);
-    else if (st == NATSL_OK) st = new_context(&w, sample->tokens, 0, NULL, out, &w.cx);
-    if (st == NATSL_OK && split > 0 && !is_long(sample, split)) st = keep_rest(&w, out);
+    start_reading(r, sample, &w, &stream);
+    if (st == NATSL_OK && split == 0) st = new_context(&w, sample->tokens, 0, NULL, out, &w.cx);
+    if (st == NATSL_OK && split > 0 && !is_long(sample, split)) st = go_on_behind_base(&w, more, out);
+    if (st == NATSL_OK && split > 0 && !w.cx) st = read_base(r, &w, split, more, &stream, out);
     if (st == NATSL_OK) st = read_to(&w, sample->tokens, &stream, out);
     if (st == NATSL_OK) finish_reading(r, &w, out);
     if (st == NATSL_OK) st = generate(r, w.cx, sample, max_new, &rng, out);
@@ -494,7 +502,7 @@ natsl_status natsl_eval_run_ids(natsl_eval_runner *r, const natsl_eval_sample *s
     natsl_stream stream;
     natsl_buffer b = {0};
     natsl_status st = start_sample(r, out);
-    start_reading(r, NULL, sample, &w, &stream);
+    start_reading(r, sample, &w, &stream);
     stream.hidden = take_hidden;
     w.answers = natsl_alloc(sample->n_outputs, sizeof *w.answers, "answers");
     w.scratch = natsl_alloc(natsl_linear_scratch(), sizeof *w.scratch, "answers");
@@ -563,7 +571,7 @@ natsl_status natsl_eval_run_document(natsl_eval_runner *r, const natsl_eval_samp
         return natsl_fail(NATSL_ERR_USAGE, "a document of %lld tokens has %lld bins, expected at most %d",
                           (long long)sample->tokens, (long long)n, NATSL_EVAL_BINS);
     natsl_status st = start_sample(r, out);
-    start_reading(r, NULL, sample, &w, &stream);
+    start_reading(r, sample, &w, &stream);
     stream.logprobs = take_logprobs;
     w.bin = bin;
     w.nats = natsl_calloc((size_t)(2 * n), sizeof *w.nats, "loss");

@@ -371,7 +371,7 @@ static natsl_status write_index(const plan *p, const char *directory)
 static natsl_status write_all(const plan *p, const char *directory, int (*interrupted)(void))
 {
     unsigned char *buffer = natsl_alloc(p->most, 1, "a tensor");
-    unsigned char *part = natsl_alloc(p->most_part > 0 ? p->most_part : 1, 1, "part of a tensor");
+    unsigned char *part = natsl_alloc(p->most_part, 1, "part of a tensor");
     natsl_status st = buffer && part ? NATSL_OK : NATSL_ERR_NOMEM;
     for (size_t s = 0; st == NATSL_OK && s < p->shards; s++)
         st = write_shard(p, s, directory, buffer, part, interrupted);

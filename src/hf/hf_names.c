@@ -147,10 +147,9 @@ natsl_status natsl_hf_names_create(natsl_hf_family family, const char *prefix, c
             return natsl_fail(NATSL_ERR_INPUT, "tensor %s: models of this family have none", t->name);
         }
         f.shape[0] = r.whole;
-        size_t k = out->count;
-        while (k > 0 && strcmp(out->tensors[k - 1].name, f.name) != 0 && k + 16 > out->count) k--; /* of this layer */
-        if (k > 0 && strcmp(out->tensors[k - 1].name, f.name) == 0) k--;
-        else k = out->count++;
+        size_t k = r.whole != t->shape[0] ? out->count : 0; /* one of several parts: is there another one already? */
+        while (k > 0 && strcmp(out->tensors[k - 1].name, f.name) != 0) k--;
+        k = k > 0 ? k - 1 : out->count++;
         if (out->tensors[k].parts == 0) out->tensors[k] = f;
         out->tensors[k].parts++;
         out->places[i] = (natsl_hf_place){.tensor = k, .at = r.at, .block = r.block, .stride = r.stride};

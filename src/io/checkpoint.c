@@ -46,7 +46,8 @@ static natsl_status put_special(const natsl_h5_out *out, const natsl_model_info 
     int64_t ends[NATSL_MAX_EOS];
     natsl_status st = NATSL_OK;
     for (int32_t i = 0; i < info->n_eos; i++) ends[i] = info->eos_tokens[i];
-    if (info->bos_token >= 0) st = natsl_h5_put_int(out->file, out->path, "bos_token_id", info->bos_token);
+    const int64_t begins = info->bos_token;
+    if (begins >= 0) st = natsl_h5_put_ints(out->file, out->path, "bos_token_id", &begins, 1);
     if (st == NATSL_OK && info->n_eos > 0)
         st = natsl_h5_put_ints(out->file, out->path, "eos_token_id", ends, (size_t)info->n_eos);
     return st;
@@ -125,23 +126,6 @@ natsl_status natsl_model_file_read_flat(const char *path, const natsl_layout *la
     return st;
 }
 
-static natsl_status get_spec(hid_t file, const char *path, char **text)
-{
-    hid_t dataset = -1;
-    natsl_status st = natsl_h5_dataset(file, path, SPEC, H5T_INTEGER, 1, NULL, &dataset);
-    if (st != NATSL_OK) return st;
-    const hid_t space = H5Dget_space(dataset);
-    hsize_t length = 0;
-    const int known = space >= 0 && H5Sget_simple_extent_dims(space, &length, NULL) == 1;
-    if (space >= 0) (void)H5Sclose(space);
-    if (!known || length > SPEC_LIMIT)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: " SPEC ": expected at most %zu bytes", path, SPEC_LIMIT);
-    else if (!(*text = natsl_calloc((size_t)length + 1, 1, "configuration"))) st = NATSL_ERR_NOMEM;
-    else if (length > 0) st = natsl_h5_read_rows(dataset, path, SPEC, H5T_NATIVE_UINT8, 0, (int64_t)length, 1, *text);
-    (void)H5Dclose(dataset);
-    return st;
-}
-
 static natsl_status get_training(hid_t file, const char *path, natsl_checkpoint *c)
 {
     natsl_status st = natsl_h5_stored_here(file, path, GROUP);
@@ -159,7 +143,8 @@ static natsl_status get_training(hid_t file, const char *path, natsl_checkpoint 
     const int attribute = st == NATSL_OK && H5Aexists(group, "configuration") > 0;
     if (attribute) st = natsl_h5_text(group, path, "configuration", SPEC_LIMIT, &c->spec);
     (void)H5Gclose(group);
-    return st == NATSL_OK && !attribute ? get_spec(file, path, &c->spec) : st;
+    size_t length = 0;
+    return st == NATSL_OK && !attribute ? natsl_h5_bytes(file, path, SPEC, SPEC_LIMIT, &c->spec, &length) : st;
 }
 
 natsl_status natsl_checkpoint_read(const char *path, const natsl_config *config, const natsl_layout *layout,

@@ -31,8 +31,8 @@ natsl_status natsl_file_kind_of(const char *path, natsl_file_kind *kind);
 /** What a model file says beside its tensors. */
 typedef struct natsl_model_info {
     natsl_config config;
-    /* "byte"; "json": the dataset tokenizer_json has a tokenizer.json; or "none" where the file names none (oracle.py's files): then
-     * a document is a token file, or text read as bytes where vocab_size is 256 or more. */
+    /* "byte"; "json": the dataset tokenizer_json has a tokenizer.json; or "none": documents are token files.
+     * A file that says nothing (oracle.py's) is "byte" where vocab_size is 256 or more, else "none". */
     char tokenizer[16];
     int32_t bos_token;                 /* begins a text; -1: the file does not say */
     int32_t eos_tokens[NATSL_MAX_EOS]; /* each ends a text */

@@ -192,15 +192,14 @@ natsl_status natsl_h5_dataset(hid_t file, const char *path, const char *name, H5
                          (unsigned long long)dims[i], (unsigned long long)shape[i]);
         goto cleanup;
     }
-    if (H5Sget_simple_extent_npoints(space) > 0 &&
-        (H5Dget_space_status(*dataset, &status) < 0 || status == H5D_SPACE_STATUS_NOT_ALLOCATED)) {
+    const hssize_t points = H5Sget_simple_extent_npoints(space);
+    if (points > 0 && (H5Dget_space_status(*dataset, &status) < 0 || status == H5D_SPACE_STATUS_NOT_ALLOCATED)) {
         (void)natsl_fail(st, "%s: dataset %s was never written", path, name); /* it would read as zeros */
         goto cleanup;
     }
     /* libhdf5 1.10.8 reads a compact dataset as far as its shape says, whatever there is of it */
-    const hssize_t points = H5Sget_simple_extent_npoints(space);
     const size_t one = H5Tget_size(type);
-    if (one == 0 ||
+    if (points < 0 || one == 0 ||
         (H5Pget_layout(plist) != H5D_CHUNKED && points > 0 && H5Dget_storage_size(*dataset) / one < (hsize_t)points)) {
         (void)natsl_fail(st, "%s: dataset %s: fewer bytes than its shape says", path, name);
         goto cleanup;

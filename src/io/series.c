@@ -136,7 +136,9 @@ void natsl_series_sweep_all(const char *directory, int (*own)(void *user, const 
             if (length >= sizeof name || !is_ending(end)) continue;
             memcpy(name, e->d_name, length);
             name[length] = '\0';
-            if (own(user, name) && join(directory, e->d_name, path) == NATSL_OK) natsl_temporary_unlink(path);
+            if (!own(user, name) || join(directory, e->d_name, path) != NATSL_OK) continue;
+            natsl_temporary_unlink(path);
+            break;
         }
     }
     if (d) (void)closedir(d);

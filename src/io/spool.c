@@ -123,12 +123,19 @@ static natsl_status send_all(MPI_Comm comm, const natsl_token_part *part, int wr
     return mine;
 }
 
-natsl_status natsl_spool_gather(MPI_Comm comm, const natsl_token_part *part, natsl_spool *whole)
+natsl_status natsl_spool_gather(MPI_Comm comm, natsl_token_part *part, natsl_spool *whole)
 {
     MPI_Comm node;
-    int rank = 0, on_node = 0;
+    int rank = 0, size = 1, on_node = 0;
     *whole = (natsl_spool){.fd = -1};
     NATSL_MPI(MPI_Comm_rank(comm, &rank));
+    NATSL_MPI(MPI_Comm_size(comm, &size));
+    if (size == 1 && part->skip == 0) { /* the part is all there is */
+        *whole = part->spool;
+        whole->count = part->total;
+        part->spool.fd = -1;
+        return NATSL_OK;
+    }
     NATSL_MPI(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node));
     NATSL_MPI(MPI_Comm_rank(node, &on_node));
     natsl_status st = natsl_agree(comm, open_on_node(node, whole));

@@ -31,6 +31,6 @@ typedef struct natsl_token_part {
 
 /** All parts in one file per node, which the node's ranks have open: what has been taken over is forgotten, so that together they take
  * about 4 bytes a token. Collective on comm; *whole is empty on error. */
-natsl_status natsl_spool_gather(MPI_Comm comm, const natsl_token_part *part, natsl_spool *whole);
+natsl_status natsl_spool_gather(MPI_Comm comm, natsl_token_part *part, natsl_spool *whole);
 
 #endif

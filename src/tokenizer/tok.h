@@ -106,14 +106,17 @@ const natsl_tok_added *natsl_tok_longest(const natsl_tok_set *set, const char *t
 
 /** Applies normalizer `step` to text. from [length + 1] or NULL: where in the source each byte comes from, SOURCE_NONE inside what
  * cannot be cut; to_from gets the same for the result. open: more may follow; then what depends on it is left out.
- * begin: the text begins a part. `to` is emptied first. NATSL_ERR_NOMEM; NATSL_ERR_INPUT. */
-#define NATSL_SOURCE_NONE UINT32_MAX
+ * begin: the text begins a part. most: bytes that the result may have. `to` is emptied first. NATSL_ERR_NOMEM;
+ * NATSL_ERR_INPUT: more than that. */
+#define NATSL_SOURCE_NONE    UINT32_MAX
+#define NATSL_TOK_MOST_BYTES ((size_t)UINT32_MAX / 2) /* of a text whose bytes have such places */
 typedef struct natsl_sources {
     uint32_t *at;
     size_t room;
 } natsl_sources;
 natsl_status natsl_tok_normalize(const natsl_tok_step *step, natsl_regex_match *match, const char *text, size_t length,
-                                 const uint32_t *from, int begin, int open, natsl_bytes *to, natsl_sources *to_from);
+                                 const uint32_t *from, int begin, int open, size_t most, natsl_bytes *to,
+                                 natsl_sources *to_from);
 
 /** White space, and characters of words (Alphabetic, marks, decimal digits, connectors, joiners), as Unicode has them. */
 int natsl_tok_is_white(uint32_t c);

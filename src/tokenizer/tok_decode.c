@@ -175,7 +175,7 @@ static natsl_status push(natsl_tok_decoder *d, size_t k, const char *text, size_
         s->held.length = 0;
         return st == NATSL_OK ? natsl_bytes_add(&s->held, text, length) : st;
     default: /* NATSL_TOK_REPLACE, NATSL_TOK_CHARACTER */
-        st = natsl_tok_normalize(step, s->match, text, length, NULL, 1, 0, &s->work, NULL);
+        st = natsl_tok_normalize(step, s->match, text, length, NULL, 1, 0, NATSL_TOK_MOST_BYTES, &s->work, NULL);
         return st == NATSL_OK ? push(d, k + 1, s->work.at, s->work.length) : st;
     }
 }

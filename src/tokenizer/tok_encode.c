@@ -20,7 +20,7 @@
 
 /* Text at a time: fits the second cache with all that is made of it. */
 #define BLOCK_BYTES ((size_t)192 << 10)
-#define MOST_BYTES  ((size_t)UINT32_MAX / 2)
+#define MOST_GROWTH 64 /* of a whole text by all steps together */
 
 /* What a place is in the middle of: of a part between added tokens, as written and as normalized. */
 #define IN_TEXT       1u
@@ -176,11 +176,15 @@ static natsl_status split(natsl_tok_encoder *e, size_t step, view v, int first, 
     return st == NATSL_OK ? let_go(&s) : st;
 }
 
-/** Applies a step that changes text, into its scratch. */
-static natsl_status change(const natsl_tok_step *step, scratch *to, view *v, int begin, int open)
+/** Applies a step that changes text, into its scratch. Of a text that is not cut, and may be longer than places can say, only growth is
+ * bounded. */
+static natsl_status change(const natsl_tok_encoder *e, const natsl_tok_step *step, scratch *to, view *v, int begin,
+                           int open)
 {
+    size_t most = NATSL_TOK_MOST_BYTES;
+    if (!v->from && e->held.length < (SIZE_MAX - most) / MOST_GROWTH) most += MOST_GROWTH * e->held.length;
     const natsl_status st =
-        natsl_tok_normalize(step, to->match, v->text, v->length, v->from, begin, open, &to->text, &to->from);
+        natsl_tok_normalize(step, to->match, v->text, v->length, v->from, begin, open, most, &to->text, &to->from);
     if (st == NATSL_OK) *v = (view){to->text.at, to->text.length, v->from ? to->from.at : NULL, v->base};
     return st;
 }
@@ -212,7 +216,7 @@ static natsl_status split_from(natsl_tok_encoder *e, size_t step, view v, int be
             if (!begin || has || (s->first && !first)) continue;
         }
         natsl_status st = top ? with_table(e, &v) : NATSL_OK;
-        if (st == NATSL_OK) st = change(s, &e->split[step], &v, begin, open);
+        if (st == NATSL_OK) st = change(e, s, &e->split[step], &v, begin, open);
         if (st != NATSL_OK) return st;
     }
     if (v.length == 0) return NATSL_OK;
@@ -306,7 +310,7 @@ static natsl_status text_part(natsl_tok_encoder *e, view v, uint32_t part, int f
     const natsl_tok_steps *steps = &e->tok->normalizers;
     natsl_status st = steps->count > 0 ? with_table(e, &v) : NATSL_OK;
     for (size_t i = 0; i < steps->count && st == NATSL_OK; i++)
-        st = change(&steps->step[i], &e->normal[i], &v, !(part & IN_TEXT), open);
+        st = change(e, &steps->step[i], &e->normal[i], &v, !(part & IN_TEXT), open);
     if (st != NATSL_OK) return st;
     return at_tokens(e, &e->tok->in_normalized, v, part, IN_NORMALIZED, first, open, normalized_part);
 }
@@ -379,7 +383,7 @@ natsl_status natsl_tok_encoder_add(natsl_tok_encoder *e, const char *text, size_
         if (st == NATSL_OK) st = natsl_utf8_mend(&e->held, e->rest.at, e->rest.length, last && length == 0, &used);
         natsl_bytes_drop(&e->rest, used);
         if (st == NATSL_OK && !e->tok->whole && e->held.length >= e->target) {
-            if (e->held.length > MOST_BYTES)
+            if (e->held.length > NATSL_TOK_MOST_BYTES)
                 st = natsl_fail(NATSL_ERR_INPUT, "text after byte %llu: %zu bytes without a place to cut",
                                 (unsigned long long)e->done, e->held.length);
             else if (length > 0 || !last) st = block(e, 0);

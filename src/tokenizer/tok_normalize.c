@@ -7,20 +7,19 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#define MOST_BYTES ((size_t)UINT32_MAX / 2) /* of a text between two steps */
-
 /** Where the result comes from, written while it grows. */
 typedef struct writer {
     natsl_bytes *to;
     natsl_sources *sources; /* NULL: not wanted */
     const uint32_t *from;
     size_t known; /* sources->at[0..known) are written */
+    size_t most;  /* bytes that it may have */
 } writer;
 
 static natsl_status reserve(writer *w, size_t more)
 {
-    if (more > MOST_BYTES || w->to->length > MOST_BYTES - more) /* each step of a hostile file may make a text longer */
-        return natsl_fail(NATSL_ERR_INPUT, "a text grows beyond %zu bytes by the steps of its tokenizer", MOST_BYTES);
+    if (more > w->most || w->to->length > w->most - more) /* each step of a hostile file may make a text longer */
+        return natsl_fail(NATSL_ERR_INPUT, "a text grows beyond %zu bytes by the steps of its tokenizer", w->most);
     natsl_status st = natsl_bytes_reserve(w->to, more);
     if (st != NATSL_OK || !w->sources || w->sources->room > w->to->room) return st;
     uint32_t *at = natsl_fault() ? NULL : realloc(w->sources->at, (w->to->room + 1) * sizeof *at);
@@ -285,9 +284,10 @@ static natsl_status replace(writer *w, const natsl_tok_step *s, natsl_regex_matc
 }
 
 natsl_status natsl_tok_normalize(const natsl_tok_step *s, natsl_regex_match *match, const char *text, size_t length,
-                                 const uint32_t *from, int begin, int open, natsl_bytes *to, natsl_sources *to_from)
+                                 const uint32_t *from, int begin, int open, size_t most, natsl_bytes *to,
+                                 natsl_sources *to_from)
 {
-    writer w = {.to = to, .sources = from ? to_from : NULL, .from = from};
+    writer w = {.to = to, .sources = from ? to_from : NULL, .from = from, .most = most};
     natsl_status st = NATSL_OK;
     to->length = 0;
     switch (s->kind) {

@@ -375,7 +375,9 @@ static natsl_status searched_text(const natsl_tok *tok, natsl_tok_added *a)
         const natsl_tok_step *s = &tok->normalizers.step[i];
         natsl_regex_match *match = NULL;
         if (s->regex) st = natsl_regex_match_create(s->regex, &match);
-        if (st == NATSL_OK) st = natsl_tok_normalize(s, match, text[0].at, text[0].length, NULL, 1, 0, &text[1], NULL);
+        if (st == NATSL_OK)
+            st = natsl_tok_normalize(s, match, text[0].at, text[0].length, NULL, 1, 0, NATSL_TOK_MOST_BYTES, &text[1],
+                                     NULL);
         natsl_regex_match_destroy(&match);
         const natsl_bytes swap = text[0];
         text[0] = text[1];

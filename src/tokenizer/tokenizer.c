@@ -26,12 +26,12 @@ struct natsl_decoder {
 natsl_status natsl_tokenizer_create(const char *kind, int32_t vocab_size, const char *json, size_t length,
                                     const char *where, natsl_tokenizer **out)
 {
-    const int none = strcmp(kind, "none") == 0, is_json = strcmp(kind, "json") == 0;
+    const int is_json = strcmp(kind, "json") == 0;
     *out = NULL;
-    if (!none && !is_json && strcmp(kind, "byte") != 0)
-        return natsl_fail(NATSL_ERR_INPUT, "tokenizer '%s' is unknown, expected byte or json", kind);
-    if (none)
+    if (strcmp(kind, "none") == 0)
         return natsl_fail(NATSL_ERR_INPUT, "the model names no tokenizer: text cannot be read, expected a token file");
+    if (!is_json && strcmp(kind, "byte") != 0)
+        return natsl_fail(NATSL_ERR_INPUT, "tokenizer '%s' is unknown, expected byte or json", kind);
     if (!is_json && vocab_size < NATSL_BYTE_TOKENS)
         return natsl_fail(NATSL_ERR_INPUT,
                           "the model's tokenizer is byte and its vocabulary of %d tokens is too small for bytes: text "

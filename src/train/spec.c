@@ -4,7 +4,6 @@
 #include "fields.h"
 #include "whole_file.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

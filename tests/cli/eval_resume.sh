@@ -78,8 +78,29 @@ accepted 0 "${kv[@]}" --out want3
 stopped kv TERM 0 1 "${kv[@]}" --out got3
 accepted 2 eval --model m.h5 --max-new 3 --suite kv --lengths 8K --samples 3 --questions 3 --out got3 --checkpoint ck
 cp .err .err.kept
-goes_on kv-8192-0 kv
+goes_on kv-8192-0-shared kv
 same want3 got3
+
+# A short haystack, and what is longer behind it: that is what is kept. An empty directory, as a run that was killed in its first checkpoint
+# leaves it, changes nothing.
+"$PYTHON" -B - "$SOURCE/README.md" <<'PYTHON' || exit 1
+import json
+import sys
+text = open(sys.argv[1], encoding="utf-8").read().encode("ascii", "replace").decode()
+with open("behind.jsonl", "w") as file:
+    for i in range(3):
+        at = 4000 + 9000 * i
+        file.write(json.dumps({"context": text[:4000], "input": text[at:at + 9000], "answer": ["x"]}) + "\n")
+PYTHON
+behind=("${eval[@]}" --suite jsonl behind.jsonl --metric all)
+accepted 0 "${behind[@]}" --out want6
+stopped behind TERM 2 1 "${behind[@]}" --out got6 --ranks-per-sample 2
+accepted 3 "${behind[@]}" --out got6 --ranks-per-sample 3 --checkpoint ck
+same want6 got6
+length=$(basename -- want6/behind/*.runs.jsonl .runs.jsonl)
+mkdir -p "ck/behind-$length-0" "ck/behind-$length-1"
+accepted 0 "${behind[@]}" --out got7 --checkpoint ck
+same want6 got7
 
 # Recall in token ids; losses of documents, in bins
 mqar=("${eval[@]}" --suite mqar --lengths 8K --samples 1)
