@@ -164,6 +164,7 @@ static void test_windows(void)
         natsl_context_logits(cx, logits);
         natsl_context_destroy(&cx);
         for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+            if (!taken(kind, i)) continue;
             memcpy(got, want, sizeof got); /* natsl_context_next gives no values: those places are not compared */
             cx = read_until(MPI_COMM_WORLD, m, NULL, tokens, cuts[i].windows, 4, cuts[i].until, got);
             float *s = all_states(cx, c, &floats);
@@ -212,6 +213,7 @@ static void test_same_bits(void)
         float *states = all_states(cx, natsl_model_config(m), &floats);
         natsl_context_destroy(&cx);
         for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+            if (!taken(kind, i)) continue;
             cx = read_in(MPI_COMM_WORLD, m, &ways[i], tokens, whole, 1, got);
             float *s = all_states(cx, natsl_model_config(m), &floats);
             if (memcmp(want, got, sizeof want) != 0 || memcmp(states, s, floats * sizeof *s) != 0) {
