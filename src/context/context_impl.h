@@ -34,6 +34,7 @@ typedef struct natsl_span {
 typedef struct natsl_next {
     float *rows;          /* one token's rows */
     float *message;       /* [value_dim + P * (2*heads + od)] parts of the output gate and partial softmaxes */
+    float *parts;         /* [parts but the first, 2*heads + od] of the softmaxes over a rank's own kept units */
     uint8_t *choices;     /* [layers, groups] of the chunk that a token closes */
     size_t *first;        /* [P+1] panels of each rank, of the matrix in hand */
     int64_t *load;        /* [P] what each has to do besides */

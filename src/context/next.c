@@ -26,6 +26,9 @@
 #define STATE_COST 8  /* the state in delta_step: read twice, written once */
 #define KEPT_COST  6  /* a kept unit in attn_block */
 
+/* Kept units are attended to in up to PARTS parts of PART_UNITS or more. */
+enum { PARTS = 16, PART_UNITS = 8 };
+
 /** Rows of one token, cut from natsl_next.rows. */
 typedef struct token_rows {
     float *x, *xn, *out;     /* [D] */
@@ -69,8 +72,18 @@ static token_rows rows_of(const natsl_config *c, const natsl_widths *m, float *b
     return t;
 }
 
-/** Floats of one rank's partial softmax: top, sum [heads], acc [od]. */
+/** Softmaxes under way, of all heads: largest score, sum of weights [heads], weighted sum of values [od]. */
+typedef struct softmax {
+    float *top, *sum, *acc;
+} softmax;
+
+/** Floats of such a row: top, sum, acc. */
 static size_t partial_floats(const natsl_attn_shape *a) { return 2 * a->heads + a->od; }
+
+static softmax softmax_at(const natsl_attn_shape *a, float *row)
+{
+    return (softmax){row, row + a->heads, row + 2 * a->heads};
+}
 
 natsl_status natsl_next_create(const natsl_config *c, int size, natsl_next *next)
 {
@@ -85,6 +98,7 @@ natsl_status natsl_next_create(const natsl_config *c, int size, natsl_next *next
         return natsl_fail(NATSL_ERR_INPUT, "a row of one token exceeds one message");
     next->rows = natsl_calloc(rows_of(c, &m, &none).floats, sizeof(float), "one token's rows");
     next->message = natsl_alloc(message, sizeof(float), "partial softmaxes");
+    next->parts = natsl_alloc(PARTS - 1, one * sizeof(float), "partial softmaxes");
     next->choices = natsl_calloc((size_t)c->num_hidden_layers, m.groups, "choices");
     next->first = natsl_alloc(ranks + 1, sizeof *next->first, "shares of ranks");
     next->load = natsl_alloc(ranks, sizeof *next->load, "shares of ranks");
@@ -92,8 +106,8 @@ natsl_status natsl_next_create(const natsl_config *c, int size, natsl_next *next
     next->counts = natsl_alloc(ranks, sizeof *next->counts, "shares of ranks");
     next->starts = natsl_alloc(ranks, sizeof *next->starts, "shares of ranks");
     next->shown = natsl_calloc(ranks, sizeof *next->shown, "shares of ranks");
-    if (next->rows && next->message && next->choices && next->first && next->load && next->gates && next->counts &&
-        next->starts && next->shown)
+    if (next->rows && next->message && next->parts && next->choices && next->first && next->load && next->gates &&
+        next->counts && next->starts && next->shown)
         return NATSL_OK;
     natsl_next_free(next);
     return NATSL_ERR_NOMEM;
@@ -103,6 +117,7 @@ void natsl_next_free(natsl_next *next)
 {
     natsl_free(next->rows);
     natsl_free(next->message);
+    natsl_free(next->parts);
     natsl_free(next->choices);
     natsl_free(next->first);
     natsl_free(next->load);
@@ -179,60 +194,95 @@ static void broadcast_row(natsl_context *cx, float *row, int count)
 
 /* ---- attention --------------------------------------------------------------------------------------------------------- */
 
-/** The query of one head against `count` keys, the first of them of token `begin`, into its softmax. */
-static void attend_keys(natsl_context *cx, const natsl_attn_shape *a, size_t h, int64_t begin, size_t count,
-                        const float *qa, const float *keys, const float *values, size_t ldv, float *top, float *sum,
-                        float *acc)
+/** The queries of `heads` heads from h on, which share keys, against `count` of these, the first of them of token `begin`, into
+ * their softmaxes: top, sum [heads of the layer], acc [od]. */
+static void attend_keys(natsl_context *cx, const natsl_attn_shape *a, size_t h, size_t heads, int64_t begin,
+                        size_t count, const float *qa, const float *keys, const float *values, size_t ldv, softmax to)
 {
     const float scale = 1.0f / sqrtf((float)a->dk);
+    float *scratch = natsl_stage_scratch(&cx->stage, omp_get_thread_num());
     for (size_t k0 = 0; k0 < count; k0 += NATSL_ATTN_KEYS) {
         const size_t k = count - k0 < NATSL_ATTN_KEYS ? count - k0 : NATSL_ATTN_KEYS;
-        const int64_t hidden = cx->position + 1 - a->window - begin - (int64_t)k0;
-        cx->stage.kernels->attn_block(1, k, a->dk, a->dv, qa + h * a->dk, a->dk, keys + k0, a->chunk, values + k0 * ldv,
-                                      ldv, scale, -1, a->window > 0 ? (ptrdiff_t)hidden : NATSL_ATTN_ALL, top + h,
-                                      sum + h, 1, acc + h * a->dv, a->dv,
-                                      natsl_stage_scratch(&cx->stage, omp_get_thread_num()));
+        const int64_t hidden = a->window > 0 ? cx->position + 1 - a->window - begin - (int64_t)k0 : 0;
+        /* To attn_block rows are tokens, each of which sees one key less at the window's side; here all are the same token. */
+        const size_t at_once = hidden > 0 ? 1 : heads;
+        for (size_t i = h; i < h + heads; i += at_once)
+            cx->stage.kernels->attn_block(at_once, k, a->dk, a->dv, qa + i * a->dk, a->dk, keys + k0, a->chunk,
+                                          values + k0 * ldv, ldv, scale, -1,
+                                          hidden > 0 ? (ptrdiff_t)hidden : NATSL_ATTN_ALL, to.top + i, to.sum + i, 1,
+                                          to.acc + i * a->dv, a->dv, scratch);
     }
 }
 
-/** This rank's kept units of `layer` into a softmax of the queries qa: top, sum [heads], acc [od]. */
-static void attend_own_units(natsl_context *cx, int layer, const float *qa, float *top, float *sum, float *acc)
+/** Softmaxes of heads [h, h + heads), fresh. */
+static void softmax_clear(const natsl_attn_shape *a, size_t h, size_t heads, softmax s)
+{
+    for (size_t i = h; i < h + heads; i++) s.top[i] = -INFINITY, s.sum[i] = 0.0f;
+    memset(s.acc + h * a->dv, 0, heads * a->dv * sizeof(float));
+}
+
+/** Those of `from` into those of `to`. */
+static void softmax_merge(const natsl_context *cx, const natsl_attn_shape *a, size_t h, size_t heads, softmax from,
+                          softmax to)
+{
+    for (size_t i = h; i < h + heads; i++)
+        cx->stage.kernels->attn_merge(1, a->dv, to.top + i, to.sum + i, 1, to.acc + i * a->dv, a->dv, from.top + i,
+                                      from.sum + i, 1, from.acc + i * a->dv, a->dv);
+}
+
+/** Parts in which `units` kept units are attended to. It follows from the units alone: the same bits with any number of threads. */
+static size_t parts_of(int64_t units)
+{
+    const int64_t parts = (units + PART_UNITS - 1) / PART_UNITS;
+    return (size_t)(parts < 1 ? 1 : parts < PARTS ? parts : PARTS);
+}
+
+/** This rank's kept units of `layer` into softmaxes of the queries qa, which it clears first. A unit is read once for all heads that
+ * share its keys; few heads with many units are in parts, for as many threads. */
+static void attend_own_units(natsl_context *cx, int layer, const float *qa, softmax to)
 {
     const natsl_kept *kept = &cx->kept[layer];
     const natsl_attn_shape *a = &natsl_layer_of(cx, layer)->shape.attn;
-    const size_t group = natsl_attn_group(a), sharing = natsl_attn_sharing(a);
+    const size_t sharing = natsl_attn_sharing(a), in_group = natsl_attn_group(a) / sharing;
     const int64_t first = natsl_attn_first_chunk(a, cx->position);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(cx->options.threads)
-    for (size_t h = 0; h < a->heads; h++) {
-        const int n = (int)(h / group);
+    for (size_t task = 0; task < a->kv_heads * PARTS; task++) {
+        const size_t key_head = task / PARTS, part = task % PARTS, h = key_head * sharing;
+        const int n = (int)(key_head / in_group);
         const natsl_kept_list *list = &kept->lists[n];
-        for (int64_t i = natsl_kept_before(list->chunks, list->count, first); i < list->count; i++) {
-            const float *keys = natsl_unit_head(&cx->stage, a, natsl_kept_unit(kept, n, i), h % group / sharing,
+        const int64_t begin = natsl_kept_before(list->chunks, list->count, first), units = list->count - begin;
+        const size_t parts = parts_of(units);
+        const softmax into = part == 0 ? to : softmax_at(a, cx->next.parts + (part - 1) * partial_floats(a));
+        if (part >= parts) continue;
+        softmax_clear(a, h, sharing, into);
+        for (int64_t i = begin + units * (int64_t)part / (int64_t)parts;
+             i < begin + units * (int64_t)(part + 1) / (int64_t)parts; i++) {
+            const float *keys = natsl_unit_head(&cx->stage, a, natsl_kept_unit(kept, n, i), key_head % in_group,
                                                 natsl_stage_room(&cx->stage, omp_get_thread_num()));
-            attend_keys(cx, a, h, list->chunks[i] * (int64_t)a->chunk, a->chunk, qa, keys, keys + a->chunk * a->dk,
-                        a->dv, top, sum, acc);
+            attend_keys(cx, a, h, sharing, list->chunks[i] * (int64_t)a->chunk, a->chunk, qa, keys,
+                        keys + a->chunk * a->dk, a->dv, into);
         }
+    }
+    for (size_t key_head = 0; key_head < a->kv_heads; key_head++) {
+        const natsl_kept_list *list = &kept->lists[key_head / in_group];
+        const size_t parts = parts_of(list->count - natsl_kept_before(list->chunks, list->count, first));
+        for (size_t part = 1; part < parts; part++)
+            softmax_merge(cx, a, key_head * sharing, sharing,
+                          softmax_at(a, cx->next.parts + (part - 1) * partial_floats(a)), to);
     }
 }
 
-/** Fresh softmax rows. */
-static void softmax_clear(const natsl_attn_shape *a, float *top, float *sum, float *acc)
-{
-    for (size_t h = 0; h < a->heads; h++) top[h] = -INFINITY, sum[h] = 0.0f;
-    memset(acc, 0, a->od * sizeof(float));
-}
-
-/** Softmax over the open chunk's rows 0..row. */
+/** Softmax over the open chunk's rows 0..row, into t->top, sum, oa. */
 static void attend_open(natsl_context *cx, const natsl_shape *shape, const float *tail, size_t row, token_rows *t)
 {
     const natsl_tail_layout *tl = &shape->tail;
     const natsl_attn_shape *a = &shape->attn;
+    const size_t sharing = natsl_attn_sharing(a);
+    const softmax to = {t->top, t->sum, t->oa};
 #pragma omp parallel for schedule(static) num_threads(cx->options.threads)
-    for (size_t h = 0; h < a->heads; h++) {
-        const size_t key_head = h / natsl_attn_sharing(a);
-        attend_keys(cx, a, h, cx->position - (int64_t)row, row + 1, t->qa, tail + tl->ka + key_head * a->dk * a->chunk,
-                    tail + tl->va + key_head * a->dv, a->vd, t->top, t->sum, t->oa);
-    }
+    for (size_t i = 0; i < a->kv_heads; i++)
+        attend_keys(cx, a, i * sharing, sharing, cx->position - (int64_t)row, row + 1, t->qa,
+                    tail + tl->ka + i * a->dk * a->chunk, tail + tl->va + i * a->dv, a->vd, to);
 }
 
 /** Sets next.shown, equal on all ranks, and says whether a rank other than the owner has some of those units. */
@@ -248,18 +298,16 @@ static int find_units(natsl_context *cx, int layer)
 }
 
 /** Partial softmaxes of all ranks that hold units which the token sees, from their messages into the open chunk's. On the owner. */
-static void merge_partials(natsl_context *cx, int layer, const float *messages, token_rows *t)
+static void merge_partials(natsl_context *cx, int layer, float *messages, token_rows *t)
 {
     const natsl_attn_shape *a = &natsl_layer_of(cx, layer)->shape.attn;
-    const size_t ha = a->heads, dv = a->dv;
+    const softmax to = {t->top, t->sum, t->oa};
     for (int r = 0; r < cx->size; r++) {
         if (cx->next.shown[r] == 0) continue;
-        const float *p = messages + cx->next.starts[r] + cx->next.gates[r].count;
-        for (size_t h = 0; h < ha; h++)
-            cx->stage.kernels->attn_merge(1, dv, t->top + h, t->sum + h, 1, t->oa + h * dv, dv, p + h, p + ha + h, 1,
-                                          p + 2 * ha + h * dv, dv);
+        softmax_merge(cx, a, 0, a->heads, softmax_at(a, messages + cx->next.starts[r] + cx->next.gates[r].count), to);
     }
-    for (size_t h = 0; h < ha; h++) cx->stage.kernels->attn_finish(1, dv, t->sum + h, 1, t->oa + h * dv, dv);
+    for (size_t h = 0; h < a->heads; h++)
+        cx->stage.kernels->attn_finish(1, a->dv, t->sum + h, 1, t->oa + h * a->dv, a->dv);
 }
 
 /* ---- the parts of a layer ---------------------------------------------------------------------------------------------- */
@@ -343,7 +391,7 @@ static void operate(natsl_context *cx, int layer, size_t row, token_rows *t)
         lap(cx, NATSL_PHASE_STATE);
     }
     if (w->shape.kind == NATSL_LAYER_GDN) return;
-    softmax_clear(&w->shape.attn, t->top, t->sum, t->oa);
+    softmax_clear(&w->shape.attn, 0, w->shape.attn.heads, (softmax){t->top, t->sum, t->oa});
     attend_open(cx, &w->shape, cx->tails[layer], row, t);
     lap(cx, NATSL_PHASE_ATTEND);
 }
@@ -388,7 +436,6 @@ static void attend_and_gate(natsl_context *cx, int layer, size_t row, token_rows
     const natsl_layer *w = natsl_layer_of(cx, layer);
     const natsl_attn_shape *a = &w->shape.attn;
     natsl_next *next = &cx->next;
-    const size_t ha = a->heads;
     const int mine = is_owner(cx), gate = w->g_proj.data != NULL;
     if (gate) {
         product_share(cx, &w->g_proj, loads(cx, layer, row), t->xn, t->gate);
@@ -399,9 +446,7 @@ static void attend_and_gate(natsl_context *cx, int layer, size_t row, token_rows
     float *message = next->message + (mine ? next->starts[cx->rank] : 0);
     memcpy(message, t->gate + own.start, (size_t)own.count * sizeof(float));
     if (next->shown[cx->rank]) {
-        float *p = message + own.count;
-        softmax_clear(a, p, p + ha, p + 2 * ha);
-        attend_own_units(cx, layer, t->qa, p, p + ha, p + 2 * ha);
+        attend_own_units(cx, layer, t->qa, softmax_at(a, message + own.count));
         lap(cx, NATSL_PHASE_ATTEND);
     }
     if (next->starts[cx->size - 1] + next->counts[cx->size - 1] > 0) gather_on_owner(cx, message, next->message);
