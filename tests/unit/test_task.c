@@ -579,9 +579,10 @@ static void test_copy(void)
             natsl_rng rng = {(uint64_t)tokens}, same = rng;
             size_t n = TOKENS, few = 1;
             int64_t count = 0, other_count = 0, counted = 0, lines = 0;
-            CU_ASSERT_EQUAL_FATAL(natsl_copy_make(&task, tokens, &rng, ids, targets, &count, again, &n), NATSL_OK);
-            CU_ASSERT_EQUAL_FATAL(natsl_copy_make(&task, tokens, &same, other, other_targets, &other_count, NULL, NULL),
+            CU_ASSERT_EQUAL_FATAL(natsl_copy_make(&task, NULL, tokens, &rng, ids, targets, &count, again, &n),
                                   NATSL_OK);
+            CU_ASSERT_EQUAL_FATAL(
+                natsl_copy_make(&task, NULL, tokens, &same, other, other_targets, &other_count, NULL, NULL), NATSL_OK);
             EXPECT(count == other_count && memcmp(ids, other, (size_t)count * sizeof *ids) == 0, "not repeatable");
             EXPECT(count <= tokens && count > tokens - 41 && ids[count - 1] == '\n' && targets[count - 1] == -1,
                    "%lld of %lld tokens", (long long)count, (long long)tokens);
@@ -607,8 +608,8 @@ static void test_copy(void)
             for (int64_t i = 0; i < count; i++) counted -= targets[i] >= 0;
             EXPECT(counted == 0, "%lld targets elsewhere", (long long)-counted);
             same = (natsl_rng){(uint64_t)tokens};
-            CU_ASSERT_EQUAL(natsl_copy_make(&task, tokens, &same, other, other_targets, &other_count, again, &few),
-                            NATSL_OK);
+            CU_ASSERT_EQUAL(
+                natsl_copy_make(&task, NULL, tokens, &same, other, other_targets, &other_count, again, &few), NATSL_OK);
             CU_ASSERT_EQUAL(few, 1);
         }
     }
@@ -617,7 +618,7 @@ static void test_copy(void)
     static const int wrong[][3] = {{4, 9, 700}, {9, 8, 700}, {5, 4097, 10000}, {5, 40, 81}, {-1, 40, 700}};
     for (size_t i = 0; i < COUNT(wrong); i++) {
         const natsl_copy_task task = {NATSL_ALPHABET_ALL, wrong[i][0], wrong[i][1]};
-        EXPECT(natsl_copy_make(&task, wrong[i][2], &rng, ids, targets, &count, NULL, NULL) == NATSL_ERR_USAGE,
+        EXPECT(natsl_copy_make(&task, NULL, wrong[i][2], &rng, ids, targets, &count, NULL, NULL) == NATSL_ERR_USAGE,
                "case %zu", i);
     }
 }
