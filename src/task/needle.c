@@ -94,14 +94,16 @@ static natsl_status check(const natsl_needle_task *t)
     const int kinds = (unsigned)t->key_kind <= NATSL_SYLLABLES && (unsigned)t->value_kind <= NATSL_SYLLABLES;
     if (kinds && t->keys >= 1 && t->keys <= natsl_needle_most_keys(t->key_kind) && t->values >= 1 &&
         t->values <= NATSL_NEEDLE_MOST_VALUES && t->questions >= 1 && t->questions <= t->keys && t->restate >= 0 &&
-        t->restate <= NATSL_NEEDLE_MOST_AGAIN && t->depth <= 1.0 && (!t->hay || t->hay->length >= 1) &&
+        t->restate <= NATSL_NEEDLE_MOST_AGAIN && t->depth <= 1.0 &&
+        (!t->hay ||
+         (t->hay->length >= 1 && (!t->hay->fixed || (t->hay->start >= 0 && t->hay->start < t->hay->length)))) &&
         !(t->bare && (t->hay || t->restate > 0)))
         return NATSL_OK;
     return natsl_fail(
         NATSL_ERR_USAGE,
         "needles: %d keys of %d values, %d questions, %d restatements, depth %g; expected 1 to %d keys of "
         "1 to %d values, 1 to as many questions as keys, 0 to %d restatements, a depth of at most 1, and a "
-        "haystack that is not empty (bare: none, and no restatements)",
+        "haystack that is not empty and begins in its text (bare: none, and no restatements)",
         t->keys, t->values, t->questions, t->restate, t->depth, natsl_needle_most_keys(t->key_kind),
         NATSL_NEEDLE_MOST_VALUES, NATSL_NEEDLE_MOST_AGAIN);
 }

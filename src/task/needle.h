@@ -25,6 +25,8 @@ typedef struct natsl_hay {
     /* bytes [first, first+count) into `to`; 0 <= first, first+count <= length. Cannot fail. */
     void (*read)(void *user, int64_t first, int64_t count, char *to);
     void *user;
+    int fixed;     /* 1: samples of any length begin at `start`; 0: each anywhere */
+    int64_t start; /* 0 .. length - 1 */
 } natsl_hay;
 
 typedef struct natsl_needle_task {

@@ -153,7 +153,7 @@ static void write_text(sink *s, const natsl_needle_task *task, const char *hay, 
     natsl_sink_put(s, hay + at, length - at);
 }
 
-/** A slice of `*length` bytes at a random place of the text, from where a sentence (else a character) begins; shorter
+/** A slice of `*length` bytes at a random place of the text (or the one that it says), from where a sentence (else a character) begins; shorter
  * by the part of a character that the end would cut. A short text is repeated from its beginning. */
 static char *draw_hay(const natsl_hay *text, natsl_rng *rng, size_t *length)
 {
@@ -162,6 +162,7 @@ static char *draw_hay(const natsl_hay *text, natsl_rng *rng, size_t *length)
     char *hay = natsl_alloc(*length, 1, "haystack");
     if (!hay) return NULL;
     int64_t start = (int64_t)natsl_rng_below(rng, (uint64_t)(whole > want ? whole - want + 1 : whole));
+    if (text->fixed) start = text->start;
     const int64_t back = start < REACH ? start : REACH; /* before[back] would be byte `start` */
     text->read(text->user, start - back, back, before);
     int64_t b = back;

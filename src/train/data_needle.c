@@ -180,7 +180,9 @@ static natsl_status fit(natsl_data *d, const source *s, const natsl_needle_task 
 {
     const int64_t slack = natsl_fit_slack(room);
     int64_t bytes[2] = {0, 0}, tokens[2] = {0, 0}, n = 0;
-    int64_t try_bytes = room > slack ? (int64_t)((double)(room - slack / 2) * s->bytes_per_token) + 1 : 1;
+    /* of a text rather too much: then it is known what to leave out */
+    const double most = (double)(room - slack / 2) * s->bytes_per_token * (s->corpus ? 1.1 : 1.0);
+    int64_t try_bytes = room > slack ? (int64_t)most + 1 : 1;
     int in_hand = 0; /* *out is what was tokenized last */
     natsl_status st = NATSL_OK;
     *out = (natsl_needle_sample){0};
@@ -201,6 +203,8 @@ static natsl_status fit(natsl_data *d, const source *s, const natsl_needle_task 
             break;
         }
         const int over = n > room;
+        /* without the end of the haystack that is too much */
+        const int64_t shorter = try_bytes - natsl_made_back(d->made, made.context_end, n - room + slack / 2);
         bytes[over] = try_bytes;
         tokens[over] = n;
         in_hand = !over;
@@ -208,6 +212,7 @@ static natsl_status fit(natsl_data *d, const source *s, const natsl_needle_task 
         else natsl_needle_free(out), *out = made;
         if (!over && room - n <= slack) break;
         try_bytes = natsl_fit_next(bytes, tokens, room - slack / 2, try);
+        if (over && shorter > bytes[0] && shorter < bytes[1] && try < 8) try_bytes = shorter;
     }
     if (st == NATSL_OK && !out->text)
         st = natsl_fail(NATSL_ERR_USAGE, "needles: they take more than the %lld tokens of the sample", (long long)room);
@@ -216,14 +221,20 @@ static natsl_status fit(natsl_data *d, const source *s, const natsl_needle_task 
     return st;
 }
 
-static natsl_status make_tokens(natsl_data *d, const source *s, natsl_needle_task *task, int64_t tokens, natsl_rng rng,
-                                window *w, int32_t *ids)
+static natsl_status make_tokens(natsl_data *d, const source *s, natsl_needle_task *task, natsl_hay *hay, int64_t tokens,
+                                natsl_rng rng, window *w, int32_t *ids)
 {
     size_t before = 0;
     int64_t n = 0;
     const int32_t *special = s->special ? natsl_tokenizer_around(d->tokenizer, 0, &before) : NULL;
     const int64_t shift = (int64_t)before, room = tokens - shift;
     natsl_status st = NATSL_OK;
+    if (task->hay) { /* where it begins must not depend on how long it is, which is found by trying */
+        const double most = (double)tokens * s->bytes_per_token * 1.1;
+        const uint64_t whole = (uint64_t)task->hay->length, want = (uint64_t)most;
+        hay->fixed = 1;
+        hay->start = (int64_t)natsl_rng_below(&rng, whole > want ? whole - want : whole);
+    }
     lower(task, (int64_t)((double)(room > 0 ? room : 0) * s->needle_bytes));
     for (int try = 0;; try++) {
         st = fit(d, s, task, room, rng, &w->sample);
@@ -257,7 +268,7 @@ natsl_status natsl_needle_window(natsl_data *d, size_t k, natsl_data_part part, 
     natsl_needle_task task = draw_task(d, k, part, turn, &r, &hay);
     window w = {0};
     const natsl_status st =
-        d->made ? make_tokens(d, s, &task, tokens, rng, &w, ids) : make_bytes(&task, tokens, rng, &w, ids);
+        d->made ? make_tokens(d, s, &task, &hay, tokens, rng, &w, ids) : make_bytes(&task, tokens, rng, &w, ids);
     if (st == NATSL_OK) label(s, &w, ids, targets, answers, n_answers, told);
     *count = w.length;
     natsl_free(w.spans);

@@ -166,25 +166,32 @@ static natsl_status decode_word(natsl_made_text *m, size_t w, int *exact)
     return NATSL_OK;
 }
 
+/** The last seam that is not behind byte `at` (or, by ids, token `at`), but the one behind the text. */
+static size_t seam_of(const natsl_made_text *m, int64_t at, int by_ids)
+{
+    size_t lo = 0, hi = m->n_seams - 1;
+    while (hi - lo > 1) {
+        const size_t middle = lo + (hi - lo) / 2;
+        if ((by_ids ? m->seams[middle].ids : m->seams[middle].at) <= at) lo = middle;
+        else hi = middle;
+    }
+    return lo;
+}
+
 /** The tokens [*first, *last) that may hold a byte of mended text. */
 static natsl_status token_of(natsl_made_text *m, int64_t at, int64_t *first, int64_t *last)
 {
-    size_t lo = 0, hi = m->n_seams - 1; /* the word that has it begins at seam lo */
-    while (hi - lo > 1) {
-        const size_t middle = lo + (hi - lo) / 2;
-        if (m->seams[middle].at <= at) lo = middle;
-        else hi = middle;
-    }
-    const seam *from = &m->seams[lo], *to = &m->seams[lo + 1];
+    const size_t word = seam_of(m, at, 0);
+    const seam *from = &m->seams[word], *to = &m->seams[word + 1];
     *first = from->ids;
     *last = to->ids;
     if (to->ids - from->ids <= 1) return NATSL_OK;
     int exact = 1;
-    if (m->at_seam != lo) {
+    if (m->at_seam != word) {
         m->at_seam = SIZE_MAX;
-        const natsl_status st = decode_word(m, lo, &exact);
+        const natsl_status st = decode_word(m, word, &exact);
         if (st != NATSL_OK) return st;
-        if (exact) m->at_seam = lo; /* the next place may be in it, too */
+        if (exact) m->at_seam = word; /* the next place may be in it, too */
     }
     if (exact) {
         while (m->ends[*first - from->ids] <= at - from->at) ++*first;
@@ -238,6 +245,22 @@ natsl_status natsl_made_locate(natsl_made_text *m, natsl_span *spans, size_t cou
     }
     natsl_free(borders);
     return st;
+}
+
+/** Between two seams along a straight line. */
+static int64_t between(int64_t x, int64_t x0, int64_t x1, int64_t y0, int64_t y1)
+{
+    return x1 > x0 ? y0 + (int64_t)((double)(x - x0) / (double)(x1 - x0) * (double)(y1 - y0)) : y0;
+}
+
+int64_t natsl_made_back(const natsl_made_text *m, int64_t at, int64_t tokens)
+{
+    const seam *s = &m->seams[seam_of(m, at, 0)];
+    const int64_t ids = between(at, s[0].at, s[1].at, s[0].ids, s[1].ids) - tokens;
+    if (ids <= 0) return at;
+    s = &m->seams[seam_of(m, ids, 1)];
+    const int64_t from = between(ids, s[0].ids, s[1].ids, s[0].at, s[1].at);
+    return from < at ? at - from : 0;
 }
 
 natsl_status natsl_made_keeps(natsl_made_text *m, const char *letters, int *keeps)

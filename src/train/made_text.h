@@ -34,6 +34,9 @@ const int32_t *natsl_made_ids(const natsl_made_text *made, int64_t *count);
  * NATSL_ERR_NOMEM. */
 natsl_status natsl_made_locate(natsl_made_text *made, natsl_span *spans, size_t count);
 
+/** How many bytes before byte `at` have about `tokens` tokens, of mended text; at most `at`. */
+int64_t natsl_made_back(const natsl_made_text *made, int64_t at, int64_t tokens);
+
 /** Whether these letters, as the middle of a text, are decoded to the same letters. NATSL_ERR_INPUT, NATSL_ERR_NOMEM. */
 natsl_status natsl_made_keeps(natsl_made_text *made, const char *letters, int *keeps);
 
