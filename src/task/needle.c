@@ -185,8 +185,9 @@ static natsl_status prepare(const natsl_needle_task *task, natsl_rng *rng, natsl
     out->needles = natsl_calloc(out->n_needles, sizeof *out->needles, "needles");
     out->answers = natsl_calloc(again + (size_t)task->questions * (size_t)task->values, sizeof *out->answers,
                                 "answers of needles");
+    out->told = natsl_calloc(out->n_needles, (1 + (size_t)task->restate) * sizeof *out->told, "places of needles");
     *asked = natsl_calloc((size_t)task->keys, sizeof **asked, "questions");
-    if (!out->needles || !out->answers || !*asked) return NATSL_ERR_NOMEM;
+    if (!out->needles || !out->answers || !out->told || !*asked) return NATSL_ERR_NOMEM;
     const natsl_status st = draw_words(task, rng, out->needles);
     if (st == NATSL_OK) draw_asked(task, rng, *asked);
     return st;
@@ -274,5 +275,6 @@ void natsl_needle_free(natsl_needle_sample *sample)
     natsl_free(sample->text);
     natsl_free(sample->needles);
     natsl_free(sample->answers);
+    natsl_free(sample->told);
     *sample = (natsl_needle_sample){0};
 }

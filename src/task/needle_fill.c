@@ -114,6 +114,7 @@ static void put_needle(sink *s, const natsl_needle_task *task, const event *e, n
     natsl_needle *needle = &sample->needles[e->needle];
     const int64_t begin = (int64_t)s->at;
     natsl_needle_sentence(s, task->value_kind, needle->key, needle->value);
+    sample->told[sample->n_told++] = (natsl_needle_told){.begin = begin, .end = (int64_t)s->at};
     if (e->copy == 0) needle->first = begin;
     if (e->copy > 0 && task->values == 1) /* ": V." */
         sample->answers[sample->n_answers++] =

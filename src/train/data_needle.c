@@ -1,5 +1,4 @@
 /* data_needle.c - windows of needles in haystacks, in bytes or in the tokens of a tokenizer.json. See data.h. */
-#define _GNU_SOURCE /* memmem */
 #include "data_impl.h"
 
 #include "fit.h"
@@ -71,43 +70,23 @@ static natsl_needle_task least_task(const source *s)
         .key_kind = s->key_kind, .value_kind = s->value_kind, .keys = 1, .values = 1, .questions = 1, .depth = -1.0};
 }
 
-/** Where the text tells something: the needles, wherever they are in the context, each with its full stop. spans [needles + those that
- * come again]; how many. */
-static size_t told_spans(const natsl_needle_sample *s, natsl_span *spans)
-{
-    size_t count = 0;
-    for (size_t k = 0; k < s->n_needles; k++) {
-        const natsl_needle *n = &s->needles[k];
-        const char *from = s->text + n->first;
-        const char *at = memmem(from, (size_t)(s->length - n->first), n->value, strlen(n->value));
-        if (!at) continue;
-        const int64_t bytes = at - from + (int64_t)strlen(n->value) + 1;
-        spans[count++] = (natsl_span){.begin = n->first, .end = n->first + bytes};
-        for (size_t a = 0; a < s->n_again; a++) {
-            if (s->answers[a].needle == (int)k)
-                spans[count++] = (natsl_span){.begin = s->answers[a].end - bytes, .end = s->answers[a].end};
-        }
-    }
-    return count;
-}
-
 /** A sample, and where each answer, each needle and what follows the context are in it: in bytes, and in positions of the window. */
 typedef struct window {
     natsl_needle_sample sample;
     natsl_span *spans; /* [n_answers] answers, [n_told] needles, 1: from the end of the context on */
-    size_t n_told;
     int64_t length;
 } window;
 
 static natsl_status list_spans(window *w)
 {
     const natsl_needle_sample *s = &w->sample;
-    w->spans = natsl_alloc(s->n_answers + s->n_needles + s->n_again + 1, sizeof *w->spans, "places of answers");
+    w->spans = natsl_alloc(s->n_answers + s->n_told + 1, sizeof *w->spans, "places of answers");
     if (!w->spans) return NATSL_ERR_NOMEM;
     for (size_t a = 0; a < s->n_answers; a++)
         w->spans[a] = (natsl_span){.begin = s->answers[a].begin, .end = s->answers[a].end};
-    w->n_told = told_spans(s, w->spans + s->n_answers);
-    w->spans[s->n_answers + w->n_told] = (natsl_span){.begin = s->context_end, .end = s->length};
+    for (size_t k = 0; k < s->n_told; k++)
+        w->spans[s->n_answers + k] = (natsl_span){.begin = s->told[k].begin, .end = s->told[k].end};
+    w->spans[s->n_answers + s->n_told] = (natsl_span){.begin = s->context_end, .end = s->length};
     return NATSL_OK;
 }
 
@@ -133,8 +112,8 @@ static void label(const source *s, const window *w, const int32_t *ids, int32_t 
     if (n_answers) *n_answers = n;
     if (!told) return;
     const natsl_span *of = w->spans + sample->n_answers;
-    for (int64_t i = 0; i < w->length; i++) told[i] = i < of[w->n_told].first ? 0 : -1;
-    for (size_t k = 0; k < w->n_told; k++)
+    for (int64_t i = 0; i < w->length; i++) told[i] = i < of[sample->n_told].first ? 0 : -1;
+    for (size_t k = 0; k < sample->n_told; k++)
         for (int64_t i = of[k].first; i < of[k].last; i++) told[i] = 1;
 }
 
@@ -148,7 +127,7 @@ static natsl_status make_bytes(natsl_needle_task *task, int64_t tokens, natsl_rn
     if (st != NATSL_OK) return st;
     w->length = w->sample.length;
     for (int64_t i = 0; i < w->length; i++) ids[i] = (unsigned char)w->sample.text[i];
-    for (size_t i = 0; i <= w->sample.n_answers + w->n_told; i++) {
+    for (size_t i = 0; i <= w->sample.n_answers + w->sample.n_told; i++) {
         w->spans[i].first = w->spans[i].begin;
         w->spans[i].last = w->spans[i].end;
     }
@@ -244,13 +223,13 @@ static natsl_status make_tokens(natsl_data *d, const source *s, natsl_needle_tas
         if (natsl_needle_bytes(task) == needs) (void)natsl_rng_next(&rng); /* nothing is left to lower: other words */
     }
     if (st == NATSL_OK) st = list_spans(w);
-    if (st == NATSL_OK) st = natsl_made_locate(d->made, w->spans, w->sample.n_answers + w->n_told + 1);
+    if (st == NATSL_OK) st = natsl_made_locate(d->made, w->spans, w->sample.n_answers + w->sample.n_told + 1);
     if (st != NATSL_OK) return st;
     const int32_t *made = natsl_made_ids(d->made, &n);
     if (before > 0) memcpy(ids, special, before * sizeof *ids);
     memcpy(ids + before, made, (size_t)n * sizeof *ids);
     w->length = n + shift;
-    for (size_t i = 0; i <= w->sample.n_answers + w->n_told; i++) {
+    for (size_t i = 0; i <= w->sample.n_answers + w->sample.n_told; i++) {
         w->spans[i].first += shift;
         w->spans[i].last += shift;
     }
