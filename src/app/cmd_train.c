@@ -55,8 +55,8 @@ static natsl_status init_path(const natsl_train_job *j, char *path)
                               : natsl_fail(NATSL_ERR_INPUT, "%s: init: the path is too long", j->app->args.config);
 }
 
-/** The tokenizer.json that is named, or the one of the model to start from where no tokenizer is named: a model with a
- * tokenizer.json goes on in its own tokens. */
+/** The tokenizer that is named, or that of the model to start from where none is named: a model goes on in its own tokens, and one that
+ * has no tokenizer does not get one. */
 static natsl_status open_tokenizer(natsl_train_job *j)
 {
     natsl_app *app = j->app;
@@ -70,8 +70,7 @@ static natsl_status open_tokenizer(natsl_train_job *j)
         if (st != NATSL_OK) return st;
         NATSL_MPI(MPI_Bcast(&j->from, sizeof j->from, MPI_BYTE, 0, app->comm));
         st = natsl_model_file_tokenizer(app->comm, path, j->from.tokenizer, &j->json, &j->json_length);
-        if (j->json) j->tokenizer = "json";
-        else j->from = (natsl_model_info){.bos_token = -1};
+        j->tokenizer = j->from.tokenizer;
     } else if (s->tokenizer_file) {
         (void)snprintf(path, sizeof path, "%s", s->tokenizer_file);
         st = natsl_app_whole_file(app, s->tokenizer_file, MOST_TOKENIZER_BYTES, "a tokenizer.json", &j->json,

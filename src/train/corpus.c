@@ -44,17 +44,14 @@ static natsl_status map_text(const char *path, piece *p)
     return NATSL_OK;
 }
 
-static natsl_status open_piece(const char *path, int32_t vocab, int text_only, piece *p)
+static natsl_status open_piece(const char *path, int32_t vocab, int bytes, int text_only, piece *p)
 {
     natsl_file_kind kind;
     natsl_status st = natsl_file_kind_of(path, &kind);
     if (st != NATSL_OK) return st;
     if (kind == NATSL_FILE_OTHER) {
-        if (vocab < 256 && !text_only)
-            return natsl_fail(NATSL_ERR_INPUT,
-                              "%s: text needs a model with a byte tokenizer, this one has %d tokens; expected a token "
-                              "file",
-                              path, vocab);
+        if (!text_only && (!bytes || vocab < NATSL_BYTE_TOKENS))
+            return natsl_fail(NATSL_ERR_INPUT, "%s: text for a model without a tokenizer, expected a token file", path);
         return map_text(path, p);
     }
     if (text_only) return natsl_fail(NATSL_ERR_INPUT, "%s: an HDF5 file, expected a text", path);
@@ -99,7 +96,7 @@ natsl_status natsl_corpus_open(char *const *paths, size_t count, int32_t vocab, 
     st = natsl_corpus_agree(ranks, st);
     for (size_t i = 0; i < count && st == NATSL_OK; i++) {
         piece p = {0};
-        st = together ? open_tokens(paths[i], vocab, ranks, &p) : open_piece(paths[i], vocab, text_only, &p);
+        st = together ? open_tokens(paths[i], vocab, ranks, &p) : open_piece(paths[i], vocab, bytes, text_only, &p);
         if (st != NATSL_OK) break;
         const piece *before = c->count ? &c->pieces[c->count - 1] : NULL;
         if (before && (bytes || p.map || before->map))

@@ -30,7 +30,7 @@ typedef struct natsl_answer {
 /** Opens the sources of `spec`, a JSON array of one or more objects. Keys of all: "kind"; "weight", a number above 0
  * (default 1).
  * - "text": "files", a list of paths; "validation", the share held out, 0 .. 0.5 (default 0.05). Text files need the
- *   byte tokenizer (or a model that names none and has 256 tokens or more), or "json" and `ranks` (corpus.h); HDF5 files have a dataset `tokens`. Files
+ *   byte tokenizer, or "json" and `ranks` (corpus.h); HDF5 files have a dataset `tokens`. Files
  *   are joined in their order, with a newline between them where they are texts or the tokenizer is "byte". Every token
  *   counts for the loss.
  * - "needle" (tokenizer "byte" or "json"): "haystack", "noise" (default) or "text", then with "files" (texts) and

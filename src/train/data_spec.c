@@ -132,7 +132,7 @@ static natsl_status parse_text(const json_t *spec, reading *r, source *s)
 /** Whether texts that are made can become the model's tokens. */
 static int makes_texts(const reading *r)
 {
-    return r->data->made || (strcmp(r->tokenizer, "byte") == 0 && r->config->vocab_size >= 256);
+    return r->data->made || (strcmp(r->tokenizer, "byte") == 0 && r->config->vocab_size >= NATSL_BYTE_TOKENS);
 }
 
 static natsl_status parse_needle(const json_t *spec, reading *r, source *s)

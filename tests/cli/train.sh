@@ -218,6 +218,14 @@ mv init.json below/
 cp text.txt below/
 accepted 2 train --config below/init.json --out from "${log_each[@]}"
 expect "init" "${train[@]}" near a/model.h5 from/model.h5 0
+# A model that names no tokenizer gets none by training, however large its vocabulary is; what it says of its last tokens stays.
+"$PYTHON" -c 'import json; json.dump(json.load(open("one.json"))["model"], open("model.json", "w"))'
+accepted 0 init --config model.json --seed 1 --tokenizer none --out untold.h5 --quiet
+"$PYTHON" -c 'import h5py, numpy as np; h5py.File("untold.h5", "r+").attrs["eos_token_id"] = np.array([7, 9])'
+spec untold.json init='"untold.h5"' phases.0.steps=1 data='[{"kind": "text", "files": ["tokens.h5"]}]'
+accepted 2 train --config untold.json --out untold --quiet
+accepted 0 info untold/model.h5
+grep -Eq 'tokenizer +none' .out && grep -Eq 'ends +with token 7 or 9' .out || complain "another tokenizer than that of init, or other last tokens"
 accepted 2 train --config t.json --dry-run
 grep -Eq '^memory +weights .* per rank' .out || complain "--dry-run does not say what memory it takes"
 

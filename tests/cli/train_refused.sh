@@ -109,6 +109,11 @@ in_tokens 'bad.json: data\[0\].files: .*none.txt: No such' 'tokenizer="qwen.json
     data='[{"kind": "needle", "haystack": "text", "files": ["none.txt"]}]'
 in_tokens 'bad.json: data\[0\].kind: expected another kind: needles need a byte' 'tokenizer="none"'
 bad 'bad.json: data\[0\].special_tokens: expected false' data='[{"kind": "needle", "special_tokens": true}]'
+"$PYTHON" -c 'import json; json.dump(json.load(open("good.json"))["model"], open("model.json", "w"))'
+accepted 0 init --config model.json --seed 1 --tokenizer none --out untold.h5 --quiet
+bad 'bad.json: data\[0\].files: text.txt: text for a model without a tokenizer' 'init="untold.h5"' \
+    data='[{"kind": "text", "files": ["text.txt"]}]'
+bad 'bad.json: data\[0\].kind: expected another kind: needles need a byte' 'init="untold.h5"'
 bad 'none.h5' 'init="none.h5"'
 bad 'text.txt' 'init="text.txt"'
 bad 'done/model.h5: .*expected' 'init="done/model.h5"' model.hidden_size=48
