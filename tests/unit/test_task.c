@@ -660,7 +660,7 @@ static void read_numbers(void *user, int64_t first, int64_t count, char *to)
 {
     (void)user;
     for (int64_t i = 0; i < count; i++)
-        to[i] = (first + i) % 10 == 9 ? ' ' : (first + i) % 10 == 8 ? '.' : 'a' + (char)((first + i) / 10 % 26);
+        to[i] = "abcdefghijklmnopqrstuvwxyz. "[(first + i) % 10 < 8 ? (first + i) / 10 % 26 : 18 + (first + i) % 10];
 }
 
 static void test_fixed(void)
