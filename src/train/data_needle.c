@@ -232,6 +232,8 @@ static natsl_status make_tokens(natsl_data *d, const source *s, natsl_needle_tas
     for (size_t i = 0; i <= w->sample.n_answers + w->sample.n_told; i++) {
         w->spans[i].first += shift;
         w->spans[i].last += shift;
+        /* nothing foretells the first token: should an answer be in a word at the beginning of which nobody knows what holds what */
+        if (i < w->sample.n_answers && w->spans[i].first < 1) w->spans[i].first = 1;
     }
     return NATSL_OK;
 }
@@ -281,17 +283,21 @@ natsl_status natsl_needle_least(natsl_data *d, const source *s, int64_t *least)
     return NATSL_OK;
 }
 
-/** Bytes per token of a sample of the task. of_bound: of its longest possible text, not of its own. */
+/** Bytes per token of a sample of the task (of_bound: of its longest possible text, not of its own), of which is also seen whether what it
+ * asks and tells can be found among the tokens. */
 static natsl_status measure(natsl_data *d, const natsl_needle_task *task, int64_t bytes, int of_bound, double *ratio)
 {
     natsl_rng rng = natsl_rng_at(0, 0, 0);
-    natsl_needle_sample sample;
+    window w = {0};
     int64_t n = 0;
-    natsl_status st = natsl_needle_make(task, bytes, &rng, &sample);
+    natsl_status st = natsl_needle_make(task, bytes, &rng, &w.sample);
     if (st != NATSL_OK) return st;
-    st = encode(d, &sample, &n);
-    *ratio = (double)(of_bound ? bytes : sample.length) / (double)(n > 0 ? n : 1);
-    natsl_needle_free(&sample);
+    st = encode(d, &w.sample, &n);
+    if (st == NATSL_OK) st = list_spans(&w);
+    if (st == NATSL_OK) st = natsl_made_locate(d->made, w.spans, w.sample.n_answers + w.sample.n_told + 1);
+    *ratio = (double)(of_bound ? bytes : w.sample.length) / (double)(n > 0 ? n : 1);
+    natsl_free(w.spans);
+    natsl_needle_free(&w.sample);
     return st;
 }
 

@@ -64,16 +64,38 @@ static natsl_data *must_open(const char *spec, int32_t vocab, const natsl_tokeni
     return d;
 }
 
-/** A tokenizer of tests/golden/tokenizer. */
-static natsl_tokenizer *open_tokenizer(const char *name)
+/** Another text for each time that one comes in `text`. */
+static void change(char *text, size_t size, const char *from, const char *to)
+{
+    int n = 0;
+    for (char *at = text; (at = strstr(at, from)) != NULL; at += strlen(to), n++) {
+        if (strlen(text) + strlen(to) >= size) abort();
+        memmove(at + strlen(to), at + strlen(from), strlen(at + strlen(from)) + 1);
+        memcpy(at, to, strlen(to));
+    }
+    if (n == 0) abort();
+}
+
+/** A tokenizer of tests/golden/tokenizer. "whole": bytes.json without accents, which is never cut; "plain": the same, cut. */
+static natsl_tokenizer *open_tokenizer(const char *tokenizer)
 {
     static char text[1 << 16];
+    const int changed = strcmp(tokenizer, "whole") == 0 || strcmp(tokenizer, "plain") == 0;
+    const char *name = changed ? "bytes" : tokenizer;
     char path[1024];
     natsl_tokenizer *t = NULL;
     (void)snprintf(path, sizeof path, "%s/tokenizer/%s.json", NATSL_GOLDEN_DIR, name);
     FILE *f = fopen(path, "rb");
-    const size_t length = f ? fread(text, 1, sizeof text, f) : 0;
+    size_t length = f ? fread(text, 1, sizeof text - 1, f) : 0;
     if (!f || fclose(f) != 0) abort();
+    text[length] = '\0';
+    if (changed) {
+        change(
+            text, sizeof text, "\"normalizer\":null",
+            "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFD\"},{\"type\":\"StripAccents\"}]}");
+        if (strcmp(tokenizer, "plain") == 0) change(text, sizeof text, "\"single_word\":true", "\"single_word\":false");
+        length = strlen(text);
+    }
     EXPECT(natsl_tokenizer_create("json", 0, text, length, path, &t) == NATSL_OK, "%s", natsl_error_text());
     CU_ASSERT_PTR_NOT_NULL_FATAL(t);
     return t;
@@ -323,7 +345,7 @@ static void needle_windows(const natsl_tokenizer *t, const char *spec, int64_t t
 
 static void test_needles(void)
 {
-    static const char *const names[] = {"bytes", "qwen", "metaspace"};
+    static const char *const names[] = {"bytes", "qwen", "metaspace", "plain"};
     for (size_t k = 0; k < COUNT(names); k++) {
         natsl_tokenizer *t = open_tokenizer(names[k]);
         needle_windows(t, "[{'kind': 'needle'}]", 500, 0);
@@ -493,6 +515,9 @@ static void test_refused(void)
         {"digits", "[{'kind': 'needle', 'key_kind': 'syllables'}]",
          "T.json: data[0].value_kind: the model's tokenizer cannot write"},
         {"digits", "[{'kind': 'copy', 'alphabet': 'hex'}]", "T.json: data[0].alphabet: expected another one"},
+        /* without its accents the text is shorter, and as it is never cut nobody knows where */
+        {"whole", "[{'kind': 'needle', 'haystack': 'text', 'files': ['story.txt']}]",
+         "T.json: data[0].files: the tokenizer changes text and does not split it"},
         {"qwen", "[{'kind': 'needle', 'haystack': 'text', 'files': ['none.txt']}]", "T.json: data[0].files: "},
         {"qwen", "[{'kind': 'needle', 'haystack': 'text'}]", "T.json: data[0].files: "},
         {"qwen", "[{'kind': 'needle', 'special_tokens': 1}]", "T.json: data[0].special_tokens: expected true or false"},
