@@ -79,8 +79,9 @@ int64_t natsl_data_epoch(const natsl_data *data, natsl_data_part part, int64_t t
 natsl_status natsl_data_window(natsl_data *data, natsl_data_part part, int64_t index, int64_t tokens, int32_t *ids,
                                int32_t *targets, int64_t *count, natsl_answer *answers, size_t *n_answers);
 
-/** The same, and told [tokens]: 1 where the text tells what is asked for later or might be (needles, each time), 0 elsewhere before the
- * first question, -1 from there on and in windows of other sources; *count of them are written. NULL: not wanted. */
+/** The same, and told [tokens]: 1 where the text tells what is asked for later or might be (of each needle every token that holds any
+ * of it), 0 elsewhere before the first question, -1 from there on and in windows of other sources; *count of them are written.
+ * NULL: not wanted. */
 natsl_status natsl_data_window_told(natsl_data *data, natsl_data_part part, int64_t index, int64_t tokens, int32_t *ids,
                                     int32_t *targets, int64_t *count, natsl_answer *answers, size_t *n_answers,
                                     int8_t *told);

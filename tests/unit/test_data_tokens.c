@@ -347,8 +347,8 @@ static void needle_windows(const natsl_tokenizer *t, const char *spec, int64_t t
         }
     }
     /* a line of noise may have 60 tokens */
-    EXPECT(tokens - shortest <= tokens / 2048 + (strstr(spec, "'text'") ? 24 : 60), "a window of %lld tokens of %lld", (long long)shortest,
-           (long long)tokens);
+    EXPECT(tokens - shortest <= tokens / 2048 + (strstr(spec, "'text'") ? 24 : 60), "a window of %lld tokens of %lld",
+           (long long)shortest, (long long)tokens);
     natsl_measure_destroy(&measure);
     natsl_data_close(&d);
 }
