@@ -154,8 +154,9 @@ static void write_text(sink *s, const natsl_needle_task *task, const char *hay, 
     natsl_sink_put(s, hay + at, length - at);
 }
 
-/** A slice of `*length` bytes at a random place of the text (or the one that it says), from where a sentence (else a character) begins; shorter
- * by the part of a character that the end would cut. A short text is repeated from its beginning. */
+/** A slice of `*length` bytes at a random place of the text (or the one that it says), from where a sentence (else a
+ * character) begins; shorter by the part of a character that the end would cut. A short text is repeated from its
+ * beginning. */
 static char *draw_hay(const natsl_hay *text, natsl_rng *rng, size_t *length)
 {
     char before[REACH];

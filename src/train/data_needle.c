@@ -153,7 +153,8 @@ static natsl_status encode(natsl_data *d, const natsl_needle_sample *s, int64_t 
     return st;
 }
 
-/** The sample with nearly as many tokens as `room`, tokenized: the number of its bytes is found by trying. NATSL_ERR_USAGE: none fits. */
+/** The sample with nearly as many tokens as `room`, tokenized: the number of its bytes is found by trying.
+ * NATSL_ERR_USAGE: none fits. */
 static natsl_status fit(natsl_data *d, const source *s, const natsl_needle_task *task, int64_t room, natsl_rng rng,
                         natsl_needle_sample *out)
 {
@@ -283,8 +284,8 @@ natsl_status natsl_needle_least(natsl_data *d, const source *s, int64_t *least)
     return NATSL_OK;
 }
 
-/** Bytes per token of a sample of the task (of_bound: of its longest possible text, not of its own), of which is also seen whether what it
- * asks and tells can be found among the tokens. */
+/** Bytes per token of a sample of the task (of_bound: of its longest possible text, not of its own), of which is also
+ * seen whether what it asks and tells can be found among the tokens. */
 static natsl_status measure(natsl_data *d, const natsl_needle_task *task, int64_t bytes, int of_bound, double *ratio)
 {
     natsl_rng rng = natsl_rng_at(0, 0, 0);

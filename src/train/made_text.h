@@ -20,18 +20,18 @@ natsl_status natsl_made_create(const natsl_tokenizer *tokenizer, natsl_made_text
 /** Accepts NULL; sets *made to NULL. */
 void natsl_made_destroy(natsl_made_text **made);
 
-/** Tokenizes text[0..length), cut before bytes cuts[0] <= cuts[1] <= ...; what is between two cuts is tokenized alone. begins: the text
- * begins here; else, and behind a cut, it goes on from what is before. The text is borrowed until the next call; bytes that are no
- * UTF-8 become U+FFFD. NATSL_ERR_INPUT: what the tokenizer cannot take; NATSL_ERR_NOMEM. */
+/** Tokenizes text[0..length), cut before bytes cuts[0] <= cuts[1] <= ...; what is between two cuts is tokenized alone.
+ * begins: the text begins here; else, and behind a cut, it goes on from what is before. The text is borrowed until the
+ * next call; bytes that are no UTF-8 become U+FFFD. NATSL_ERR_INPUT: what the tokenizer cannot take; NATSL_ERR_NOMEM. */
 natsl_status natsl_made_encode(natsl_made_text *made, const char *text, int64_t length, int begins, const int64_t *cuts,
                                size_t n_cuts);
 /** The tokens of the text in hand (borrowed until the next call of natsl_made_encode). */
 const int32_t *natsl_made_ids(const natsl_made_text *made, int64_t *count);
 
-/** Which tokens hold the bytes of each span, whose first and last bytes are ASCII. first == last: none, the tokenizer drops them. What a token holds is known where the decoded tokens of
- * a word (what the pre-tokenizer makes one, or merges can reach) are as long as the word; else (a normalizer that changes lengths,
- * say) every token of the word counts as holding all of it. NATSL_ERR_INPUT: a word so long that this would say nothing;
- * NATSL_ERR_NOMEM. */
+/** Which tokens hold the bytes of each span, whose first and last bytes are ASCII. first == last: none, the tokenizer
+ * drops them. What a token holds is known where the decoded tokens of a word (what the pre-tokenizer makes one, or
+ * merges can reach) are as long as the word; else (a normalizer that changes lengths, say) every token of the word
+ * counts as holding all of it. NATSL_ERR_INPUT: a word so long that this would say nothing; NATSL_ERR_NOMEM. */
 natsl_status natsl_made_locate(natsl_made_text *made, natsl_span *spans, size_t count);
 
 /** How many bytes before byte `at` have about `tokens` tokens, of mended text; at most `at`. */
