@@ -3,6 +3,7 @@
 #include "core.h"
 #include "files.h"
 #include "init.h"
+#include "tokenizer.h"
 
 #include <natsl/config.h>
 #include <natsl/version.h>
@@ -46,10 +47,11 @@ static natsl_status create(natsl_app *app)
     char origin[128];
     natsl_status st = natsl_app_read_config(a->config, &config);
     if (st != NATSL_OK) return st;
-    const int byte = a->tokenizer == TOKENIZER_BYTE || (a->tokenizer == TOKENIZER_AUTO && config.vocab_size >= 256);
-    if (byte && config.vocab_size < 256)
-        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: byte needs 256 tokens, but %s says vocab_size %d", a->config,
-                          config.vocab_size);
+    const char *kind =
+        a->tokenizer == TOKENIZER_AUTO ? natsl_tokenizer_unnamed(config.vocab_size) : tokenizer_words[a->tokenizer];
+    if (a->tokenizer == TOKENIZER_BYTE && config.vocab_size < NATSL_BYTE_TOKENS)
+        return natsl_fail(NATSL_ERR_USAGE, "--tokenizer: byte needs %d tokens, but %s says vocab_size %d",
+                          NATSL_BYTE_TOKENS, a->config, config.vocab_size);
     NATSL_TRY(st, cleanup, natsl_layout_create(&config, NATSL_F32, &layout));
     int64_t parameters = 0;
     for (size_t i = 0; i < layout.count; i++) parameters += (int64_t)layout.tensors[i].count;
@@ -62,13 +64,13 @@ static natsl_status create(natsl_app *app)
         natsl_init_weights(&config, &layout, (uint64_t)a->seed, flat);
         (void)snprintf(origin, sizeof origin, "natsl init, version %s, seed %lld", NATSL_VERSION_TEXT,
                        (long long)a->seed);
-        NATSL_TRY(st, cleanup, natsl_model_file_write(a->out, &config, byte ? "byte" : "none", origin, &layout, flat));
+        NATSL_TRY(st, cleanup, natsl_model_file_write(a->out, &config, kind, origin, &layout, flat));
     }
     if (app->summary) (void)json_object_set_new(app->summary, "parameters", json_integer((json_int_t)parameters));
     if (!a->quiet) {
         char size[32];
         printf("%s: %lld parameters, %s, tokenizer %s\n", a->dry_run ? a->config : a->out, (long long)parameters,
-               natsl_format_bytes((double)layout.floats * sizeof(float), size), byte ? "byte" : "none");
+               natsl_format_bytes((double)layout.floats * sizeof(float), size), kind);
         st = natsl_stdout_flush();
     }
 cleanup:

@@ -1,4 +1,4 @@
-/* train_job.h - a training under way: what cmd_train.c drives, and its directory (train_files.c).
+/* train_job.h - a training under way: what cmd_train.c drives, what it says (train_report.c), and its directory (train_files.c).
  * The directory: log.jsonl (one JSON object a line), checkpoint-<step>.h5 (the last ones), model.h5 (at the end).
  * MPI: collective on app->comm unless said. */
 #ifndef NATSL_APP_TRAIN_JOB_H
@@ -6,6 +6,7 @@
 
 #include "app.h"
 #include "data.h"
+#include "files.h"
 #include "spec.h"
 #include "train.h"
 
@@ -41,6 +42,20 @@ typedef struct natsl_train_job {
     double saved_s; /* time of the last checkpoint */
     int log_fd;     /* rank 0; -1 elsewhere */
 } natsl_train_job;
+
+/** Answers of a window that are looked at, at most: room of natsl_train_job.answers. */
+#define NATSL_TRAIN_ANSWERS 4096
+
+/** A window in memory, and how the trainer reads it (natsl_window.read; user: the window). Not collective. */
+typedef struct natsl_train_text {
+    const int32_t *ids, *targets;
+} natsl_train_text;
+natsl_status natsl_train_give(void *user, int64_t first, int64_t count, int32_t *ids, int32_t *targets);
+
+/** Means since the last line, to the log and the terminal; the next ones begin. */
+void natsl_train_report(natsl_train_job *j, double rate);
+/** Loss and answers of the validation windows, a line for each of their lengths; j->kept_share. */
+natsl_status natsl_train_validate(natsl_train_job *j);
 
 /** The directory exists (it is made where its parent exists) and can be written; *resumes: there are checkpoints in it. */
 natsl_status natsl_train_directory(natsl_app *app, const char *directory, int *resumes);

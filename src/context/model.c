@@ -131,7 +131,7 @@ static natsl_status make_model(MPI_Comm comm, const char *path, const natsl_conf
     }
     if (!path) {
         info.config = *config;
-        (void)snprintf(info.tokenizer, sizeof info.tokenizer, "%s", config->vocab_size >= 256 ? "byte" : "none");
+        (void)snprintf(info.tokenizer, sizeof info.tokenizer, "%s", natsl_tokenizer_unnamed(config->vocab_size));
     }
     NATSL_MPI(MPI_Bcast(&info, sizeof info, MPI_BYTE, 0, comm));
     m->window = MPI_WIN_NULL;

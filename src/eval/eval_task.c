@@ -2,6 +2,7 @@
 #include "eval_task.h"
 
 #include "core.h"
+#include "fit.h"
 #include "recall.h"
 #include "ruler.h"
 #include "score.h"
@@ -185,19 +186,6 @@ static natsl_status make_bytes(const natsl_eval_settings *settings, const natsl_
     return st;
 }
 
-/** Where to look for the number of bytes that gives `room` tokens: between those that gave fewer and more (above 0: none yet). */
-static int64_t next_bytes(const int64_t bytes[2], const int64_t tokens[2], int64_t room, int try)
-{
-    if (bytes[1] == 0)
-        return (int64_t)(1.02 * (double)bytes[0] * (double)room / (double)(tokens[0] > 0 ? tokens[0] : 1)) + 64;
-    const int64_t between = bytes[1] - bytes[0];
-    double part = 0.5; /* a straight line at first, then halves: texts differ from place to place */
-    if (try < 8 && tokens[1] > tokens[0]) part = (double)(room - tokens[0]) / (double)(tokens[1] - tokens[0]);
-    const int64_t at = bytes[0] + (int64_t)(part * (double)between);
-    const int64_t least = bytes[0] + between / 16, most = bytes[1] - between / 16;
-    return at < least ? least : at > most ? most : at;
-}
-
 /* Questions about one haystack have one number of bytes, that of the first: what another key may take more, of 36 bytes. */
 #define KEY_TOKENS 40
 
@@ -216,7 +204,7 @@ static natsl_status make_tokens(const natsl_eval_settings *settings, const natsl
                                 int64_t index, natsl_rng rng, natsl_eval_sample *out)
 {
     const int64_t room = prompt_tokens(settings, task, length) - (shares(settings, task) ? KEY_TOKENS : 0);
-    const int64_t slack = 24 + room / 2048; /* a line of noise, or little */
+    const int64_t slack = natsl_fit_slack(room);
     int64_t bytes[2] = {0, 0}, tokens[2] = {0, 0}, try_bytes = room > 0 ? 4 * room : 4;
     int full = 0;
     natsl_status st = NATSL_OK;
@@ -242,7 +230,7 @@ static natsl_status make_tokens(const natsl_eval_settings *settings, const natsl
         if (over) natsl_eval_sample_free(&s);
         else natsl_eval_sample_free(out), *out = s;
         if (!over && (room - n <= slack || full)) break;
-        try_bytes = next_bytes(bytes, tokens, room - slack / 2, try);
+        try_bytes = natsl_fit_next(bytes, tokens, room - slack / 2, try);
     }
     if (st == NATSL_OK && out->text && full && room - tokens[0] > slack)
         st = natsl_fail(NATSL_ERR_USAGE, "%s: %lld tokens take more than the different needles that there are",

@@ -2,6 +2,7 @@
 #include "tensors.h"
 
 #include "agree.h"
+#include "tokenizer.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@ static natsl_status get_tokenizer(hid_t file, const char *path, natsl_model_info
 {
     char *kind = NULL;
     natsl_status st = NATSL_OK;
-    (void)snprintf(info->tokenizer, sizeof info->tokenizer, "%s", info->config.vocab_size >= 256 ? "byte" : "none");
+    (void)snprintf(info->tokenizer, sizeof info->tokenizer, "%s", natsl_tokenizer_unnamed(info->config.vocab_size));
     if (H5Aexists(file, "tokenizer") > 0) {
         st = natsl_h5_text(file, path, "tokenizer", 64, &kind);
         if (st == NATSL_OK && strcmp(kind, "json") != 0)

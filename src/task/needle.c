@@ -94,14 +94,16 @@ static natsl_status check(const natsl_needle_task *t)
     const int kinds = (unsigned)t->key_kind <= NATSL_SYLLABLES && (unsigned)t->value_kind <= NATSL_SYLLABLES;
     if (kinds && t->keys >= 1 && t->keys <= natsl_needle_most_keys(t->key_kind) && t->values >= 1 &&
         t->values <= NATSL_NEEDLE_MOST_VALUES && t->questions >= 1 && t->questions <= t->keys && t->restate >= 0 &&
-        t->restate <= NATSL_NEEDLE_MOST_AGAIN && t->depth <= 1.0 && (!t->hay || t->hay->length >= 1) &&
+        t->restate <= NATSL_NEEDLE_MOST_AGAIN && t->depth <= 1.0 &&
+        (!t->hay ||
+         (t->hay->length >= 1 && (!t->hay->fixed || (t->hay->start >= 0 && t->hay->start < t->hay->length)))) &&
         !(t->bare && (t->hay || t->restate > 0)))
         return NATSL_OK;
     return natsl_fail(
         NATSL_ERR_USAGE,
         "needles: %d keys of %d values, %d questions, %d restatements, depth %g; expected 1 to %d keys of "
         "1 to %d values, 1 to as many questions as keys, 0 to %d restatements, a depth of at most 1, and a "
-        "haystack that is not empty (bare: none, and no restatements)",
+        "haystack that is not empty and begins in its text (bare: none, and no restatements)",
         t->keys, t->values, t->questions, t->restate, t->depth, natsl_needle_most_keys(t->key_kind),
         NATSL_NEEDLE_MOST_VALUES, NATSL_NEEDLE_MOST_AGAIN);
 }
@@ -183,8 +185,9 @@ static natsl_status prepare(const natsl_needle_task *task, natsl_rng *rng, natsl
     out->needles = natsl_calloc(out->n_needles, sizeof *out->needles, "needles");
     out->answers = natsl_calloc(again + (size_t)task->questions * (size_t)task->values, sizeof *out->answers,
                                 "answers of needles");
+    out->told = natsl_calloc(out->n_needles, (1 + (size_t)task->restate) * sizeof *out->told, "places of needles");
     *asked = natsl_calloc((size_t)task->keys, sizeof **asked, "questions");
-    if (!out->needles || !out->answers || !*asked) return NATSL_ERR_NOMEM;
+    if (!out->needles || !out->answers || !out->told || !*asked) return NATSL_ERR_NOMEM;
     const natsl_status st = draw_words(task, rng, out->needles);
     if (st == NATSL_OK) draw_asked(task, rng, *asked);
     return st;
@@ -272,5 +275,6 @@ void natsl_needle_free(natsl_needle_sample *sample)
     natsl_free(sample->text);
     natsl_free(sample->needles);
     natsl_free(sample->answers);
+    natsl_free(sample->told);
     *sample = (natsl_needle_sample){0};
 }

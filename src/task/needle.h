@@ -25,6 +25,8 @@ typedef struct natsl_hay {
     /* bytes [first, first+count) into `to`; 0 <= first, first+count <= length. Cannot fail. */
     void (*read)(void *user, int64_t first, int64_t count, char *to);
     void *user;
+    int fixed;     /* 1: samples of any length begin at `start`; 0: each anywhere */
+    int64_t start; /* 0 .. length - 1 */
 } natsl_hay;
 
 typedef struct natsl_needle_task {
@@ -57,12 +59,19 @@ typedef struct natsl_needle_answer {
     int again;  /* 1: a needle that comes again; 0: after a question */
 } natsl_needle_answer;
 
+/** Bytes [begin, end) of the text are a needle's sentence, with its full stop. */
+typedef struct natsl_needle_told {
+    int64_t begin, end;
+} natsl_needle_told;
+
 typedef struct natsl_needle_sample {
     char *text; /* [length], no NUL */
     int64_t length;
-    int64_t context, context_end;         /* its bytes */
-    natsl_needle *needles;                /* [n_needles] key after key */
-    natsl_needle_answer *answers;         /* [n_answers] in the order of the text */
+    int64_t context, context_end; /* its bytes */
+    natsl_needle *needles;        /* [n_needles] key after key */
+    natsl_needle_answer *answers; /* [n_answers] in the order of the text */
+    natsl_needle_told *told;      /* [n_told] every time that a needle is in the context, in the order of the text */
+    size_t n_told;
     size_t n_needles, n_answers, n_again; /* the first n_again answers are needles that come again */
 } natsl_needle_sample;
 

@@ -114,6 +114,7 @@ static void put_needle(sink *s, const natsl_needle_task *task, const event *e, n
     natsl_needle *needle = &sample->needles[e->needle];
     const int64_t begin = (int64_t)s->at;
     natsl_needle_sentence(s, task->value_kind, needle->key, needle->value);
+    sample->told[sample->n_told++] = (natsl_needle_told){.begin = begin, .end = (int64_t)s->at};
     if (e->copy == 0) needle->first = begin;
     if (e->copy > 0 && task->values == 1) /* ": V." */
         sample->answers[sample->n_answers++] =
@@ -153,8 +154,9 @@ static void write_text(sink *s, const natsl_needle_task *task, const char *hay, 
     natsl_sink_put(s, hay + at, length - at);
 }
 
-/** A slice of `*length` bytes at a random place of the text, from where a sentence (else a character) begins; shorter
- * by the part of a character that the end would cut. A short text is repeated from its beginning. */
+/** A slice of `*length` bytes at a random place of the text (or the one that it says), from where a sentence (else a
+ * character) begins; shorter by the part of a character that the end would cut. A short text is repeated from its
+ * beginning. */
 static char *draw_hay(const natsl_hay *text, natsl_rng *rng, size_t *length)
 {
     char before[REACH];
@@ -162,6 +164,7 @@ static char *draw_hay(const natsl_hay *text, natsl_rng *rng, size_t *length)
     char *hay = natsl_alloc(*length, 1, "haystack");
     if (!hay) return NULL;
     int64_t start = (int64_t)natsl_rng_below(rng, (uint64_t)(whole > want ? whole - want + 1 : whole));
+    if (text->fixed) start = text->start;
     const int64_t back = start < REACH ? start : REACH; /* before[back] would be byte `start` */
     text->read(text->user, start - back, back, before);
     int64_t b = back;

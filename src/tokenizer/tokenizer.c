@@ -23,6 +23,8 @@ struct natsl_decoder {
     int32_t vocab_size;
 };
 
+const char *natsl_tokenizer_unnamed(int32_t vocab_size) { return vocab_size >= NATSL_BYTE_TOKENS ? "byte" : "none"; }
+
 natsl_status natsl_tokenizer_create(const char *kind, int32_t vocab_size, const char *json, size_t length,
                                     const char *where, natsl_tokenizer **out)
 {

@@ -16,6 +16,9 @@
 
 typedef struct natsl_tokenizer natsl_tokenizer;
 
+/** The kind of tokenizer of a model that says nothing of one: "byte" where its vocabulary has all bytes, else "none". */
+const char *natsl_tokenizer_unnamed(int32_t vocab_size);
+
 /** A tokenizer of the kind that a model file names. "none" is an error: there is no text then.
  * vocab_size: of the model; every id must be below it. 0: what a "json" itself has. json[0..length): for "json" (borrowed during
  * the call); where: its file, for messages.

@@ -44,17 +44,14 @@ static natsl_status map_text(const char *path, piece *p)
     return NATSL_OK;
 }
 
-static natsl_status open_piece(const char *path, int32_t vocab, int text_only, piece *p)
+static natsl_status open_piece(const char *path, int32_t vocab, int bytes, int text_only, piece *p)
 {
     natsl_file_kind kind;
     natsl_status st = natsl_file_kind_of(path, &kind);
     if (st != NATSL_OK) return st;
     if (kind == NATSL_FILE_OTHER) {
-        if (vocab < 256)
-            return natsl_fail(NATSL_ERR_INPUT,
-                              "%s: text needs a model with a byte tokenizer, this one has %d tokens; expected a token "
-                              "file",
-                              path, vocab);
+        if (!text_only && (!bytes || vocab < NATSL_BYTE_TOKENS))
+            return natsl_fail(NATSL_ERR_INPUT, "%s: text for a model without a tokenizer, expected a token file", path);
         return map_text(path, p);
     }
     if (text_only) return natsl_fail(NATSL_ERR_INPUT, "%s: an HDF5 file, expected a text", path);
@@ -72,15 +69,22 @@ static natsl_status open_tokens(const char *path, int32_t vocab, const natsl_cor
     natsl_model_info info;
     memset(&info, 0, sizeof info);
     info.config.vocab_size = vocab;
+    if (ranks->comm == MPI_COMM_NULL)
+        return natsl_fail(NATSL_ERR_USAGE, "%s: texts are tokenized by ranks, and there are none", path);
     const natsl_status st = natsl_doc_open(ranks->comm, path, &info, ranks->tokenizer, 1, &p->doc);
     if (st == NATSL_OK) p->length = natsl_doc_length(p->doc);
     return st;
 }
 
+natsl_status natsl_corpus_agree(const natsl_corpus_ranks *ranks, natsl_status st)
+{
+    return ranks && ranks->comm != MPI_COMM_NULL ? natsl_agree(ranks->comm, st) : st;
+}
+
 natsl_status natsl_corpus_open(char *const *paths, size_t count, int32_t vocab, const char *tokenizer, int text_only,
                                const natsl_corpus_ranks *ranks, natsl_corpus **out)
 {
-    const int bytes = strcmp(tokenizer, "byte") == 0;
+    const int bytes = strcmp(tokenizer, "byte") == 0, together = ranks && !text_only;
     natsl_corpus *c = natsl_calloc(1, sizeof *c, "training data");
     natsl_status st = NATSL_OK;
     *out = NULL;
@@ -89,10 +93,10 @@ natsl_status natsl_corpus_open(char *const *paths, size_t count, int32_t vocab, 
         c->pieces =
             natsl_size_mul(&room, count, 2) ? natsl_calloc(room, sizeof *c->pieces, "files of training data") : NULL;
     if (!c || !c->pieces) st = NATSL_ERR_NOMEM;
-    if (ranks) st = natsl_agree(ranks->comm, st);
+    st = natsl_corpus_agree(ranks, st);
     for (size_t i = 0; i < count && st == NATSL_OK; i++) {
         piece p = {0};
-        st = ranks ? open_tokens(paths[i], vocab, ranks, &p) : open_piece(paths[i], vocab, text_only, &p);
+        st = together ? open_tokens(paths[i], vocab, ranks, &p) : open_piece(paths[i], vocab, bytes, text_only, &p);
         if (st != NATSL_OK) break;
         const piece *before = c->count ? &c->pieces[c->count - 1] : NULL;
         if (before && (bytes || p.map || before->map))
@@ -103,6 +107,7 @@ natsl_status natsl_corpus_open(char *const *paths, size_t count, int32_t vocab, 
             st = natsl_fail(NATSL_ERR_INPUT, "%s: too many tokens in all", paths[i]);
         else c->length += p.length;
     }
+    st = natsl_corpus_agree(ranks, st);
     if (st != NATSL_OK) natsl_corpus_close(&c);
     *out = c;
     return st;

@@ -12,15 +12,20 @@
 /** Files joined into one sequence of tokens. */
 typedef struct natsl_corpus natsl_corpus;
 
-/** A tokenizer of another kind than bytes, and the ranks that tokenize together. */
+/** A tokenizer of another kind than bytes, and the ranks that tokenize together. MPI_COMM_NULL: this process alone,
+ * which then can read no texts as tokens. */
 typedef struct natsl_corpus_ranks {
     MPI_Comm comm;
     const natsl_tokenizer *tokenizer;
 } natsl_corpus_ranks;
 
-/** Opens `count` files. vocab, tokenizer: as of a model file. text_only: token files are refused. ranks: of kind "json" (else NULL, and not
- * collective): texts are tokenized now, by all of them, into temporary files (4 bytes a token and node), each with the special tokens
- * that belong around a text; collective, and all ranks get the same status. NATSL_ERR_INPUT, NATSL_ERR_NOMEM. */
+/** natsl_agree among them; ranks NULL, or alone: st. */
+natsl_status natsl_corpus_agree(const natsl_corpus_ranks *ranks, natsl_status st);
+
+/** Opens `count` files. vocab, tokenizer: as of a model file. text_only: the sequence is the texts' bytes, whatever the
+ * tokenizer is; token files are refused. ranks: of kind "json" (else NULL, and not collective): texts that are not to
+ * be bytes are tokenized now, by all of them, into temporary files (4 bytes a token and node), each with the special
+ * tokens that belong around a text; collective, and all ranks get the same status. NATSL_ERR_INPUT, NATSL_ERR_NOMEM. */
 natsl_status natsl_corpus_open(char *const *paths, size_t count, int32_t vocab, const char *tokenizer, int text_only,
                                const natsl_corpus_ranks *ranks, natsl_corpus **out);
 void natsl_corpus_close(natsl_corpus **corpus);

@@ -1,6 +1,4 @@
 /* data.c - windows of training data: whose turn it is, and what is in them. See data.h. */
-#define _GNU_SOURCE /* memmem */
-#include "agree.h"
 #include "data_impl.h"
 
 #include "mqar.h"
@@ -12,10 +10,8 @@
 /** A share of all: what turn[] counts in. */
 #define WHOLE ((uint64_t)1 << 32)
 
-/** What random numbers are for, beside the source and the part. */
-enum purpose { FOR_WINDOW = 0, FOR_COUNTS, FOR_SHIFT, FOR_ORDER };
-
-static natsl_rng generator(const natsl_data *d, size_t k, natsl_data_part part, enum purpose purpose, uint64_t index)
+natsl_rng natsl_data_generator(const natsl_data *d, size_t k, natsl_data_part part, natsl_purpose purpose,
+                               uint64_t index)
 {
     return natsl_rng_at(d->seed, (uint64_t)k << 8 | (uint64_t)part << 4 | (uint64_t)purpose, index);
 }
@@ -60,16 +56,20 @@ natsl_status natsl_data_open(const json_t *spec, const char *where, const char *
         return natsl_fail(NATSL_ERR_INPUT, "%s: expected a list of 1 to %zu sources of data", where, MOST_SOURCES);
     natsl_data *d = natsl_calloc(1, sizeof *d, "training data");
     if (!d || !(d->sources = natsl_calloc(n, sizeof *d->sources, "training data"))) st = NATSL_ERR_NOMEM;
-    if (ranks) st = natsl_agree(ranks->comm, st);
+    st = natsl_corpus_agree(ranks, st);
     if (st != NATSL_OK) goto cleanup;
     d->seed = seed;
+    if (ranks) {
+        d->tokenizer = ranks->tokenizer;
+        NATSL_TRY(st, cleanup, natsl_corpus_agree(ranks, natsl_made_create(ranks->tokenizer, &d->made)));
+    }
     (void)snprintf(d->where, sizeof d->where, "%s", where);
     while (d->count < n) {
         char at[512];
         (void)snprintf(at, sizeof at, "%s[%zu]", d->where, d->count);
         source *s = &d->sources[d->count++]; /* counted now: what it opens is closed */
-        NATSL_TRY(st, cleanup,
-                  natsl_source_parse(json_array_get(spec, d->count - 1), at, directory, config, tokenizer, ranks, s));
+        st = natsl_source_parse(d, json_array_get(spec, d->count - 1), at, directory, config, tokenizer, ranks, s);
+        NATSL_TRY(st, cleanup, natsl_corpus_agree(ranks, st));
     }
     divide(d);
     *out = d;
@@ -84,19 +84,29 @@ void natsl_data_close(natsl_data **data)
     natsl_data *d = *data;
     if (!d) return;
     for (size_t k = 0; k < d->count; k++) natsl_source_close(&d->sources[k]);
+    natsl_made_destroy(&d->made);
     natsl_free(d->sources);
     natsl_free(d);
     *data = NULL;
 }
 
-natsl_status natsl_data_check(const natsl_data *d, int64_t tokens)
+/** What a tokenizer says of a made text names the source, too. */
+static natsl_status named(const natsl_data *d, size_t k, natsl_status st)
+{
+    char line[1024];
+    if (st != NATSL_ERR_INPUT) return st;
+    (void)snprintf(line, sizeof line, "%s", natsl_error_text());
+    return natsl_fail(st, "%s[%zu]: %s", d->where, k, line);
+}
+
+natsl_status natsl_data_check(natsl_data *d, int64_t tokens)
 {
     for (size_t k = 0; k < d->count; k++) {
         const source *s = &d->sources[k];
         int64_t least = s->kind == SOURCE_MQAR ? 4 : 2;
-        if (s->kind == SOURCE_NEEDLE) /* counts are lowered as far as that */
-            least = natsl_needle_bytes(&(natsl_needle_task){
-                .key_kind = s->key_kind, .value_kind = s->value_kind, .keys = 1, .values = 1, .questions = 1});
+        natsl_status st = NATSL_OK;
+        if (s->kind == SOURCE_NEEDLE) st = named(d, k, natsl_needle_least(d, s, &least));
+        if (st != NATSL_OK) return st;
         if (s->kind == SOURCE_COPY) least = natsl_copy_bytes(&s->copy);
         if (tokens < least)
             return natsl_fail(NATSL_ERR_INPUT,
@@ -172,9 +182,9 @@ static natsl_status text_window(natsl_data *d, size_t k, natsl_data_part part, u
     const uint64_t windows = (uint64_t)(length / n), epoch = turn / windows;
     uint64_t w = turn % windows;
     if (part == NATSL_DATA_TRAIN) {
-        natsl_rng shift = generator(d, k, part, FOR_SHIFT, epoch);
+        natsl_rng shift = natsl_data_generator(d, k, part, NATSL_FOR_SHIFT, epoch);
         first += (int64_t)natsl_rng_below(&shift, (uint64_t)(length - (int64_t)windows * n) + 1);
-        w = natsl_rng_permute(generator(d, k, part, FOR_ORDER, epoch).state, windows, w);
+        w = natsl_rng_permute(natsl_data_generator(d, k, part, NATSL_FOR_ORDER, epoch).state, windows, w);
     }
     const natsl_status st = natsl_corpus_read(s->corpus, first + (int64_t)w * n, n, ids);
     if (st != NATSL_OK) return st;
@@ -184,94 +194,20 @@ static natsl_status text_window(natsl_data *d, size_t k, natsl_data_part part, u
     return NATSL_OK;
 }
 
-/** Part of a corpus of texts, as a haystack. */
-typedef struct region {
-    const natsl_corpus *corpus;
-    int64_t first;
-} region;
+int natsl_data_draw(natsl_rng *rng, range r) { return r.lo + (int)natsl_rng_below(rng, (uint64_t)(r.hi - r.lo) + 1); }
 
-static void read_region(void *user, int64_t first, int64_t count, char *to)
+/** A line as the middle of a text (natsl_copy_coder). */
+static natsl_status encode_line(void *user, const char *line, int64_t bytes, int64_t room, int32_t *ids, int64_t *count,
+                                int64_t *cue)
 {
-    const region *r = user;
-    natsl_corpus_bytes(r->corpus, r->first + first, count, to);
-}
-
-static int draw(natsl_rng *rng, range r) { return r.lo + (int)natsl_rng_below(rng, (uint64_t)(r.hi - r.lo) + 1); }
-
-/** Lowers counts until the sample surely fits, or is the smallest there is. What takes most bytes goes first. */
-static void lower(natsl_needle_task *t, int64_t bytes)
-{
-    while (natsl_needle_bytes(t) > bytes) {
-        natsl_needle_task fewer = *t;
-        fewer.questions = 1;
-        const int64_t questions = natsl_needle_bytes(t) - natsl_needle_bytes(&fewer);
-        int *count = NULL;
-        if (t->questions > 1 && 2 * questions > natsl_needle_bytes(t)) count = &t->questions;
-        else if (t->restate > 0) count = &t->restate;
-        else if (t->keys > 1) count = &t->keys;
-        else if (t->values > 1) count = &t->values;
-        else return;
-        *count -= (*count + 7) / 8;
-        if (count != &t->restate && *count < 1) *count = 1;
-        if (t->questions > t->keys) t->questions = t->keys;
-    }
-}
-
-/** told [length]: 1 in needles, wherever they are in the context, 0 elsewhere in it and before, -1 behind it. */
-static void mark_told(const natsl_needle_sample *s, int8_t *told)
-{
-    for (int64_t i = 0; i < s->length; i++) told[i] = i < s->context_end ? 0 : -1;
-    for (size_t k = 0; k < s->n_needles; k++) {
-        const natsl_needle *n = &s->needles[k];
-        const char *from = s->text + n->first;
-        const char *at = memmem(from, (size_t)(s->length - n->first), n->value, strlen(n->value));
-        const size_t bytes = at ? (size_t)(at - from) + strlen(n->value) + 1 : 0; /* with its full stop */
-        memset(told + n->first, 1, bytes);
-        for (size_t a = 0; a < s->n_again; a++) {
-            if (s->answers[a].needle == (int)k) memset(told + s->answers[a].end - (int64_t)bytes, 1, bytes);
-        }
-    }
-}
-
-static natsl_status needle_window(natsl_data *d, size_t k, natsl_data_part part, uint64_t turn, int64_t tokens,
-                                  int32_t *ids, int32_t *targets, int64_t *count, natsl_answer *answers,
-                                  size_t *n_answers, int8_t *told)
-{
-    const source *s = &d->sources[k];
-    natsl_rng counts = generator(d, k, part, FOR_COUNTS, turn), rng = generator(d, k, part, FOR_WINDOW, turn);
-    natsl_needle_task task = {.key_kind = s->key_kind, .value_kind = s->value_kind, .depth = -1.0};
-    natsl_needle_sample sample;
-    region r = {.corpus = s->corpus};
-    natsl_hay hay = {.read = read_region, .user = &r};
-    if (s->corpus) {
-        natsl_source_region(s, part, &r.first, &hay.length);
-        task.hay = &hay;
-    }
-    task.keys = draw(&counts, s->keys);
-    task.values = draw(&counts, s->values);
-    task.questions = draw(&counts, s->questions);
-    task.restate = draw(&counts, s->restate);
-    if (task.questions > task.keys) task.questions = task.keys;
-    lower(&task, tokens);
-    const natsl_status st = natsl_needle_make(&task, tokens, &rng, &sample);
+    natsl_made_text *made = user;
+    natsl_span span = {.begin = 0, .end = NATSL_COPY_CUE};
+    natsl_status st = natsl_made_encode(made, line, bytes, 0, NULL, 0);
+    if (st == NATSL_OK) st = natsl_made_locate(made, &span, 1);
     if (st != NATSL_OK) return st;
-    const size_t room = n_answers ? *n_answers : 0;
-    *count = sample.length;
-    for (int64_t i = 0; i < sample.length; i++) ids[i] = (unsigned char)sample.text[i];
-    for (int64_t i = 0; i < sample.length; i++) targets[i] = s->all && i + 1 < sample.length ? ids[i + 1] : -1;
-    for (size_t a = 0; a < sample.n_answers; a++) {
-        const natsl_needle_answer *from = &sample.answers[a];
-        /* token i is the target of position i - 1; the header is before every answer */
-        for (int64_t i = from->begin; i < from->end; i++) targets[i - 1] = ids[i];
-        if (a < room)
-            answers[a] = (natsl_answer){.begin = from->begin - 1,
-                                        .end = from->end - 1,
-                                        .depth = sample.needles[from->needle].depth,
-                                        .again = from->again};
-    }
-    if (n_answers) *n_answers = sample.n_answers < room ? sample.n_answers : room;
-    if (told) mark_told(&sample, told);
-    natsl_needle_free(&sample);
+    const int32_t *all = natsl_made_ids(made, count);
+    if (*count <= room) memcpy(ids, all, (size_t)*count * sizeof *ids);
+    *cue = span.last;
     return NATSL_OK;
 }
 
@@ -279,10 +215,12 @@ static natsl_status copy_window(natsl_data *d, size_t k, natsl_data_part part, u
                                 int32_t *ids, int32_t *targets, int64_t *count, natsl_answer *answers,
                                 size_t *n_answers)
 {
-    natsl_rng rng = generator(d, k, part, FOR_WINDOW, turn);
+    natsl_rng rng = natsl_data_generator(d, k, part, NATSL_FOR_WINDOW, turn);
     natsl_copy_again *again = NULL;
     if (n_answers && !(again = natsl_alloc(*n_answers, sizeof *again, "repeated strings"))) return NATSL_ERR_NOMEM;
-    const natsl_status st = natsl_copy_make(&d->sources[k].copy, tokens, &rng, ids, targets, count, again, n_answers);
+    const natsl_copy_coder coder = {.encode = encode_line, .user = d->made};
+    const natsl_status st = natsl_copy_make(&d->sources[k].copy, d->made ? &coder : NULL, tokens, &rng, ids, targets,
+                                            count, again, n_answers);
     for (size_t a = 0; st == NATSL_OK && n_answers && a < *n_answers; a++)
         answers[a] = (natsl_answer){
             .begin = again[a].begin, .end = again[a].end, .depth = (double)again[a].first / (double)*count};
@@ -295,8 +233,9 @@ static natsl_status mqar_window(natsl_data *d, size_t k, natsl_data_part part, u
                                 size_t *n_answers)
 {
     const source *s = &d->sources[k];
-    natsl_rng counts = generator(d, k, part, FOR_COUNTS, turn), rng = generator(d, k, part, FOR_WINDOW, turn);
-    int64_t n = draw(&counts, s->pairs);
+    natsl_rng counts = natsl_data_generator(d, k, part, NATSL_FOR_COUNTS, turn),
+              rng = natsl_data_generator(d, k, part, NATSL_FOR_WINDOW, turn);
+    int64_t n = natsl_data_draw(&counts, s->pairs);
     if (n > tokens / 4) n = tokens / 4;
     if (n < 1)
         return natsl_fail(NATSL_ERR_USAGE, "a window of %lld tokens: recall needs at least 4", (long long)tokens);
@@ -335,9 +274,12 @@ natsl_status natsl_data_window_told(natsl_data *d, natsl_data_part part, int64_t
         return natsl_fail(NATSL_ERR_USAGE, "training data: no source holds anything back for validation");
     if (told && d->sources[k].kind != SOURCE_NEEDLE) memset(told, -1, (size_t)tokens);
     switch (d->sources[k].kind) {
-    case SOURCE_NEEDLE: return needle_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers, told);
+    case SOURCE_NEEDLE:
+        return named(d, k,
+                     natsl_needle_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers, told));
     case SOURCE_MQAR: return mqar_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers);
-    case SOURCE_COPY: return copy_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers);
+    case SOURCE_COPY:
+        return named(d, k, copy_window(d, k, part, turn, tokens, ids, targets, count, answers, n_answers));
     case SOURCE_TEXT:
         if (n_answers) *n_answers = 0;
         return text_window(d, k, part, turn, tokens, ids, targets, count);

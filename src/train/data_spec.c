@@ -1,5 +1,4 @@
 /* data_spec.c - one source of training data from its JSON object. See data.h. */
-#include "agree.h"
 #include "data_impl.h"
 
 #include <stdio.h>
@@ -10,10 +9,11 @@
 
 /** The object as read, and its surroundings. */
 typedef struct reading {
+    natsl_data *data;
     const char *where, *directory, *tokenizer;
     const natsl_config *config;
     const natsl_corpus_ranks *ranks;
-    int kind, loss, haystack, key_kind, value_kind, alphabet, random_non_queries;
+    int kind, loss, haystack, key_kind, value_kind, alphabet, random_non_queries, special;
     double weight, validation;
     const json_t *files;
     range keys, values, questions, restate, pairs, length;
@@ -99,7 +99,7 @@ static natsl_status read_corpus(const reading *r, int text_only, source *s)
     const double validation = r->validation < 0.0 ? 0.05 : r->validation;
     natsl_status st = NATSL_OK;
     st = read_paths(r, &paths, &count);
-    if (r->ranks) st = natsl_agree(r->ranks->comm, st);
+    st = natsl_corpus_agree(r->ranks, st);
     if (st != NATSL_OK) goto cleanup;
     st = natsl_corpus_open(paths, count, r->config->vocab_size, r->tokenizer, text_only, r->ranks, &s->corpus);
     if (st == NATSL_ERR_INPUT) {
@@ -113,9 +113,9 @@ static natsl_status read_corpus(const reading *r, int text_only, source *s)
     s->held_out = length - held;
     if (s->held_out < 2 || (validation > 0.0 && held < 2))
         st = natsl_fail(NATSL_ERR_INPUT,
-                        "%s.files: %lld tokens in all, of which %lld are for validation; expected at least two for "
+                        "%s.files: %lld %s in all, of which %lld are for validation; expected at least two for "
                         "training and two for validation",
-                        r->where, (long long)length, (long long)held);
+                        r->where, (long long)length, text_only && r->ranks ? "bytes" : "tokens", (long long)held);
 cleanup:
     free_paths(paths, count);
     return st;
@@ -127,6 +127,12 @@ static natsl_status parse_text(const json_t *spec, reading *r, source *s)
     s->all = 1;
     const natsl_status st = natsl_fields_read(spec, r->where, fields, r);
     return st == NATSL_OK ? read_corpus(r, 0, s) : st;
+}
+
+/** Whether texts that are made can become the model's tokens. */
+static int makes_texts(const reading *r)
+{
+    return r->data->made || (strcmp(r->tokenizer, "byte") == 0 && r->config->vocab_size >= NATSL_BYTE_TOKENS);
 }
 
 static natsl_status parse_needle(const json_t *spec, reading *r, source *s)
@@ -148,12 +154,14 @@ static natsl_status parse_needle(const json_t *spec, reading *r, source *s)
                                          RANGE(values, 1, NATSL_NEEDLE_MOST_VALUES),
                                          RANGE(questions, 1, NATSL_NEEDLE_MOST_KEYS),
                                          RANGE(restate, 0, NATSL_NEEDLE_MOST_AGAIN),
+                                         {.kind = NATSL_FIELD_FLAG, .name = "special_tokens", .offset = AT(special)},
                                          {.kind = NATSL_FIELD_END}};
-    if (strcmp(r->tokenizer, "byte") != 0 || r->config->vocab_size < 256)
-        return wrong(r, "kind", "another kind: needles need a model with a byte tokenizer");
+    if (!makes_texts(r)) return wrong(r, "kind", "another kind: needles need a byte tokenizer or a tokenizer.json");
     r->keys = r->values = r->questions = (range){1, 1};
-    const natsl_status st = natsl_fields_read(spec, r->where, fields, r);
+    natsl_status st = natsl_fields_read(spec, r->where, fields, r);
     if (st != NATSL_OK) return st;
+    if (r->special && !r->data->made) return wrong(r, "special_tokens", "false: a byte tokenizer has none");
+    s->special = r->special;
     s->all = r->loss;
     s->keys = r->keys;
     s->values = r->values;
@@ -161,10 +169,10 @@ static natsl_status parse_needle(const json_t *spec, reading *r, source *s)
     s->restate = r->restate;
     s->key_kind = key_kind[r->key_kind];
     s->value_kind = value_kind[r->value_kind];
-    if (r->haystack == 1) return read_corpus(r, 1, s);
-    if (r->files) return wrong(r, "files", "none: the haystack is noise");
-    if (r->validation >= 0.0) return wrong(r, "validation", "none: the haystack is noise");
-    return NATSL_OK;
+    if (r->haystack == 0 && r->files) return wrong(r, "files", "none: the haystack is noise");
+    if (r->haystack == 0 && r->validation >= 0.0) return wrong(r, "validation", "none: the haystack is noise");
+    if (r->haystack == 1) st = read_corpus(r, 1, s);
+    return st == NATSL_OK && r->data->made ? natsl_needle_prepare(r->data, s, r->where) : st;
 }
 
 static natsl_status parse_mqar(const json_t *spec, reading *r, source *s)
@@ -198,22 +206,31 @@ static natsl_status parse_mqar(const json_t *spec, reading *r, source *s)
 static natsl_status parse_copy(const json_t *spec, reading *r, source *s)
 {
     static const char *const alphabets[] = {"digits", "hex", "letters", "all", NULL};
+    static const char *const letters[] = {[NATSL_ALPHABET_DIGITS] = "0123456789\n",
+                                          [NATSL_ALPHABET_HEX] = "0123456789abcdef-\n",
+                                          [NATSL_ALPHABET_LETTERS] = "abcdefghijklmnopqrstuvwxyz -\n"};
     static const natsl_field fields[] = {KIND,
                                          WEIGHT,
                                          LOSS(loss_answers),
                                          WORD(alphabet, alphabets),
                                          RANGE(length, NATSL_COPY_LEAST, NATSL_COPY_MOST),
                                          {.kind = NATSL_FIELD_END}};
-    if (strcmp(r->tokenizer, "byte") != 0 || r->config->vocab_size < 256)
-        return wrong(r, "kind", "another kind: copies need a model with a byte tokenizer");
+    if (!makes_texts(r)) return wrong(r, "kind", "another kind: copies need a byte tokenizer or a tokenizer.json");
     r->length = (range){8, 32};
     r->alphabet = NATSL_ALPHABET_ALL;
-    const natsl_status st = natsl_fields_read(spec, r->where, fields, r);
+    natsl_status st = natsl_fields_read(spec, r->where, fields, r);
     s->copy = (natsl_copy_task){(natsl_alphabet)r->alphabet, r->length.lo, r->length.hi};
+    for (int a = 0; r->data->made && a < NATSL_ALPHABET_ALL && st == NATSL_OK; a++) {
+        int keeps = 0;
+        if (s->copy.alphabet != NATSL_ALPHABET_ALL && (int)s->copy.alphabet != a) continue;
+        st = natsl_made_keeps(r->data->made, letters[a], &keeps);
+        if (st == NATSL_OK && !keeps)
+            st = wrong(r, "alphabet", "another one, or another tokenizer: the model's cannot write such lines");
+    }
     return st;
 }
 
-natsl_status natsl_source_parse(const json_t *spec, const char *where, const char *directory,
+natsl_status natsl_source_parse(natsl_data *d, const json_t *spec, const char *where, const char *directory,
                                 const natsl_config *config, const char *tokenizer, const natsl_corpus_ranks *ranks,
                                 source *out)
 {
@@ -222,7 +239,8 @@ natsl_status natsl_source_parse(const json_t *spec, const char *where, const cha
                                                                                  [SOURCE_NEEDLE] = parse_needle,
                                                                                  [SOURCE_MQAR] = parse_mqar,
                                                                                  [SOURCE_COPY] = parse_copy};
-    reading r = {.where = where,
+    reading r = {.data = d,
+                 .where = where,
                  .directory = directory,
                  .tokenizer = tokenizer,
                  .ranks = ranks,

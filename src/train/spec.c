@@ -2,6 +2,7 @@
 #include "spec.h"
 
 #include "fields.h"
+#include "tokenizer.h"
 #include "whole_file.h"
 
 #include <math.h>
@@ -225,13 +226,12 @@ static natsl_status read_model(natsl_spec *s, const json_t *v, const char *where
 
 static natsl_status read_tokenizer(natsl_spec *s, const char *name, const char *where)
 {
-    const int bytes = s->model.vocab_size >= 256;
     s->tokenizer_named = name != NULL;
-    s->tokenizer = bytes ? "byte" : "none";
-    if (!name || (strcmp(name, "byte") == 0 && bytes)) return NATSL_OK;
+    s->tokenizer = natsl_tokenizer_unnamed(s->model.vocab_size);
+    if (!name || (strcmp(name, "byte") == 0 && strcmp(s->tokenizer, "byte") == 0)) return NATSL_OK;
     if (strcmp(name, "byte") == 0)
-        return natsl_fail(NATSL_ERR_INPUT, "%stokenizer: byte needs vocab_size 256 or more, found %d", where,
-                          s->model.vocab_size);
+        return natsl_fail(NATSL_ERR_INPUT, "%stokenizer: byte needs vocab_size %d or more, found %d", where,
+                          NATSL_BYTE_TOKENS, s->model.vocab_size);
     s->tokenizer = "none";
     if (strcmp(name, "none") == 0) return NATSL_OK;
     const size_t n = strlen(name);

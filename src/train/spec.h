@@ -24,11 +24,12 @@ typedef struct natsl_spec_phase {
 typedef struct natsl_spec {
     json_t *json;
     natsl_config model;
-    const char *tokenizer; /* "byte"; "none": token files only; "json": of tokenizer_file */
-    char *tokenizer_file;  /* path of a tokenizer.json; NULL: none is named */
-    int tokenizer_named;   /* the key is there */
-    const char *init;      /* weights to start from; NULL: random */
-    char *directory;       /* of the file: relative names in it start there; ends in '/' or is "" */
+    const char *
+        tokenizer; /* "byte"; "none": token files only; "json": of tokenizer_file; where none is named, init's comes first */
+    char *tokenizer_file; /* path of a tokenizer.json; NULL: none is named */
+    int tokenizer_named;  /* the key is there */
+    const char *init;     /* weights to start from; NULL: random */
+    char *directory;      /* of the file: relative names in it start there; ends in '/' or is "" */
     int64_t seed;
     natsl_adamw_settings adamw;
     double learning_rate, least_rate; /* the cosine goes from the one to that part of it */

@@ -194,6 +194,23 @@ expect "log of phases" "${train[@]}" log kinds 6 validation end
 expect "the last phase" test "$("${train[@]}" last kinds phase)" = 2
 accepted 0 info mqar/model.h5
 
+# Made texts in the tokens of a tokenizer.json: gone on with as well as in one go; the model carries the tokenizer, and eval asks in it.
+cp "$GOLDEN/tokenizer/qwen.json" .
+spec tokens.json tokenizer='"qwen.json"' model.vocab_size=620 gate.hint_weight=0.5 checkpoint.every_steps=2 checkpoint.keep=9 \
+    phases='[{"steps": 4, "windows": 4, "tokens": [500, 800]}]' validation='{"every": 4, "windows": 6, "tokens": 600}' \
+    data="[{\"kind\": \"needle\", $needle, \"special_tokens\": true}, {\"kind\": \"copy\"}, {\"kind\": \"needle\", \"keys\": 2},
+        {\"kind\": \"text\", \"files\": [\"text.txt\"]}]"
+for ranks in 0 2; do
+    accepted "$ranks" train --config tokens.json --out "tokens$ranks" "${log_each[@]}"
+    mkdir "tokens-on$ranks"
+    cp "tokens$ranks/checkpoint-00000002.h5" "tokens-on$ranks"
+    accepted "$ranks" train --config tokens.json --out "tokens-on$ranks" "${log_each[@]}" --threads 2
+    expect "made texts in tokens: the same bits after a break (ranks: $ranks)" "${train[@]}" same "tokens$ranks/model.h5" "tokens-on$ranks/model.h5"
+done
+expect "made texts in tokens: 2 groups and 1 rank" "${train[@]}" near tokens0/model.h5 tokens2/model.h5 1e-3
+expect "answers are asked for in validation" grep -Eq '"event":"validation".*"answers":[1-9]' tokens0/log.jsonl
+accepted 0 eval --model tokens0/model.h5 --suite ruler --tasks niah_single_1 --lengths 500 --samples 1 --max-new 4 --out asked --quiet
+
 # Weights from a file: after one step without rate they are those of the file.
 spec init.json init='"../a/model.h5"' optimizer='{"learning_rate": 0}' phases.0.steps=1
 mkdir -p below
@@ -201,6 +218,14 @@ mv init.json below/
 cp text.txt below/
 accepted 2 train --config below/init.json --out from "${log_each[@]}"
 expect "init" "${train[@]}" near a/model.h5 from/model.h5 0
+# A model that names no tokenizer gets none by training, however large its vocabulary is; what it says of its last tokens stays.
+"$PYTHON" -c 'import json; json.dump(json.load(open("one.json"))["model"], open("model.json", "w"))'
+accepted 0 init --config model.json --seed 1 --tokenizer none --out untold.h5 --quiet
+"$PYTHON" -c 'import h5py, numpy as np; h5py.File("untold.h5", "r+").attrs["eos_token_id"] = np.array([7, 9])'
+spec untold.json init='"untold.h5"' phases.0.steps=1 data='[{"kind": "text", "files": ["tokens.h5"]}]'
+accepted 2 train --config untold.json --out untold --quiet
+accepted 0 info untold/model.h5
+grep -Eq 'tokenizer +none' .out && grep -Eq 'ends +with token 7 or 9' .out || complain "another tokenizer than that of init, or other last tokens"
 accepted 2 train --config t.json --dry-run
 grep -Eq '^memory +weights .* per rank' .out || complain "--dry-run does not say what memory it takes"
 

@@ -101,6 +101,19 @@ bad 'bad.json: data\[0\]: windows of 100 tokens are too short' phases.0.tokens=1
 bad 'bad.json: validation.data\[0\]: windows of 90 tokens are too short' validation='{"every": 1, "windows": 1, "tokens": 90}'
 bad 'bad.json: validation.data: no source holds anything back' \
     validation='{"every": 1, "windows": 1, "tokens": 700, "data": [{"kind": "text", "files": ["text.txt"], "validation": 0}]}'
+cp "$GOLDEN"/tokenizer/{qwen,digits}.json .
+in_tokens() { bad "$1" model.vocab_size=620 phases.0.tokens=80 "${@:2}"; }
+in_tokens 'bad.json: data\[0\]: windows of 80 tokens are too short for this source, expected at least [12]..$' 'tokenizer="qwen.json"'
+in_tokens 'bad.json: data\[0\].key_kind: the model.s tokenizer cannot write' 'tokenizer="digits.json"'
+in_tokens 'bad.json: data\[0\].files: .*none.txt: No such' 'tokenizer="qwen.json"' \
+    data='[{"kind": "needle", "haystack": "text", "files": ["none.txt"]}]'
+in_tokens 'bad.json: data\[0\].kind: expected another kind: needles need a byte' 'tokenizer="none"'
+bad 'bad.json: data\[0\].special_tokens: expected false' data='[{"kind": "needle", "special_tokens": true}]'
+"$PYTHON" -c 'import json; json.dump(json.load(open("good.json"))["model"], open("model.json", "w"))'
+accepted 0 init --config model.json --seed 1 --tokenizer none --out untold.h5 --quiet
+bad 'bad.json: data\[0\].files: text.txt: text for a model without a tokenizer' 'init="untold.h5"' \
+    data='[{"kind": "text", "files": ["text.txt"]}]'
+bad 'bad.json: data\[0\].kind: expected another kind: needles need a byte' 'init="untold.h5"'
 bad 'none.h5' 'init="none.h5"'
 bad 'text.txt' 'init="text.txt"'
 bad 'done/model.h5: .*expected' 'init="done/model.h5"' model.hidden_size=48

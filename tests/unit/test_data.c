@@ -412,6 +412,17 @@ static void test_told(void)
     }
     CU_ASSERT(needles == 10 && others == 20);
     natsl_data_close(&d);
+    /* of several values, too, though they do not count as answers when they come again */
+    d = must_open("[{'kind': 'needle', 'values': 2, 'restate': 2}]", 256, "byte", 4);
+    int64_t count = 0, marked = 0;
+    CU_ASSERT_EQUAL_FATAL(natsl_data_window_told(d, NATSL_DATA_TRAIN, 0, 2000, ids, targets, &count, NULL, NULL, told),
+                          NATSL_OK);
+    (void)text_of_window(text, count);
+    for (int64_t k = 0; k < count; k++) marked += told[k] == 1;
+    for (const char *at = text; (at = strstr(at, "One of the special magic numbers for ")) != NULL;)
+        for (const char *end = strchr(at, '.') + 1; at < end; at++, marked--) CU_ASSERT_EQUAL_FATAL(told[at - text], 1);
+    CU_ASSERT_EQUAL(marked, 0);
+    natsl_data_close(&d);
 }
 
 /** Haystacks of training windows come from the first part of the text, of validation from what is held out. */

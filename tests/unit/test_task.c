@@ -2,6 +2,7 @@
  * sizes, distributions, refused input. */
 #define _GNU_SOURCE /* memmem */
 #include "copy.h"
+#include "fit.h"
 #include "mqar.h"
 #include "needle.h"
 
@@ -132,7 +133,10 @@ static void memory_read(void *user, int64_t first, int64_t count, char *to)
     memcpy(to, (const char *)user + first, (size_t)count);
 }
 
-static natsl_hay hay_of(char *text) { return (natsl_hay){(int64_t)strlen(text), memory_read, text}; }
+static natsl_hay hay_of(char *text)
+{
+    return (natsl_hay){.length = (int64_t)strlen(text), .read = memory_read, .user = text};
+}
 
 /** A text of `sentences` different sentences, some with a character of several bytes; the caller frees. */
 static char *story(int sentences, const char *between)
@@ -433,7 +437,7 @@ static void test_sizes(void)
 
 static void test_needle_refused(void)
 {
-    natsl_hay empty = {0, memory_read, NULL};
+    natsl_hay empty = {.read = memory_read};
     natsl_needle_task wrong[13];
     for (size_t i = 0; i < COUNT(wrong); i++) wrong[i] = PLAIN;
     wrong[0].keys = 0;
@@ -579,9 +583,10 @@ static void test_copy(void)
             natsl_rng rng = {(uint64_t)tokens}, same = rng;
             size_t n = TOKENS, few = 1;
             int64_t count = 0, other_count = 0, counted = 0, lines = 0;
-            CU_ASSERT_EQUAL_FATAL(natsl_copy_make(&task, tokens, &rng, ids, targets, &count, again, &n), NATSL_OK);
-            CU_ASSERT_EQUAL_FATAL(natsl_copy_make(&task, tokens, &same, other, other_targets, &other_count, NULL, NULL),
+            CU_ASSERT_EQUAL_FATAL(natsl_copy_make(&task, NULL, tokens, &rng, ids, targets, &count, again, &n),
                                   NATSL_OK);
+            CU_ASSERT_EQUAL_FATAL(
+                natsl_copy_make(&task, NULL, tokens, &same, other, other_targets, &other_count, NULL, NULL), NATSL_OK);
             EXPECT(count == other_count && memcmp(ids, other, (size_t)count * sizeof *ids) == 0, "not repeatable");
             EXPECT(count <= tokens && count > tokens - 41 && ids[count - 1] == '\n' && targets[count - 1] == -1,
                    "%lld of %lld tokens", (long long)count, (long long)tokens);
@@ -607,8 +612,8 @@ static void test_copy(void)
             for (int64_t i = 0; i < count; i++) counted -= targets[i] >= 0;
             EXPECT(counted == 0, "%lld targets elsewhere", (long long)-counted);
             same = (natsl_rng){(uint64_t)tokens};
-            CU_ASSERT_EQUAL(natsl_copy_make(&task, tokens, &same, other, other_targets, &other_count, again, &few),
-                            NATSL_OK);
+            CU_ASSERT_EQUAL(
+                natsl_copy_make(&task, NULL, tokens, &same, other, other_targets, &other_count, again, &few), NATSL_OK);
             CU_ASSERT_EQUAL(few, 1);
         }
     }
@@ -617,9 +622,64 @@ static void test_copy(void)
     static const int wrong[][3] = {{4, 9, 700}, {9, 8, 700}, {5, 4097, 10000}, {5, 40, 81}, {-1, 40, 700}};
     for (size_t i = 0; i < COUNT(wrong); i++) {
         const natsl_copy_task task = {NATSL_ALPHABET_ALL, wrong[i][0], wrong[i][1]};
-        EXPECT(natsl_copy_make(&task, wrong[i][2], &rng, ids, targets, &count, NULL, NULL) == NATSL_ERR_USAGE,
+        EXPECT(natsl_copy_make(&task, NULL, wrong[i][2], &rng, ids, targets, &count, NULL, NULL) == NATSL_ERR_USAGE,
                "case %zu", i);
     }
+}
+
+/** Texts whose tokens grow with their bytes in one way or another: a length is found in a few tries. */
+static int64_t tokens_of(int way, int64_t bytes)
+{
+    if (way == 0) return bytes / 4;
+    if (way == 1) return bytes < 3000 ? bytes : 3000 + (bytes - 3000) / 7;
+    return (int64_t)(3.0 * sqrt((double)bytes)) + bytes % 5;
+}
+
+static void test_fit(void)
+{
+    for (int way = 0; way < 3; way++) {
+        for (int64_t room = 100; room < 1000000; room = room * 3 + 1) {
+            int64_t bytes[2] = {0, 0}, tokens[2] = {0, 0}, next = 4 * room;
+            const int64_t slack = natsl_fit_slack(room);
+            int tries = 0;
+            while ((bytes[0] == 0 || room - tokens[0] > slack) && tries < 60) {
+                const int64_t n = tokens_of(way, next);
+                bytes[n > room] = next;
+                tokens[n > room] = n;
+                next = natsl_fit_next(bytes, tokens, room - slack / 2, tries++);
+                CU_ASSERT(next > 0 && (bytes[1] == 0 || (next >= bytes[0] && next <= bytes[1])));
+            }
+            EXPECT(tokens[0] <= room && room - tokens[0] <= slack && tries <= (way == 0 ? 3 : 25),
+                   "way %d, room %lld: %lld tokens in %d tries", way, (long long)room, (long long)tokens[0], tries);
+        }
+    }
+}
+
+/** A haystack that is fixed begins where it says, however long the sample is. */
+static void read_numbers(void *user, int64_t first, int64_t count, char *to)
+{
+    (void)user;
+    for (int64_t i = 0; i < count; i++)
+        to[i] = "abcdefghijklmnopqrstuvwxyz. "[(first + i) % 10 < 8 ? (first + i) / 10 % 26 : 18 + (first + i) % 10];
+}
+
+static void test_fixed(void)
+{
+    natsl_hay hay = {.length = 5000, .read = read_numbers, .fixed = 1, .start = 1204};
+    natsl_needle_task task = PLAIN;
+    task.hay = &hay;
+    for (int64_t bytes = 600; bytes < 4000; bytes += 700) {
+        natsl_needle_sample s;
+        natsl_rng rng = {(uint64_t)bytes};
+        task.depth = 1.0;
+        CU_ASSERT_EQUAL_FATAL(natsl_needle_make(&task, bytes, &rng, &s), NATSL_OK);
+        CU_ASSERT_EQUAL(memcmp(s.text + s.context, "qqqqqqqq. rrrrrrrr. ", 20), 0); /* the sentence around byte 1204 */
+        natsl_needle_free(&s);
+    }
+    natsl_needle_sample s;
+    natsl_rng rng = {1};
+    hay.start = 5000;
+    CU_ASSERT_EQUAL(natsl_needle_make(&task, 900, &rng, &s), NATSL_ERR_USAGE);
 }
 
 int main(void)
@@ -638,6 +698,8 @@ int main(void)
                                        {"recall", test_mqar},
                                        {"gaps of recall", test_mqar_gaps},
                                        {"recall refused", test_mqar_refused},
-                                       {"copies", test_copy}};
+                                       {"copies", test_copy},
+                                       {"lengths found by trying", test_fit},
+                                       {"a haystack from one place on", test_fixed}};
     return run_suite("task", tests, COUNT(tests));
 }
