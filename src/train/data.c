@@ -201,7 +201,7 @@ static natsl_status encode_line(void *user, const char *line, int64_t bytes, int
                                 int64_t *cue)
 {
     natsl_made_text *made = user;
-    natsl_span span = {.begin = 0, .end = NATSL_COPY_CUE};
+    natsl_text_span span = {.begin = 0, .end = NATSL_COPY_CUE};
     natsl_status st = natsl_made_encode(made, line, bytes, 0, NULL, 0);
     if (st == NATSL_OK) st = natsl_made_locate(made, &span, 1);
     if (st != NATSL_OK) return st;

@@ -73,7 +73,7 @@ static natsl_needle_task least_task(const source *s)
 /** A sample, and where each answer, each needle and what follows the context are in it: in bytes, and in positions of the window. */
 typedef struct window {
     natsl_needle_sample sample;
-    natsl_span *spans; /* [n_answers] answers, [n_told] needles, 1: from the end of the context on */
+    natsl_text_span *spans; /* [n_answers] answers, [n_told] needles, 1: from the end of the context on */
     int64_t length;
 } window;
 
@@ -83,10 +83,10 @@ static natsl_status list_spans(window *w)
     w->spans = natsl_alloc(s->n_answers + s->n_told + 1, sizeof *w->spans, "places of answers");
     if (!w->spans) return NATSL_ERR_NOMEM;
     for (size_t a = 0; a < s->n_answers; a++)
-        w->spans[a] = (natsl_span){.begin = s->answers[a].begin, .end = s->answers[a].end};
+        w->spans[a] = (natsl_text_span){.begin = s->answers[a].begin, .end = s->answers[a].end};
     for (size_t k = 0; k < s->n_told; k++)
-        w->spans[s->n_answers + k] = (natsl_span){.begin = s->told[k].begin, .end = s->told[k].end};
-    w->spans[s->n_answers + s->n_told] = (natsl_span){.begin = s->context_end, .end = s->length};
+        w->spans[s->n_answers + k] = (natsl_text_span){.begin = s->told[k].begin, .end = s->told[k].end};
+    w->spans[s->n_answers + s->n_told] = (natsl_text_span){.begin = s->context_end, .end = s->length};
     return NATSL_OK;
 }
 
@@ -100,7 +100,7 @@ static void label(const source *s, const window *w, const int32_t *ids, int32_t 
     for (int64_t i = 0; i < w->length; i++) targets[i] = s->all && i + 1 < w->length ? ids[i + 1] : -1;
     for (size_t a = 0; a < sample->n_answers; a++) {
         const natsl_needle_answer *from = &sample->answers[a];
-        const natsl_span *at = &w->spans[a];
+        const natsl_text_span *at = &w->spans[a];
         /* token i is the target of position i - 1; the header is before every answer */
         for (int64_t i = at->first; i < at->last; i++) targets[i - 1] = ids[i];
         if (n < room && at->first < at->last)
@@ -111,7 +111,7 @@ static void label(const source *s, const window *w, const int32_t *ids, int32_t 
     }
     if (n_answers) *n_answers = n;
     if (!told) return;
-    const natsl_span *of = w->spans + sample->n_answers;
+    const natsl_text_span *of = w->spans + sample->n_answers;
     for (int64_t i = 0; i < w->length; i++) told[i] = i < of[sample->n_told].first ? 0 : -1;
     for (size_t k = 0; k < sample->n_told; k++)
         for (int64_t i = of[k].first; i < of[k].last; i++) told[i] = 1;

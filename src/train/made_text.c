@@ -18,7 +18,7 @@ typedef struct seam {
 /** A place whose token is asked for. */
 typedef struct border {
     int64_t at; /* byte of the text; of the end of a span: its last one */
-    natsl_span *span;
+    natsl_text_span *span;
     int end;
 } border;
 
@@ -213,7 +213,7 @@ static int by_place(const void *a, const void *b)
     return x->end - y->end;
 }
 
-natsl_status natsl_made_locate(natsl_made_text *m, natsl_span *spans, size_t count)
+natsl_status natsl_made_locate(natsl_made_text *m, natsl_text_span *spans, size_t count)
 {
     int64_t done = 0, mended = 0; /* bytes of the text, and of the mended one, before the place in hand */
     if (count == 0) return NATSL_OK;

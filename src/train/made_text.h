@@ -10,10 +10,10 @@
 typedef struct natsl_made_text natsl_made_text;
 
 /** Bytes [begin, end) of a text, and the tokens [first, last) that hold any of them. */
-typedef struct natsl_span {
+typedef struct natsl_text_span {
     int64_t begin, end;  /* in; begin < end */
     int64_t first, last; /* out */
-} natsl_span;
+} natsl_text_span;
 
 /** NATSL_ERR_NOMEM. */
 natsl_status natsl_made_create(const natsl_tokenizer *tokenizer, natsl_made_text **out);
@@ -32,7 +32,7 @@ const int32_t *natsl_made_ids(const natsl_made_text *made, int64_t *count);
  * drops them. What a token holds is known where the decoded tokens of a word (what the pre-tokenizer makes one, or
  * merges can reach) are as long as the word; else (a normalizer that changes lengths, say) every token of the word
  * counts as holding all of it. NATSL_ERR_INPUT: a word so long that this would say nothing; NATSL_ERR_NOMEM. */
-natsl_status natsl_made_locate(natsl_made_text *made, natsl_span *spans, size_t count);
+natsl_status natsl_made_locate(natsl_made_text *made, natsl_text_span *spans, size_t count);
 
 /** How many bytes before byte `at` have about `tokens` tokens, of mended text; at most `at`. */
 int64_t natsl_made_back(const natsl_made_text *made, int64_t at, int64_t tokens);

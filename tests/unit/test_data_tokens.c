@@ -216,7 +216,7 @@ static void test_places(void)
         CU_ASSERT_FATAL(natsl_made_create(t, &made) == NATSL_OK);
         int inside = 0, broken = 0;
         for (int round = 0; round < 60; round++) {
-            natsl_span spans[40];
+            natsl_text_span spans[40];
             natsl_ids expect = {0};
             int64_t cuts[3], length = 0, count = 0;
             size_t n = 0;
@@ -235,7 +235,7 @@ static void test_places(void)
                 const int64_t a = (int64_t)natsl_rng_below(&rng, (uint64_t)length - 30),
                               b = a + 1 + (int64_t)natsl_rng_below(&rng, 30);
                 if ((unsigned char)text[a] < 128 && (unsigned char)text[b - 1] < 128)
-                    spans[n++] = (natsl_span){.begin = a, .end = b};
+                    spans[n++] = (natsl_text_span){.begin = a, .end = b};
             }
             EXPECT(natsl_made_encode(made, text, length, 1, cuts, 3) == NATSL_OK, "%s", natsl_error_text());
             EXPECT(natsl_made_locate(made, spans, n) == NATSL_OK, "%s", natsl_error_text());
