@@ -3,6 +3,7 @@
 #include "hf_config.h"
 #include "hf_config_impl.h"
 
+#include "config_bounds.h"
 #include "core.h"
 
 #include <jansson.h>
@@ -10,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MAX_JSON ((size_t)1 << 20)
 
 /* Of the norms of queries and keys in flash-linear-attention's attention layers: the default of its RMSNorm. */
 #define QK_NORM_EPS 1e-5
@@ -163,7 +162,8 @@ static natsl_status take_attention(json_t *spec, json_t *to, const char *source)
     if (!natsl_hf_is_count(json_object_get(spec, "num_heads")))
         return natsl_hf_wrong(source, "attn.num_heads", "the number of heads of attention layers");
     const json_t *theta = json_object_get(spec, "rope_theta"); /* for which the library has no meaning of null */
-    if (theta && !json_is_number(theta)) return natsl_hf_wrong(source, "attn.rope_theta", "a number above 0");
+    if (theta && !json_is_number(theta))
+        return natsl_hf_wrong(source, "attn.rope_theta", "a number above 0 up to " NATSL_MAX_REAL_TEXT);
     if (json_array_size(list) == 0) return NATSL_OK;
     json_t *own = json_copy(spec); /* the library's norm has its default here, whatever norm_eps is */
     const int bad =
@@ -301,7 +301,7 @@ natsl_status natsl_hf_config_parse(const char *json, size_t length, const char *
     json_error_t e;
     char *text = NULL;
     natsl_status st = NATSL_OK;
-    if (length > MAX_JSON)
+    if (length > NATSL_MAX_CONFIG_BYTES)
         return natsl_fail(NATSL_ERR_INPUT, "%s: configuration of %zu bytes, expected at most 1 MiB", source, length);
     json_t *root = json_loadb(json, length, JSON_REJECT_DUPLICATES, &e), *to = json_object();
     const char *type = json_string_value(json_object_get(root, "model_type"));

@@ -2,15 +2,11 @@
  * is named here once, as in hf_config.c. */
 #include "hf_config_impl.h"
 
+#include "config_bounds.h"
 #include "core.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* config.c's bounds: what is above them it refuses under the names of natsl's keys, which no file of Qwen's has. */
-#define MAX_DIM   (1 << 24)
-#define MAX_HEADS (1 << 14)
-#define MAX_CONV  256
 
 /* Members of natsl_hf_family as bits. */
 #define NEXT (1 << NATSL_HF_QWEN3_NEXT)
@@ -41,18 +37,18 @@ typedef struct rule {
 #define KV      "num_key_value_heads"
 
 static const rule rules[] = {
-    {"hidden_size", SIZE, "hidden_size", 2048, 4096, MAX_DIM, BOTH},
+    {"hidden_size", SIZE, "hidden_size", 2048, 4096, NATSL_MAX_DIM, BOTH},
     {"num_hidden_layers", SIZE, "num_hidden_layers", 48, 32, NATSL_MAX_LAYERS, BOTH},
-    {"vocab_size", SIZE, "vocab_size", 151936, 248320, MAX_DIM, BOTH},
-    {"intermediate_size", SIZE, "intermediate_size", 5632, 12288, MAX_DIM, BOTH},
-    {"linear_key_head_dim", SIZE, "head_dim", 128, 128, MAX_DIM, BOTH},
-    {"linear_value_head_dim", SIZE, "head_v_dim", 128, 128, MAX_DIM, BOTH},
-    {HEADS, SIZE, "num_heads", 16, 16, MAX_HEADS, BOTH},
-    {V_HEADS, SIZE, "num_v_heads", 32, 32, MAX_HEADS, BOTH},
-    {"linear_conv_kernel_dim", SIZE, "conv_size", 4, 4, MAX_CONV, BOTH},
-    {Q_HEADS, SIZE, "", 16, 16, MAX_HEADS, BOTH},
-    {KV, SIZE, "", 2, 4, MAX_HEADS, BOTH},
-    {"head_dim", SIZE, "", 256, 256, MAX_DIM, BOTH},
+    {"vocab_size", SIZE, "vocab_size", 151936, 248320, NATSL_MAX_DIM, BOTH},
+    {"intermediate_size", SIZE, "intermediate_size", 5632, 12288, NATSL_MAX_DIM, BOTH},
+    {"linear_key_head_dim", SIZE, "head_dim", 128, 128, NATSL_MAX_DIM, BOTH},
+    {"linear_value_head_dim", SIZE, "head_v_dim", 128, 128, NATSL_MAX_DIM, BOTH},
+    {HEADS, SIZE, "num_heads", 16, 16, NATSL_MAX_HEADS, BOTH},
+    {V_HEADS, SIZE, "num_v_heads", 32, 32, NATSL_MAX_HEADS, BOTH},
+    {"linear_conv_kernel_dim", SIZE, "conv_size", 4, 4, NATSL_MAX_CONV, BOTH},
+    {Q_HEADS, SIZE, "", 16, 16, NATSL_MAX_HEADS, BOTH},
+    {KV, SIZE, "", 2, 4, NATSL_MAX_HEADS, BOTH},
+    {"head_dim", SIZE, "", 256, 256, NATSL_MAX_DIM, BOTH},
     {"full_attention_interval", SIZE, "", 4, 4, INT32_MAX, BOTH},
     {"layer_types", OTHER, NULL, 0, 0, 0, BOTH},
     {"rms_norm_eps", OTHER, NULL, 0, 0, 0, BOTH},
@@ -187,7 +183,7 @@ static natsl_status get_rope(const json_t *text, rope *out, const char *source)
                               "null or an object");
     if (json_object_size(old) > 0 && json_object_size(now) > 0)
         return natsl_hf_wrong(source, "rope_scaling", "null beside rope_parameters");
-    NATSL_TRY(st, done, get_number(text, "rope_theta", "rope_theta", 1e15, 0, &out->theta, source));
+    NATSL_TRY(st, done, get_number(text, "rope_theta", "rope_theta", NATSL_MAX_REAL, 0, &out->theta, source));
     NATSL_TRY(st, done,
               get_number(text, "partial_rotary_factor", "partial_rotary_factor", 1.0, 1, &out->factor, source));
     for (void *it = spec ? json_object_iter(spec) : NULL; it; it = json_object_iter_next(spec, it)) {
@@ -204,7 +200,7 @@ static natsl_status get_rope(const json_t *text, rope *out, const char *source)
         if (!found) return natsl_fail(NATSL_ERR_INPUT, "%s: configuration key %s is not known", source, name);
     }
     (void)snprintf(name, sizeof name, "%s.rope_theta", key);
-    NATSL_TRY(st, done, get_number(spec, "rope_theta", name, 1e15, 0, &out->theta, source));
+    NATSL_TRY(st, done, get_number(spec, "rope_theta", name, NATSL_MAX_REAL, 0, &out->theta, source));
     (void)snprintf(name, sizeof name, "%s.partial_rotary_factor", key);
     NATSL_TRY(st, done, get_number(spec, "partial_rotary_factor", name, 1.0, 1, &out->factor, source));
 done:
@@ -245,7 +241,7 @@ static natsl_status put_attention(const json_t *text, natsl_hf_family family, js
     const int64_t heads = size_of(text, family, Q_HEADS), kv = size_of(text, family, KV);
     const int64_t width = size_of(text, family, "head_dim");
     if (heads % kv) return natsl_hf_wrong(source, KV, "a divisor of " Q_HEADS);
-    if (heads * width > MAX_DIM / 2) return natsl_hf_wrong(source, Q_HEADS, Q_HEADS " * head_dim up to 2^23");
+    if (heads * width > NATSL_MAX_DIM / 2) return natsl_hf_wrong(source, Q_HEADS, Q_HEADS " * head_dim up to 2^23");
     natsl_status st = get_rope(text, &r, source);
     const int64_t rotary = st == NATSL_OK ? (int64_t)((double)width * r.factor) : 0;
     if (st == NATSL_OK && rotary % 2)
@@ -338,12 +334,12 @@ natsl_status natsl_hf_from_qwen(json_t *root, natsl_hf_family family, json_t *to
     }
     const int64_t heads = size_of(text, family, HEADS), v_heads = size_of(text, family, V_HEADS);
     if (v_heads % heads) return natsl_hf_wrong(source, V_HEADS, "a multiple of " HEADS);
-    if (heads * size_of(text, family, "linear_key_head_dim") > MAX_DIM)
+    if (heads * size_of(text, family, "linear_key_head_dim") > NATSL_MAX_DIM)
         return natsl_hf_wrong(source, HEADS, HEADS " * linear_key_head_dim up to 2^24");
-    if (v_heads * size_of(text, family, "linear_value_head_dim") > MAX_DIM)
+    if (v_heads * size_of(text, family, "linear_value_head_dim") > NATSL_MAX_DIM)
         return natsl_hf_wrong(source, V_HEADS, V_HEADS " * linear_value_head_dim up to 2^24");
     NATSL_TRY(st, done, get_tied(text, &tied, source));
-    NATSL_TRY(st, done, get_number(text, "rms_norm_eps", "rms_norm_eps", 1e15, 0, &eps, source));
+    NATSL_TRY(st, done, get_number(text, "rms_norm_eps", "rms_norm_eps", NATSL_MAX_REAL, 0, &eps, source));
     if (!((float)eps > 0.0f)) return natsl_hf_wrong(source, "rms_norm_eps", "a number that float32 can hold");
     NATSL_TRY(st, done, check_dense(text, family, source));
     NATSL_TRY(st, done, put_attention(text, family, to, source));

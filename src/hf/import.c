@@ -20,9 +20,9 @@
 /* Bytes of a tensor that are read, checked and written at a time, unless one row has more. */
 #define PIECE_BYTES (4 * MIB)
 
-const natsl_hf_text natsl_hf_texts[] = {{"config.json", "hf/config.json", MIB, 1},
+const natsl_hf_text natsl_hf_texts[] = {{"config.json", "hf/config.json", NATSL_MAX_CONFIG_BYTES, 1},
                                         {"generation_config.json", "hf/generation_config.json", MIB, 1},
-                                        {NATSL_HF_TOKENIZER_FILE, "tokenizer_json", 256 * MIB, 1},
+                                        {NATSL_HF_TOKENIZER_FILE, "tokenizer_json", NATSL_MAX_TOKENIZER_BYTES, 1},
                                         {"tokenizer_config.json", "hf/tokenizer_config.json", 64 * MIB, 1},
                                         {"special_tokens_map.json", "hf/special_tokens_map.json", 16 * MIB, 1},
                                         {"added_tokens.json", "hf/added_tokens.json", 16 * MIB, 1},

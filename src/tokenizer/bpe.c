@@ -228,9 +228,8 @@ static natsl_status merge_long(const natsl_bpe *b, natsl_bpe_work *w)
 
 /* ---- words ----------------------------------------------------------------------------------------------------------- */
 
-natsl_status natsl_bpe_work_create(const natsl_bpe *b, natsl_bpe_work **out)
+natsl_status natsl_bpe_work_create(natsl_bpe_work **out)
 {
-    (void)b;
     natsl_bpe_work *w = natsl_calloc(1, sizeof *w, "tokenizer");
     *out = w;
     if (!w) return NATSL_ERR_NOMEM;

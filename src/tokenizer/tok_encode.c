@@ -447,7 +447,7 @@ natsl_status natsl_tok_encoder_create(const natsl_tok *tok, int begin, natsl_tok
     e->first = begin;
     e->part = begin ? 0 : IN_TEXT | IN_NORMALIZED;
     e->target = BLOCK_BYTES;
-    natsl_status st = natsl_bpe_work_create(tok->bpe, &e->work);
+    natsl_status st = natsl_bpe_work_create(&e->work);
     if (st == NATSL_OK) st = matches(&tok->normalizers, e->normal);
     if (st == NATSL_OK) st = matches(&tok->splits, e->split);
     if (st != NATSL_OK) natsl_tok_encoder_destroy(&e);

@@ -14,6 +14,9 @@
 /** Tokens of the byte tokenizer that stand for bytes. */
 #define NATSL_BYTE_TOKENS 256
 
+/** Most bytes of a tokenizer.json. */
+#define NATSL_MAX_TOKENIZER_BYTES ((size_t)256 << 20)
+
 typedef struct natsl_tokenizer natsl_tokenizer;
 
 /** A tokenizer of the kind that a model file names. "none" is an error: there is no text then.
