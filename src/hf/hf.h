@@ -54,9 +54,9 @@ typedef struct natsl_hf_text {
     int json;           /* must be JSON */
 } natsl_hf_text;
 
-/** Ended by a NULL file. The first is config.json. */
+/** Ended by a NULL file. Of some the place is known. */
 extern const natsl_hf_text natsl_hf_texts[];
-#define NATSL_HF_TOKENIZER_FILE "tokenizer.json"
+enum { NATSL_HF_TEXT_CONFIG = 0, NATSL_HF_TEXT_GENERATION, NATSL_HF_TEXT_TOKENIZER };
 /** What natsl adds where the other files have no place for it: tokenizer, origin, kept_share. */
 #define NATSL_HF_OWN_FILE "natsl.json"
 

@@ -89,7 +89,7 @@ static const rule rules[] = {
  * tells a server whether to load the part for pictures.) */
 static const char *const around[] = {"text_config",         "vision_config",         "image_token_id",
                                      "video_token_id",      "vision_start_token_id", "vision_end_token_id",
-                                     "language_model_only", "tie_word_embeddings"};
+                                     "language_model_only", "tie_word_embeddings",   NULL};
 
 int natsl_hf_is_qwen(const char *type, natsl_hf_family *family)
 {
@@ -107,6 +107,26 @@ static const rule *find_rule(const char *key)
         if (strcmp(rules[i].key, key) == 0) return &rules[i];
     }
     return NULL;
+}
+
+static int knows_text(const char *key, natsl_hf_family family)
+{
+    const rule *r = find_rule(key);
+    return (r && r->families & 1 << family) || natsl_hf_is_harmless(key);
+}
+
+static int knows_around(const char *key, natsl_hf_family family)
+{
+    (void)family;
+    return natsl_hf_is_word(key, around) || natsl_hf_is_harmless(key);
+}
+
+static int knows_rope(const char *key, natsl_hf_family family)
+{
+    static const char *const known[] = {"rope_theta",    "partial_rotary_factor", "rope_type", "type",
+                                        "mrope_section", "mrope_interleaved",     NULL};
+    (void)family;
+    return natsl_hf_is_word(key, known);
 }
 
 /** A size, or the class's default. */
@@ -167,10 +187,9 @@ static natsl_status get_number(const json_t *from, const char *key, const char *
 
 /** rope_parameters, or as older files say rope_scaling, goes before the keys beside it. Three equal positions (of text, not of a
  * picture's rows and columns) make mrope the plain one, whatever its sections. */
-static natsl_status get_rope(const json_t *text, rope *out, const char *source)
+static natsl_status get_rope(const json_t *text, natsl_hf_family family, rope *out, const char *source)
 {
-    static const char *const known[] = {"rope_theta", "partial_rotary_factor", "rope_type",
-                                        "type",       "mrope_section",         "mrope_interleaved"};
+    static const char *const types[] = {"rope_type", "type", NULL};
     json_t *now = json_object_get(text, "rope_parameters"), *old = json_object_get(text, "rope_scaling");
     const char *key = json_object_size(old) > 0 ? "rope_scaling" : "rope_parameters";
     json_t *spec = json_object_size(old) > 0 ? old : now;
@@ -186,19 +205,14 @@ static natsl_status get_rope(const json_t *text, rope *out, const char *source)
     NATSL_TRY(st, done, get_number(text, "rope_theta", "rope_theta", NATSL_MAX_REAL, 0, &out->theta, source));
     NATSL_TRY(st, done,
               get_number(text, "partial_rotary_factor", "partial_rotary_factor", 1.0, 1, &out->factor, source));
-    for (void *it = spec ? json_object_iter(spec) : NULL; it; it = json_object_iter_next(spec, it)) {
-        int found = 0;
-        for (size_t i = 0; i < sizeof known / sizeof known[0] && !found; i++)
-            found = strcmp(known[i], json_object_iter_key(it)) == 0;
-        const json_t *value = json_object_iter_value(it);
-        const char *type = json_string_value(value);
-        (void)snprintf(name, sizeof name, "%s.%.80s", key, json_object_iter_key(it));
-        if (strcmp(json_object_iter_key(it), "rope_type") == 0 || strcmp(json_object_iter_key(it), "type") == 0) {
-            if (!type || strcmp(type, "default") != 0)
-                return natsl_hf_wrong(source, name, "default: other kinds of rotary positions are not supported");
-        }
-        if (!found) return natsl_fail(NATSL_ERR_INPUT, "%s: configuration key %s is not known", source, name);
+    for (size_t i = 0; types[i]; i++) { /* before the other keys: those of another kind say less */
+        const json_t *type = json_object_get(spec, types[i]);
+        if (!type || (json_is_string(type) && strcmp(json_string_value(type), "default") == 0)) continue;
+        (void)snprintf(name, sizeof name, "%s.%s", key, types[i]);
+        return natsl_hf_wrong(source, name, "default: other kinds of rotary positions are not supported");
     }
+    (void)snprintf(name, sizeof name, "%s.", key);
+    NATSL_TRY(st, done, natsl_hf_check_keys(spec, name, knows_rope, family, source));
     (void)snprintf(name, sizeof name, "%s.rope_theta", key);
     NATSL_TRY(st, done, get_number(spec, "rope_theta", name, NATSL_MAX_REAL, 0, &out->theta, source));
     (void)snprintf(name, sizeof name, "%s.partial_rotary_factor", key);
@@ -242,7 +256,7 @@ static natsl_status put_attention(const json_t *text, natsl_hf_family family, js
     const int64_t width = size_of(text, family, "head_dim");
     if (heads % kv) return natsl_hf_wrong(source, KV, "a divisor of " Q_HEADS);
     if (heads * width > NATSL_MAX_DIM / 2) return natsl_hf_wrong(source, Q_HEADS, Q_HEADS " * head_dim up to 2^23");
-    natsl_status st = get_rope(text, &r, source);
+    natsl_status st = get_rope(text, family, &r, source);
     const int64_t rotary = st == NATSL_OK ? (int64_t)((double)width * r.factor) : 0;
     if (st == NATSL_OK && rotary % 2)
         st = natsl_hf_wrong(source, "partial_rotary_factor",
@@ -287,20 +301,6 @@ static natsl_status check_dense(const json_t *text, natsl_hf_family family, cons
     return NATSL_OK;
 }
 
-/** Every key of an object is known: of the text model, or one of `around`. */
-static natsl_status check_keys(json_t *from, natsl_hf_family family, int outside, const char *source)
-{
-    for (void *it = json_object_iter(from); it; it = json_object_iter_next(from, it)) {
-        const char *key = json_object_iter_key(it);
-        const rule *r = outside ? NULL : find_rule(key);
-        int known = natsl_hf_is_harmless(key) || strcmp(key, "model_type") == 0 || (r && r->families & 1 << family);
-        for (size_t i = 0; i < sizeof around / sizeof around[0] && outside && !known; i++)
-            known = strcmp(around[i], key) == 0;
-        if (!known) return natsl_fail(NATSL_ERR_INPUT, "%s: configuration key %.80s is not known", source, key);
-    }
-    return NATSL_OK;
-}
-
 /** *tied: the head is the embeddings. Where a file says so twice, one yes is enough: a head of its own would be a tensor too many. */
 static natsl_status get_tied(const json_t *from, int *tied, const char *source)
 {
@@ -325,10 +325,10 @@ natsl_status natsl_hf_from_qwen(json_t *root, natsl_hf_family family, json_t *to
             return natsl_hf_wrong(source, "text_config.model_type", "qwen3_5_text");
         if (json_object_get(text, "quantization_config"))
             return natsl_hf_wrong(source, "quantization_config", "none: quantized weights are not supported");
-        NATSL_TRY(st, done, check_keys(root, family, 1, source));
+        NATSL_TRY(st, done, natsl_hf_check_keys(root, "", knows_around, family, source));
         NATSL_TRY(st, done, get_tied(root, &tied, source));
     }
-    NATSL_TRY(st, done, check_keys(text, family, 0, source));
+    NATSL_TRY(st, done, natsl_hf_check_keys(text, "", knows_text, family, source));
     for (size_t i = 0; i < RULES; i++) {
         if (rules[i].families & 1 << family) NATSL_TRY(st, done, take(&rules[i], text, family, to, source));
     }

@@ -20,19 +20,21 @@
 /* Bytes of a tensor that are read, checked and written at a time, unless one row has more. */
 #define PIECE_BYTES (4 * MIB)
 
-const natsl_hf_text natsl_hf_texts[] = {{"config.json", "hf/config.json", NATSL_MAX_CONFIG_BYTES, 1},
-                                        {"generation_config.json", "hf/generation_config.json", MIB, 1},
-                                        {NATSL_HF_TOKENIZER_FILE, "tokenizer_json", NATSL_MAX_TOKENIZER_BYTES, 1},
-                                        {"tokenizer_config.json", "hf/tokenizer_config.json", 64 * MIB, 1},
-                                        {"special_tokens_map.json", "hf/special_tokens_map.json", 16 * MIB, 1},
-                                        {"added_tokens.json", "hf/added_tokens.json", 16 * MIB, 1},
-                                        {"vocab.json", "hf/vocab.json", 64 * MIB, 1},
-                                        {"merges.txt", "hf/merges.txt", 64 * MIB, 0},
-                                        {"tokenizer.model", "hf/tokenizer.model", 64 * MIB, 0},
-                                        {"chat_template.jinja", "hf/chat_template.jinja", MIB, 0},
-                                        {"chat_template.json", "hf/chat_template.json", MIB, 1},
-                                        {NULL, NULL, 0, 0}};
-#define MAX_TEXTS 16
+const natsl_hf_text natsl_hf_texts[] = {
+    [NATSL_HF_TEXT_CONFIG] = {"config.json", "hf/config.json", NATSL_MAX_CONFIG_BYTES, 1},
+    [NATSL_HF_TEXT_GENERATION] = {"generation_config.json", "hf/generation_config.json", MIB, 1},
+    [NATSL_HF_TEXT_TOKENIZER] = {"tokenizer.json", "tokenizer_json", NATSL_MAX_TOKENIZER_BYTES, 1},
+    {"tokenizer_config.json", "hf/tokenizer_config.json", 64 * MIB, 1},
+    {"special_tokens_map.json", "hf/special_tokens_map.json", 16 * MIB, 1},
+    {"added_tokens.json", "hf/added_tokens.json", 16 * MIB, 1},
+    {"vocab.json", "hf/vocab.json", 64 * MIB, 1},
+    {"merges.txt", "hf/merges.txt", 64 * MIB, 0},
+    {"tokenizer.model", "hf/tokenizer.model", 64 * MIB, 0},
+    {"chat_template.jinja", "hf/chat_template.jinja", MIB, 0},
+    {"chat_template.json", "hf/chat_template.json", MIB, 1},
+    {NULL, NULL, 0, 0}};
+#define MAX_TEXTS  16
+#define MAX_PARSED (NATSL_HF_TEXT_TOKENIZER + 1)
 
 /** All that is known of the directory before anything is written. */
 typedef struct source {
@@ -45,6 +47,8 @@ typedef struct source {
     size_t left_out;        /* tensors that natsl has no use for */
     char *texts[MAX_TEXTS]; /* as natsl_hf_texts; NULL: not there */
     size_t lengths[MAX_TEXTS];
+    json_t *json[MAX_PARSED]; /* of the first texts, until all is checked; NULL: not there, or no_json says why not */
+    char no_json[512];
     char tokenizer[8], origin[512];
     double kept_share;
     int64_t bos, eos[NATSL_MAX_EOS]; /* bos -1: none */
@@ -123,53 +127,54 @@ static natsl_status check_tensors(source *s)
     return st;
 }
 
-/** The text `file` of natsl_hf_texts as JSON; NULL when it is not there. The caller releases it. */
-static json_t *text_json(const source *s, const char *file)
-{
-    for (size_t i = 0; natsl_hf_texts[i].file; i++) {
-        if (strcmp(natsl_hf_texts[i].file, file) == 0 && s->texts[i])
-            return json_loadb(s->texts[i], s->lengths[i], JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
-    }
-    return NULL;
-}
-
 /** Files whose keys are tokens. */
 static int holds_words(const char *file)
 {
-    return strcmp(file, NATSL_HF_TOKENIZER_FILE) == 0 || strcmp(file, "vocab.json") == 0 ||
+    return strcmp(file, "tokenizer.json") == 0 || strcmp(file, "vocab.json") == 0 ||
            strcmp(file, "added_tokens.json") == 0;
+}
+
+/** Text i is JSON; of the first ones it stays at hand. */
+static natsl_status parse_text(source *s, size_t i)
+{
+    const natsl_hf_text *t = &natsl_hf_texts[i];
+    json_error_t e;
+    /* duplicate keys would let two readers see two things */
+    json_t *json = json_loadb(s->texts[i], s->lengths[i], JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
+    if (i < MAX_PARSED) s->json[i] = json;
+    else json_decref(json);
+    if (json) return NATSL_OK;
+    const natsl_status st = natsl_fail(NATSL_ERR_INPUT, "%s/%s: line %d: %s", s->dir.path, t->file, e.line, e.text);
+    /* a vocabulary may have a token with the byte 0, which jansson takes in texts but not in keys */
+    if (!holds_words(t->file) || !strstr(e.text, "NUL byte in object key")) return st;
+    if (i == NATSL_HF_TEXT_TOKENIZER) (void)snprintf(s->no_json, sizeof s->no_json, "%s", natsl_error_text());
+    return NATSL_OK;
 }
 
 /** Reads the texts; those that ought to be JSON are. */
 static natsl_status read_texts(source *s)
 {
-    for (size_t i = 0; natsl_hf_texts[i].file; i++) {
+    natsl_status st = NATSL_OK;
+    for (size_t i = 0; st == NATSL_OK && natsl_hf_texts[i].file; i++) {
         const natsl_hf_text *t = &natsl_hf_texts[i];
-        json_error_t e;
-        natsl_status st = natsl_hf_file_read(s->dir.path, t->file, t->limit, &s->texts[i], &s->lengths[i]);
-        if (st != NATSL_OK) return st;
-        if (!s->texts[i] && i == 0)
-            return natsl_fail(NATSL_ERR_INPUT, "%s: no %s, expected the directory of a model", s->dir.path, t->file);
-        if (!s->texts[i] || !t->json) continue;
-        /* duplicate keys would let two readers see two things */
-        json_t *json = json_loadb(s->texts[i], s->lengths[i], JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
-        /* a vocabulary may have a token with the byte 0, which jansson takes in texts but not in keys */
-        if (!json && holds_words(t->file) && strstr(e.text, "NUL byte in object key")) continue;
-        if (!json) return natsl_fail(NATSL_ERR_INPUT, "%s/%s: line %d: %s", s->dir.path, t->file, e.line, e.text);
-        json_decref(json);
+        st = natsl_hf_file_read(s->dir.path, t->file, t->limit, &s->texts[i], &s->lengths[i]);
+        if (st == NATSL_OK && !s->texts[i] && i == NATSL_HF_TEXT_CONFIG)
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: no %s, expected the directory of a model", s->dir.path, t->file);
+        if (st == NATSL_OK && s->texts[i] && t->json) st = parse_text(s, i);
     }
-    return NATSL_OK;
+    return st;
 }
 
 /** One id, or a list of them, of generation_config.json or else config.json. Ids outside the vocabulary (some files say -1)
  * are none. */
 static natsl_status get_ids(const source *s, const char *key, size_t most, int64_t *ids, size_t *count)
 {
-    static const char *const files[] = {"generation_config.json", "config.json"};
+    static const size_t texts[] = {NATSL_HF_TEXT_GENERATION, NATSL_HF_TEXT_CONFIG};
     *count = 0;
     for (size_t f = 0; f < 2 && *count == 0; f++) {
-        json_t *root = text_json(s, files[f]), *value = json_object_get(root, key);
-        if (!value && f == 1) value = json_object_get(json_object_get(root, "text_config"), key);
+        const json_t *root = s->json[texts[f]], *value = json_object_get(root, key);
+        if (!value && texts[f] == NATSL_HF_TEXT_CONFIG)
+            value = json_object_get(json_object_get(root, "text_config"), key);
         const size_t n = json_is_array(value) ? json_array_size(value) : value && !json_is_null(value);
         int bad = n > most;
         for (size_t i = 0; i < n && !bad; i++) {
@@ -178,10 +183,9 @@ static natsl_status get_ids(const source *s, const char *key, size_t most, int64
             if (!bad && json_integer_value(one) >= 0 && json_integer_value(one) < s->config.vocab_size)
                 ids[(*count)++] = json_integer_value(one);
         }
-        json_decref(root);
         if (bad)
-            return natsl_fail(NATSL_ERR_INPUT, "%s/%s: %s: expected an integer%s", s->dir.path, files[f], key,
-                              most > 1 ? " or a list of up to 16" : "");
+            return natsl_fail(NATSL_ERR_INPUT, "%s/%s: %s: expected an integer%s", s->dir.path,
+                              natsl_hf_texts[texts[f]].file, key, most > 1 ? " or a list of up to 16" : "");
     }
     return NATSL_OK;
 }
@@ -201,7 +205,7 @@ static natsl_status read_own(source *s, int *byte)
     if (!root) st = natsl_fail(NATSL_ERR_INPUT, "%s/" NATSL_HF_OWN_FILE ": line %d: %s", s->dir.path, e.line, e.text);
     else if (!json_is_object(root) ||
              (share && !(json_is_number(share) && json_number_value(share) > 0.0 && json_number_value(share) <= 1.0)))
-        st = natsl_fail(NATSL_ERR_INPUT, "%s/" NATSL_HF_OWN_FILE ": expected an object with kept_share from 0 to 1",
+        st = natsl_fail(NATSL_ERR_INPUT, "%s/" NATSL_HF_OWN_FILE ": expected an object with kept_share above 0 up to 1",
                         s->dir.path);
     *byte = tokenizer && strcmp(tokenizer, "byte") == 0;
     if (st == NATSL_OK && origin) (void)snprintf(s->origin, sizeof s->origin, "%s", origin);
@@ -213,10 +217,7 @@ static natsl_status read_own(source *s, int *byte)
 
 static natsl_status choose_tokenizer(source *s, natsl_hf_tokenizer wanted, int byte)
 {
-    const char *kind = byte ? "byte" : "none";
-    for (size_t i = 0; natsl_hf_texts[i].file; i++) {
-        if (strcmp(natsl_hf_texts[i].file, NATSL_HF_TOKENIZER_FILE) == 0 && s->texts[i]) kind = "json";
-    }
+    const char *kind = s->texts[NATSL_HF_TEXT_TOKENIZER] ? "json" : byte ? "byte" : "none";
     if (wanted == NATSL_HF_TOKENIZER_BYTE) kind = "byte";
     if (wanted == NATSL_HF_TOKENIZER_NONE) kind = "none";
     if (strcmp(kind, "byte") == 0 && s->config.vocab_size < 256)
@@ -231,21 +232,29 @@ static natsl_status choose_tokenizer(source *s, natsl_hf_tokenizer wanted, int b
 static natsl_status try_tokenizer(const source *s, natsl_hf_report *r)
 {
     natsl_tokenizer *t = NULL;
-    natsl_status st = NATSL_OK;
     char path[4096];
-    for (size_t i = 0; st == NATSL_OK && strcmp(s->tokenizer, "json") == 0 && natsl_hf_texts[i].file; i++) {
-        if (strcmp(natsl_hf_texts[i].file, NATSL_HF_TOKENIZER_FILE) != 0) continue;
-        st = natsl_hf_path(s->dir.path, NATSL_HF_TOKENIZER_FILE, path, sizeof path);
-        if (st == NATSL_OK)
-            st = natsl_tokenizer_create("json", s->config.vocab_size, s->texts[i], s->lengths[i], path, &t);
-    }
+    if (strcmp(s->tokenizer, "json") != 0) return NATSL_OK;
+    natsl_status st = natsl_hf_path(s->dir.path, natsl_hf_texts[NATSL_HF_TEXT_TOKENIZER].file, path, sizeof path);
+    if (st != NATSL_OK) return st;
+    if (s->json[NATSL_HF_TEXT_TOKENIZER])
+        st = natsl_tokenizer_create_parsed(s->json[NATSL_HF_TEXT_TOKENIZER], s->config.vocab_size, path, &t);
+    else st = natsl_fail(NATSL_ERR_INPUT, "%s", s->no_json);
     natsl_tokenizer_destroy(&t);
     if (st == NATSL_ERR_INPUT) (void)snprintf(r->complaint, sizeof r->complaint, "%s", natsl_error_text());
     return st == NATSL_ERR_INPUT ? NATSL_OK : st;
 }
 
+static void forget_json(source *s)
+{
+    for (size_t i = 0; i < MAX_PARSED; i++) {
+        json_decref(s->json[i]);
+        s->json[i] = NULL;
+    }
+}
+
 static void source_close(source *s)
 {
+    forget_json(s);
     for (size_t i = 0; natsl_hf_texts[i].file; i++) natsl_free(s->texts[i]);
     natsl_hf_names_free(&s->names);
     natsl_layout_free(&s->layout);
@@ -266,14 +275,17 @@ static natsl_status source_open(const char *directory, natsl_hf_tokenizer tokeni
     if (st != NATSL_OK) return st;
     s->prefix =
         natsl_hf_dir_find(&s->dir, NATSL_HF_PREFIX_TEXT "embed_tokens.weight") ? NATSL_HF_PREFIX_TEXT : NATSL_HF_PREFIX;
-    NATSL_TRY(st, failed, natsl_hf_path(directory, natsl_hf_texts[0].file, path, sizeof path));
+    NATSL_TRY(st, failed, natsl_hf_path(directory, natsl_hf_texts[NATSL_HF_TEXT_CONFIG].file, path, sizeof path));
     NATSL_TRY(st, failed, read_texts(s));
-    NATSL_TRY(st, failed, natsl_hf_config_parse(s->texts[0], s->lengths[0], path, &s->config, &s->family));
+    NATSL_TRY(st, failed,
+              natsl_hf_config_parse(s->texts[NATSL_HF_TEXT_CONFIG], s->lengths[NATSL_HF_TEXT_CONFIG], path, &s->config,
+                                    &s->family));
     NATSL_TRY(st, failed, get_ids(s, "bos_token_id", 1, &s->bos, &n_bos));
     NATSL_TRY(st, failed, get_ids(s, "eos_token_id", NATSL_MAX_EOS, s->eos, &s->n_eos));
     NATSL_TRY(st, failed, read_own(s, &byte));
     NATSL_TRY(st, failed, choose_tokenizer(s, tokenizer, byte));
     NATSL_TRY(st, failed, try_tokenizer(s, r));
+    forget_json(s);
     NATSL_TRY(st, failed, natsl_layout_create(&s->config, NATSL_F32, &s->layout));
     NATSL_TRY(st, failed, natsl_hf_names_create(s->family, s->prefix, &s->config, &s->layout, &s->names));
     NATSL_TRY(st, failed, check_tensors(s));
