@@ -72,22 +72,22 @@ const char *natsl_bpe_text(const natsl_bpe *b, int32_t id, size_t *length)
 
 static natsl_status add_symbol(natsl_bpe_work *w, int32_t id) { return natsl_ids_add(&w->symbols, &id, 1); }
 
-/** The id of a character in its place of the word, with what the vocabulary puts before or behind it there. */
-static int32_t affixed(const natsl_bpe *b, natsl_bpe_work *w, const char *c, size_t n, int first, int last)
+/** A character in its place of the word, with what the vocabulary puts before or behind it there: into w->text. NATSL_ERR_NOMEM. */
+static natsl_status affix(const natsl_bpe *b, natsl_bpe_work *w, const char *c, size_t n, int first, int last)
 {
     w->text.length = 0;
     natsl_status st = NATSL_OK;
     if (!first) st = natsl_bytes_add(&w->text, b->prefix, b->prefix_length);
     if (st == NATSL_OK) st = natsl_bytes_add(&w->text, c, n);
     if (st == NATSL_OK && last) st = natsl_bytes_add(&w->text, b->suffix, b->suffix_length);
-    return st == NATSL_OK ? natsl_bpe_find(b, w->text.at, w->text.length) : -1;
+    return st;
 }
 
-/** A character that the vocabulary lacks, as its bytes' tokens: false where one of these is missing, too. */
-static int by_bytes(const natsl_bpe *b, const char *c, size_t n, int32_t ids[4])
+/** Whether each byte of a text has a token. */
+static int has_bytes(const natsl_bpe *b, const char *text, size_t length)
 {
-    for (size_t i = 0; i < n; i++) {
-        if ((ids[i] = b->byte_ids[(unsigned char)c[i]]) < 0) return 0;
+    for (size_t i = 0; i < length; i++) {
+        if (b->byte_ids[(unsigned char)text[i]] < 0) return 0;
     }
     return 1;
 }
@@ -102,19 +102,22 @@ static natsl_status symbols_of(const natsl_bpe *b, natsl_bpe_work *w, const char
     w->symbols.count = 0;
     if ((st = natsl_ids_reserve(&w->symbols, length)) != NATSL_OK) return st;
     for (size_t at = 0, n = 0; at < length && st == NATSL_OK; at += n) {
-        int32_t id, several[4];
-        n = 1;
-        if (b->bytes) id = b->letter_ids[(unsigned char)word[at]];
-        else if ((unsigned char)word[at] < 0x80 && !b->affixes) id = b->letter_ids[(unsigned char)word[at]];
-        else {
-            n = natsl_utf8_length((unsigned char)word[at]);
-            id = b->affixes ? affixed(b, w, word + at, n, at == 0, at + n == length) : natsl_bpe_find(b, word + at, n);
+        const char *text = word + at; /* of the symbol */
+        const int one = b->bytes || ((unsigned char)*text < 0x80 && !b->affixes);
+        n = one ? 1 : natsl_utf8_length((unsigned char)*text);
+        size_t bytes = n;
+        if (b->affixes) {
+            if ((st = affix(b, w, text, n, at == 0, at + n == length)) != NATSL_OK) return st;
+            text = w->text.at;
+            bytes = w->text.length;
         }
+        const int32_t id = one ? b->letter_ids[(unsigned char)*text] : natsl_bpe_find(b, text, bytes);
         if (id >= 0) {
             if (waits) st = add_symbol(w, b->unknown), waits = 0;
             if (st == NATSL_OK) st = add_symbol(w, id);
-        } else if (b->byte_fallback && by_bytes(b, word + at, n, several)) {
-            st = natsl_ids_add(&w->symbols, several, n);
+        } else if (b->byte_fallback && has_bytes(b, text, bytes)) {
+            for (size_t i = 0; i < bytes && st == NATSL_OK; i++)
+                st = add_symbol(w, b->byte_ids[(unsigned char)text[i]]);
         } else if (b->has_unknown) {
             if (b->unknown < 0)
                 return natsl_fail(NATSL_ERR_INPUT,

@@ -170,7 +170,8 @@ const char *natsl_tok_text(const natsl_tok *tok, int32_t id, size_t *length, int
     if (id < 0 || id >= tok->end) return NULL;
     if (tok->by_id[id] < 0) return natsl_bpe_text(tok->bpe, id, length);
     const natsl_tok_added *a = &tok->added[tok->by_id[id]];
-    *special = a->special;
-    *length = a->content_length;
-    return a->content;
+    /* as the library has it: the normalized text, which it then does not know to be a special token's */
+    *special = a->special && a->length == a->content_length && memcmp(a->text, a->content, a->length) == 0;
+    *length = a->length;
+    return a->text;
 }

@@ -24,7 +24,8 @@ static const char punctuation[] =
     "\\x{12ff1}-\\x{12ff2}\\x{16e97}-\\x{16e9a}\\x{16fe2}\\x{1e95e}-\\x{1e95f}"
     "])[\\p{P}$+<=>\\^`|~\\x{166d}\\x{111c9}]";
 static const char gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-static const char words_and_signs[] = "\\w+|[^\\w\\s]+";
+/* \w of another library than the other expressions', which has the joiners and lacks Latin-1's fractions */
+static const char words_and_signs[] = "[\\w\\x{200c}\\x{200d}]+|[^\\w\\s\\x{200c}\\x{200d}]+";
 
 /* ---- their parts ----------------------------------------------------------------------------------------------------- */
 
@@ -298,8 +299,12 @@ natsl_status natsl_tok_check_decoders(const natsl_tok_reading *r)
     for (size_t i = 0; i < d->count; i++) {
         natsl_tok_step *s = &d->step[i];
         s->fused = fused;
-        if (raw && s->kind == NATSL_TOK_CHARACTER)
-            return natsl_fail(NATSL_ERR_INPUT, "%s: decoder: Replace after ByteLevel is not supported", r->file);
+        if (raw && (s->kind == NATSL_TOK_CHARACTER ||
+                    ((s->kind == NATSL_TOK_METASPACE || s->kind == NATSL_TOK_CUT) && s->character >= 0x80)))
+            return natsl_fail(NATSL_ERR_INPUT,
+                              "%s: decoder: Replace, or a character that is not ASCII, after ByteLevel is "
+                              "not supported",
+                              r->file);
         if (fused && (s->kind == NATSL_TOK_REPLACE || s->kind == NATSL_TOK_SUFFIX || s->kind == NATSL_TOK_BYTE_LEVEL ||
                       s->kind == NATSL_TOK_BYTE_FALLBACK))
             return natsl_fail(NATSL_ERR_INPUT,

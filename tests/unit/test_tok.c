@@ -224,7 +224,15 @@ static void test_wrong(void)
         {VOCAB(",'decoder':{'type':'Sequence','decoders':[{'type':'ByteLevel'},{'type':'Replace','pattern':{'String':'"
                "x'},"
                "'content':'y'}]}"),
-         "Replace after ByteLevel"},
+         "Replace, or a character that is not ASCII, after ByteLevel"},
+        {VOCAB(",'decoder':{'type':'Sequence','decoders':[{'type':'ByteLevel'},{'type':'Metaspace','replacement':'"
+               "\xe2\x96\x81"
+               "'}]}"),
+         "not ASCII, after ByteLevel"},
+        {VOCAB(
+             ",'decoder':{'type':'Sequence','decoders':[{'type':'ByteLevel'},{'type':'Strip','content':'\xe2\x96\x81',"
+             "'start':1,'stop':0}]}"),
+         "not ASCII, after ByteLevel"},
         {VOCAB(",'decoder':{'type':'Strip','content':' ','start':-1,'stop':0}"), "start"},
         {VOCAB(",'added_tokens':[{'id':7}]"), "content"},
         {VOCAB(",'added_tokens':[{'id':7.5,'content':'x'}]"), "id: expected a whole number"},
@@ -282,6 +290,87 @@ static void test_fuzz(void)
     natsl_bytes_free(&text);
 }
 
+/** Small tokenizers: ids and texts are those of the tokenizers package (0.23.3). */
+static void test_small(void)
+{
+    static const struct {
+        const char *json, *text;
+        int32_t ids[8];          /* ended by -1 */
+        const char *shown, *all; /* without and with special tokens */
+    } cases[] = {
+        /* words with joiners (U+200C) in them, and fractions beside words, where Whitespace cuts */
+        {"{'model':{'vocab':{'a':0,'\xc2\xbd':1,'\xe2\x80\x8c':2,'a\xe2\x80\x8c':3,'a\xc2\xbd':4},"
+         "'merges':[['a','\xe2\x80\x8c'],['a','\xc2\xbd']]},'pre_tokenizer':{'type':'Whitespace'},'decoder':{'type':'"
+         "Fuse'}}",
+         "a\xe2\x80\x8c a\xc2\xbd",
+         {3, 0, 1, -1},
+         "a\xe2\x80\x8c"
+         "a\xc2\xbd",
+         NULL},
+        /* \w of an expression has the fraction */
+        {"{'model':{'vocab':{'a':0,'\xc2\xbd':1,'a\xc2\xbd':2,'.':3},'merges':[['a','\xc2\xbd']]},'pre_tokenizer':"
+         "{'type':'Split','pattern':{'Regex':'\\\\w+'},'behavior':'Isolated'},'decoder':{'type':'Fuse'}}",
+         "a\xc2\xbd.",
+         {2, 3, -1},
+         "a\xc2\xbd.",
+         NULL},
+        /* bytes of a last character are those of its suffix, too */
+        {"{'model':{'vocab':{'a':0,'<0x62>':1,'<0x3C>':2,'<0x2F>':3,'<0x77>':4,'<0x3E>':5},'merges':[],'byte_fallback':"
+         "true,"
+         "'end_of_word_suffix':'</w>'},'decoder':{'type':'Fuse'}}",
+         "ab",
+         {0, 1, 2, 3, 4, 5, -1},
+         "a<0x62><0x3C><0x2F><0x77><0x3E>",
+         NULL},
+        /* an added token that is searched in normalized text is shown so, and then known to nobody as a special one */
+        {"{'model':{'vocab':{'a':0,'b':1},'merges':[]},'normalizer':{'type':'Lowercase'},'decoder':{'type':'Fuse'},"
+         "'added_tokens':[{'id':2,'content':'XY','normalized':true,'special':true},{'id':3,'content':'Z','normalized':"
+         "false,"
+         "'special':true},{'id':4,'content':'V','normalized':true,'special':false}]}",
+         "axYZbv",
+         {0, 2, 3, 1, 4, -1},
+         "axybv",
+         "axyZbv"},
+        /* ... so that letters of bytes become bytes */
+        {"{'model':{'vocab':{'a':0},'merges':[]},'normalizer':{'type':'ByteLevel'},'decoder':{'type':'ByteLevel'},"
+         "'added_tokens':[{'id':1,'content':'\xc3\xa9','normalized':true,'special':false}]}",
+         "a\xc3\xa9",
+         {0, 1, -1},
+         "a\xc3\xa9",
+         NULL},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        natsl_tokenizer *t = NULL;
+        natsl_ids ids = {0};
+        natsl_bytes json = {0};
+        size_t want = 0;
+        while (cases[i].ids[want] >= 0) want++;
+        (void)natsl_bytes_add(&json, cases[i].json, strlen(cases[i].json));
+        for (size_t k = 0; k < json.length; k++) json.at[k] = json.at[k] == '\'' ? '"' : json.at[k];
+        EXPECT(natsl_tokenizer_create("json", 0, json.at, json.length, "T.json", &t) == NATSL_OK, "case %zu: %s", i,
+               natsl_error_text());
+        natsl_bytes_free(&json);
+        if (!t) continue;
+        CU_ASSERT(natsl_tokenizer_encode(t, cases[i].text, strlen(cases[i].text), 0, &ids) == NATSL_OK);
+        EXPECT(ids.count == want && memcmp(ids.at, cases[i].ids, want * sizeof *ids.at) == 0, "case %zu: %zu ids", i,
+               ids.count);
+        for (int all = 0; all < 2; all++) {
+            const char *shown = all && cases[i].all ? cases[i].all : cases[i].shown;
+            natsl_bytes text = {0};
+            natsl_decoder *d = NULL;
+            CU_ASSERT_FATAL(natsl_decoder_create(t, all, &d) == NATSL_OK);
+            for (size_t k = 0; k < want; k++) CU_ASSERT(natsl_decoder_add(d, cases[i].ids[k], &text) == NATSL_OK);
+            CU_ASSERT(natsl_decoder_finish(d, &text) == NATSL_OK);
+            EXPECT(text.length == strlen(shown) && memcmp(text.at, shown, text.length) == 0, "case %zu: \"%.*s\"", i,
+                   (int)text.length, text.at);
+            natsl_decoder_destroy(&d);
+            natsl_bytes_free(&text);
+        }
+        natsl_tokenizer_destroy(&t);
+        natsl_ids_free(&ids);
+    }
+}
+
 static void test_regex(void)
 {
     static const struct {
@@ -305,6 +394,13 @@ static void test_regex(void)
         {"a$", "a\nb", 0, 1},
         {"^b", "a\nb", 2, 3},
         {"\\bb", "ab b", 3, 4},
+        {"\\w+", "-a\xc2\xbd-", 1, 4}, /* the fraction: of words, but not of classes of them */
+        {"[\\w]+", "-a\xc2\xbd-", 1, 2},
+        {"\\W", "a\xc2\xb2\xc2\xb4", 3, 5},
+        {"\\bb",
+         "\xc2\xb9"
+         "b b",
+         4, 5},
         {"(?i:'LL)", "we'll", 2, 5},
         {"[\\s\\d]+", "a1 2", 1, 4},
     };
@@ -343,6 +439,7 @@ int main(void)
                                        {"texts in parts", test_parts},
                                        {"beginning in the middle", test_middle},
                                        {"regular expressions", test_regex},
+                                       {"small tokenizers", test_small},
                                        {"files that are wrong", test_wrong},
                                        {"changed files", test_fuzz}};
     return run_suite("tokenizer.json", tests, COUNT(tests));
