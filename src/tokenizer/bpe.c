@@ -31,7 +31,9 @@ int natsl_letter_byte(uint32_t letter)
 int32_t natsl_bpe_find(const natsl_bpe *b, const char *text, size_t length)
 {
     if (length > UINT32_MAX) return -1;
-    for (size_t i = natsl_hash(text, length) & b->text_mask; b->text_slots[i]; i = (i + 1) & b->text_mask) {
+    const size_t first = natsl_hash(text, length);
+    for (size_t n = 0; n <= NATSL_MOST_PROBES && b->text_slots[(first + n) & b->text_mask]; n++) {
+        const size_t i = (first + n) & b->text_mask;
         const int32_t id = (int32_t)b->text_slots[i] - 1;
         if (b->texts[id].length == length && memcmp(b->arena + b->texts[id].begin, text, length) == 0) return id;
     }
@@ -42,7 +44,9 @@ static int32_t find_word(const natsl_bpe *b, const char *word, size_t length)
 {
     if (!b->bytes) return natsl_bpe_find(b, word, length);
     if (length > UINT32_MAX) return -1;
-    for (size_t i = natsl_hash(word, length) & b->word_mask; b->word_slots[i]; i = (i + 1) & b->word_mask) {
+    const size_t first = natsl_hash(word, length);
+    for (size_t n = 0; n <= NATSL_MOST_PROBES && b->word_slots[(first + n) & b->word_mask]; n++) {
+        const size_t i = (first + n) & b->word_mask;
         const int32_t id = (int32_t)b->word_slots[i] - 1;
         if (b->words[id].length == length && memcmp(b->word_arena + b->words[id].begin, word, length) == 0) return id;
     }
@@ -52,10 +56,13 @@ static int32_t find_word(const natsl_bpe *b, const char *word, size_t length)
 static const natsl_merge *find_merge(const natsl_bpe *b, int32_t left, int32_t right)
 {
     const uint64_t key = natsl_pair(left, right);
-    for (size_t i = natsl_hash_pair(key) & b->merge_mask;; i = (i + 1) & b->merge_mask) {
-        if (b->merges[i].pair == key) return &b->merges[i];
-        if (b->merges[i].pair == NATSL_NO_PAIR) return NULL;
+    const size_t first = natsl_hash_pair(key);
+    for (size_t n = 0; n <= NATSL_MOST_PROBES; n++) {
+        const natsl_merge *m = &b->merges[(first + n) & b->merge_mask];
+        if (m->pair == key) return m;
+        if (m->pair == NATSL_NO_PAIR) break;
     }
+    return NULL;
 }
 
 int32_t natsl_bpe_size(const natsl_bpe *b) { return b->count; }
@@ -312,10 +319,13 @@ int natsl_bpe_cuts(const natsl_bpe *b) { return b->seams != NULL; }
 static int is_seam(const natsl_bpe *b, int32_t left, int32_t right)
 {
     const uint64_t key = natsl_pair(left, right);
-    for (size_t i = natsl_hash_pair(key) & b->seam_mask;; i = (i + 1) & b->seam_mask) {
-        if (b->seams[i] == key) return 1;
-        if (b->seams[i] == NATSL_NO_PAIR) return 0;
+    const size_t first = natsl_hash_pair(key);
+    for (size_t n = 0; n <= NATSL_MOST_PROBES; n++) {
+        const uint64_t there = b->seams[(first + n) & b->seam_mask];
+        if (there == key) return 1;
+        if (there == NATSL_NO_PAIR) break;
     }
+    return 0;
 }
 
 /** The symbol of the character at text[at], of n bytes; -1: none, or not by itself. */

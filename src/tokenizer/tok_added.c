@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define MAX_ADDED ((size_t)1 << 17)
+#define MAX_BYTES                                                                                                      \
+    ((size_t)4096) /* of one of them, as it is searched: what a search may look at in vain at every place of a text */
 
 static natsl_status read_added(const natsl_tok_reading *r, const json_t *object, natsl_tok_added *a)
 {
@@ -18,25 +20,21 @@ static natsl_status read_added(const natsl_tok_reading *r, const json_t *object,
     if (st == NATSL_OK) st = natsl_json_flag(object, "lstrip", 0, r->where, &a->left);
     if (st == NATSL_OK) st = natsl_json_flag(object, "rstrip", 0, r->where, &a->right);
     if (st == NATSL_OK) st = natsl_json_flag(object, "normalized", !a->special, r->where, &a->normalized);
-    if (st == NATSL_OK && a->content_length == 0)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: content: expected a text that is not empty", r->where);
+    if (st == NATSL_OK && (a->content_length == 0 || a->content_length > MAX_BYTES))
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: content: a text of %zu bytes, expected 1 to %zu", r->where,
+                        a->content_length, MAX_BYTES);
     a->id = (int32_t)id;
     return st;
 }
 
-/** The text that a token is searched as: its own, or that after all normalizers. */
-static natsl_status searched_text(const natsl_tok *tok, natsl_tok_added *a)
+/** The text that a token is searched as: its own, or that after all normalizers. matches: of their expressions. */
+static natsl_status searched_text(const natsl_tok *tok, natsl_regex_match *const *matches, natsl_tok_added *a)
 {
     natsl_bytes text[2] = {{0}};
     natsl_status st = natsl_bytes_add(&text[0], a->content, a->content_length);
     for (size_t i = 0; i < tok->normalizers.count && st == NATSL_OK && a->normalized; i++) {
-        const natsl_tok_step *s = &tok->normalizers.step[i];
-        natsl_regex_match *match = NULL;
-        if (s->regex) st = natsl_regex_match_create(s->regex, &match);
-        if (st == NATSL_OK)
-            st = natsl_tok_normalize(s, match, text[0].at, text[0].length, NULL, 1, 0, NATSL_TOK_MOST_BYTES, &text[1],
-                                     NULL);
-        natsl_regex_match_destroy(&match);
+        st = natsl_tok_normalize(&tok->normalizers.step[i], matches[i], text[0].at, text[0].length, NULL, 1, 0,
+                                 MAX_BYTES, &text[1], NULL);
         const natsl_bytes swap = text[0];
         text[0] = text[1];
         text[1] = swap;
@@ -48,6 +46,25 @@ static natsl_status searched_text(const natsl_tok *tok, natsl_tok_added *a)
     }
     natsl_bytes_free(&text[0]);
     natsl_bytes_free(&text[1]);
+    return st;
+}
+
+/** The texts of all added tokens. */
+static natsl_status searched_texts(const natsl_tok_reading *r, natsl_tok *tok)
+{
+    natsl_regex_match *matches[NATSL_TOK_STEPS] = {NULL};
+    char why[256];
+    natsl_status st = NATSL_OK;
+    for (size_t i = 0; i < tok->normalizers.count && st == NATSL_OK; i++) {
+        if (tok->normalizers.step[i].regex) st = natsl_regex_match_create(tok->normalizers.step[i].regex, &matches[i]);
+    }
+    for (size_t i = 0; i < tok->n_added && st == NATSL_OK; i++) {
+        st = searched_text(tok, matches, &tok->added[i]);
+        if (st != NATSL_ERR_INPUT) continue;
+        (void)snprintf(why, sizeof why, "%s", natsl_error_text());
+        st = natsl_fail(st, "%s: entry %zu: %s", r->where, i, why);
+    }
+    for (size_t i = 0; i < NATSL_TOK_STEPS; i++) natsl_regex_match_destroy(&matches[i]);
     return st;
 }
 
@@ -117,11 +134,11 @@ natsl_status natsl_tok_read_added(natsl_tok_reading *r, const json_t *list)
         st = json_is_object(json_array_get(list, i)) ? read_added(r, json_array_get(list, i), a)
                                                      : natsl_fail(NATSL_ERR_INPUT, "%s: expected objects", r->where);
         if (st == NATSL_OK) st = check_id(r, tok, a, i);
-        if (st == NATSL_OK) st = searched_text(tok, a);
         if (st == NATSL_OK && a->id >= tok->end) tok->end = a->id + 1;
         if (st == NATSL_OK && a->single_word)
             tok->whole = 1; /* looks at what stands before: kept simple, as they are rare */
     }
+    if (st == NATSL_OK) st = searched_texts(r, tok);
     if (st == NATSL_OK && !(tok->by_id = natsl_alloc((size_t)tok->end, sizeof *tok->by_id, "added tokens")))
         st = NATSL_ERR_NOMEM;
     for (int32_t i = 0; st == NATSL_OK && i < tok->end; i++) tok->by_id[i] = -1;

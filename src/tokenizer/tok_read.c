@@ -33,11 +33,15 @@ static natsl_status each(natsl_tok_reading *r, const json_t *value, const char *
 
 /* ---- post-processor -------------------------------------------------------------------------------------------------- */
 
+static natsl_status too_many(const natsl_tok_reading *r)
+{
+    return natsl_fail(NATSL_ERR_INPUT, "%s: more than %d tokens around a text", r->where, MOST_AROUND);
+}
+
 /** Ids around a text: those before go before what earlier steps have put there, those after behind. */
 static natsl_status around(const natsl_tok_reading *r, natsl_ids *ids, const int32_t *more, size_t count, int front)
 {
-    if (count > MOST_AROUND || ids->count > MOST_AROUND - count)
-        return natsl_fail(NATSL_ERR_INPUT, "%s: more than %d tokens around a text", r->where, MOST_AROUND);
+    if (count > MOST_AROUND || ids->count > MOST_AROUND - count) return too_many(r);
     const natsl_status st = natsl_ids_add(ids, more, count);
     if (st != NATSL_OK || !front || count == 0) return st;
     memmove(ids->at + count, ids->at, (ids->count - count) * sizeof *ids->at);
@@ -67,6 +71,7 @@ static natsl_status template_ids(const natsl_tok_reading *r, const json_t *speci
         const json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
         if (id < 0 || id >= r->tok->end)
             return natsl_fail(NATSL_ERR_INPUT, "%s: special_tokens: expected ids of tokens", r->where);
+        if (ids->count == MOST_AROUND) return too_many(r); /* now: a short file may name a long list many times */
         st = natsl_ids_add(ids, &(int32_t){(int32_t)id}, 1);
     }
     return st;

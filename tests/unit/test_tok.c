@@ -1,5 +1,6 @@
 /* test_tok.c - tokenizers of tokenizer.json: ids and texts as the tokenizers package has them (tests/golden/tokenizer, made by
  * tests/tokenizer/compare), texts cut everywhere, encoders that begin in the middle, and files that are wrong. */
+#include "bpe_impl.h"
 #include "core.h"
 #include "regex.h"
 #include "rng.h"
@@ -176,6 +177,9 @@ static void test_middle(void)
 /** {"model": {"vocab": {...}, "merges": [...]}} with more of it changed by the cases. */
 #define VOCAB(more) "{'model':{'type':'BPE','vocab':{'a':0,'b':1,'ab':2},'merges':['a b']}" more "}"
 
+/* Twelve times as long. */
+#define TWELVE "{'type':'Replace','pattern':{'String':'x'},'content':'xxxxxxxxxxxx'},"
+
 static void test_wrong(void)
 {
     static const struct {
@@ -241,6 +245,10 @@ static void test_wrong(void)
         {VOCAB(",'added_tokens':[{'id':1,'content':'a'}]"), "0 in the vocabulary"},
         {VOCAB(",'added_tokens':[{'id':7,'content':'x'},{'id':7,'content':'y'}]"), "which another one has"},
         {VOCAB(",'added_tokens':{}"), "expected an array"},
+        {VOCAB(",'added_tokens':[{'id':7,'content':''}]"), "a text of 0 bytes, expected 1 to 4096"},
+        {VOCAB(",'normalizer':{'type':'Sequence','normalizers':[" TWELVE TWELVE TWELVE TWELVE "{'type':'NFC'}]},"
+               "'added_tokens':[{'id':8,'content':'y','normalized':false},{'id':7,'content':'x','normalized':true}]"),
+         "entry 1: a text grows beyond 4096 bytes"},
         {VOCAB(",'post_processor':{'type':'TemplateProcessing','single':[],'special_tokens':{}}"), "expected once"},
         {VOCAB(",'post_processor':{'type':'TemplateProcessing','single':[{'SpecialToken':{'id':'x'}}],'special_tokens':"
                "{}}"),
@@ -371,6 +379,42 @@ static void test_small(void)
     }
 }
 
+static void add_text(natsl_bytes *to, const char *text) { (void)natsl_bytes_add(to, text, strlen(text)); }
+
+/** Small files that would take for ever, or all memory, are refused at once. */
+static void test_slow(void)
+{
+    natsl_bytes json = {0};
+    natsl_tokenizer *t = NULL;
+    char text[64];
+    int32_t count = 0;
+    /* a vocabulary whose texts all fall on one slot */
+    add_text(&json, "{\"model\":{\"vocab\":{");
+    for (unsigned i = 0; count < 600; i++) {
+        const int n = snprintf(text, sizeof text, "%x", i);
+        if (natsl_hash(text, (size_t)n) & 2047) continue;
+        (void)snprintf(text, sizeof text, "%s\"%x\":%d", count ? "," : "", i, (int)count);
+        add_text(&json, text);
+        count++;
+    }
+    add_text(&json, "},\"merges\":[]}}");
+    CU_ASSERT_EQUAL(natsl_tokenizer_create("json", 0, json.at, json.length, "T.json", &t), NATSL_ERR_INPUT);
+    EXPECT(strstr(natsl_error_text(), "fall on one another") != NULL, "%s", natsl_error_text());
+    /* a template that names a long list of tokens many times: 400 million */
+    json.length = 0;
+    static const char begin[] = "{\"model\":{\"vocab\":{\"a\":0},\"merges\":[]},\"post_processor\":{\"type\":"
+                                "\"TemplateProcessing\",\"special_tokens\":{\"x\":{\"ids\":[0";
+    add_text(&json, begin);
+    for (int i = 0; i < 20000; i++) add_text(&json, ",0");
+    add_text(&json, "]}},\"single\":[{\"Sequence\":{}}");
+    for (int i = 0; i < 20000; i++) add_text(&json, ",{\"SpecialToken\":{\"id\":\"x\"}}");
+    add_text(&json, "]}}");
+    CU_ASSERT_EQUAL(natsl_tokenizer_create("json", 0, json.at, json.length, "T.json", &t), NATSL_ERR_INPUT);
+    EXPECT(strstr(natsl_error_text(), "more than 4096 tokens around") != NULL, "%s", natsl_error_text());
+    CU_ASSERT(natsl_peak_bytes() < (size_t)1 << 30);
+    natsl_bytes_free(&json);
+}
+
 static void test_regex(void)
 {
     static const struct {
@@ -441,6 +485,7 @@ int main(void)
                                        {"regular expressions", test_regex},
                                        {"small tokenizers", test_small},
                                        {"files that are wrong", test_wrong},
+                                       {"files that are slow", test_slow},
                                        {"changed files", test_fuzz}};
     return run_suite("tokenizer.json", tests, COUNT(tests));
 }
