@@ -39,9 +39,11 @@ static natsl_status searched_text(const natsl_tok *tok, natsl_regex_match *const
         text[0] = text[1];
         text[1] = swap;
     }
+    if (st == NATSL_OK && text[0].length == 0) /* the library would find it everywhere */
+        st = natsl_fail(NATSL_ERR_INPUT, "a text that the normalizers leave nothing of is not supported");
     if (st == NATSL_OK && !(a->text = natsl_alloc(text[0].length + 1, 1, "added tokens"))) st = NATSL_ERR_NOMEM;
     if (st == NATSL_OK) {
-        if (text[0].length > 0) memcpy(a->text, text[0].at, text[0].length);
+        memcpy(a->text, text[0].at, text[0].length);
         a->length = text[0].length;
     }
     natsl_bytes_free(&text[0]);
@@ -84,7 +86,7 @@ static natsl_status make_set(const natsl_tok *tok, int normalized, natsl_tok_set
     if (!set->at) return NATSL_ERR_NOMEM;
     for (size_t i = 0; i < tok->n_added; i++) {
         const natsl_tok_added *a = &tok->added[i];
-        if (a->normalized != normalized || a->length == 0) continue;
+        if (a->normalized != normalized) continue;
         set->at[set->count++] = a;
         set->begins[(unsigned char)a->text[0]] = 1;
         set->left |= a->left;

@@ -249,6 +249,8 @@ static void test_wrong(void)
         {VOCAB(",'normalizer':{'type':'Sequence','normalizers':[" TWELVE TWELVE TWELVE TWELVE "{'type':'NFC'}]},"
                "'added_tokens':[{'id':8,'content':'y','normalized':false},{'id':7,'content':'x','normalized':true}]"),
          "entry 1: a text grows beyond 4096 bytes"},
+        {VOCAB(",'normalizer':{'type':'Strip'},'added_tokens':[{'id':7,'content':' ','normalized':true}]"),
+         "entry 0: a text that the normalizers leave nothing of"},
         {VOCAB(",'post_processor':{'type':'TemplateProcessing','single':[],'special_tokens':{}}"), "expected once"},
         {VOCAB(",'post_processor':{'type':'TemplateProcessing','single':[{'SpecialToken':{'id':'x'}}],'special_tokens':"
                "{}}"),
@@ -339,7 +341,14 @@ static void test_small(void)
          {0, 2, 3, 1, 4, -1},
          "axybv",
          "axyZbv"},
-        /* ... so that letters of bytes become bytes */
+        /* white space that is a token, and has been taken by the one before it */
+        {"{'model':{'vocab':{'a':0},'merges':[]},'decoder':{'type':'Fuse'},'added_tokens':[{'id':1,'content':'\\n',"
+         "'normalized':false,'special':false,'lstrip':true,'rstrip':true}]}",
+         "a\n\n\na \na",
+         {0, 1, 0, 1, 0, -1},
+         "a\na\na",
+         NULL},
+        /* letters of bytes in such a text become bytes */
         {"{'model':{'vocab':{'a':0},'merges':[]},'normalizer':{'type':'ByteLevel'},'decoder':{'type':'ByteLevel'},"
          "'added_tokens':[{'id':1,'content':'\xc3\xa9','normalized':true,'special':false}]}",
          "a\xc3\xa9",
