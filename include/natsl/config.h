@@ -15,6 +15,9 @@ extern "C" {
 #define NATSL_MAX_LAYERS 512
 #define NATSL_MAX_ATTN   8
 
+/** Most bytes of a configuration's text. */
+#define NATSL_MAX_CONFIG_BYTES ((size_t)1 << 20)
+
 /** What mixes a layer's tokens: Gated DeltaNet and softmax attention by the gate's choice, Gated DeltaNet alone, softmax
  * attention alone. */
 typedef enum natsl_layer_kind { NATSL_LAYER_NATS = 0, NATSL_LAYER_GDN, NATSL_LAYER_ATTN } natsl_layer_kind;

@@ -12,9 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_CONFIG_BYTES     ((size_t)1 << 20)
-#define MOST_TOKENIZER_BYTES ((size_t)256 << 20)
-#define MOST_SKIPPED         50 /* steps in a row without a finite gradient: the training has failed */
+#define MOST_SKIPPED 50 /* steps in a row without a finite gradient: the training has failed */
 
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
@@ -71,7 +69,7 @@ static natsl_status open_tokenizer(natsl_train_job *j)
         j->tokenizer = j->from.tokenizer;
     } else if (s->tokenizer_file) {
         (void)snprintf(path, sizeof path, "%s", s->tokenizer_file);
-        st = natsl_app_whole_file(app, s->tokenizer_file, MOST_TOKENIZER_BYTES, "a tokenizer.json", &j->json,
+        st = natsl_app_whole_file(app, s->tokenizer_file, NATSL_MAX_TOKENIZER_BYTES, "a tokenizer.json", &j->json,
                                   &j->json_length);
     }
     if (st == NATSL_OK && j->json)
@@ -85,8 +83,8 @@ static natsl_status open_spec(natsl_train_job *j)
 {
     natsl_app *app = j->app;
     size_t length = 0;
-    natsl_status st =
-        natsl_app_whole_file(app, app->args.config, MAX_CONFIG_BYTES, "a training's configuration", &j->text, &length);
+    natsl_status st = natsl_app_whole_file(app, app->args.config, NATSL_MAX_CONFIG_BYTES, "a training's configuration",
+                                           &j->text, &length);
     if (st != NATSL_OK) return st;
     if (memchr(j->text, '\0', length))
         return natsl_fail(NATSL_ERR_INPUT, "%s: a zero byte, expected JSON", app->args.config);

@@ -16,9 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_CONFIG_BYTES     ((size_t)1 << 20)
-#define MOST_TOKENIZER_BYTES ((size_t)256 << 20)
-
 natsl_status natsl_stdout_flush(void)
 {
     errno = 0;
@@ -143,7 +140,7 @@ natsl_status natsl_app_read_config(const char *path, natsl_config *config)
 {
     char *text = NULL;
     size_t length = 0;
-    natsl_status st = natsl_whole_file(path, MAX_CONFIG_BYTES, "a configuration", &text, &length);
+    natsl_status st = natsl_whole_file(path, NATSL_MAX_CONFIG_BYTES, "a configuration", &text, &length);
     if (st == NATSL_OK) st = natsl_config_parse(text, length, path, config);
     natsl_free(text);
     return st;
@@ -154,16 +151,8 @@ natsl_status natsl_app_whole_file(natsl_app *app, const char *path, size_t limit
 {
     *bytes = NULL;
     *length = 0;
-    natsl_status st =
-        natsl_app_agree(app, app->rank == 0 ? natsl_whole_file(path, limit, what, bytes, length) : NATSL_OK);
-    if (st != NATSL_OK) return st;
-    uint64_t n = *length;
-    NATSL_MPI(MPI_Bcast(&n, 1, MPI_UINT64_T, 0, app->comm));
-    if (app->rank != 0 && !(*bytes = natsl_calloc((size_t)n + 1, 1, what))) st = NATSL_ERR_NOMEM;
-    *length = (size_t)n;
-    if ((st = natsl_app_agree(app, st)) == NATSL_OK) NATSL_MPI(MPI_Bcast(*bytes, (int)n, MPI_CHAR, 0, app->comm));
-    else natsl_free(*bytes), *bytes = NULL;
-    return st;
+    const natsl_status st = app->rank == 0 ? natsl_whole_file(path, limit, what, bytes, length) : NATSL_OK;
+    return natsl_agree_bytes(app->comm, st, what, bytes, length);
 }
 
 natsl_status natsl_app_tokenizer_file(natsl_app *app, const char *path, natsl_tokenizer **out)
@@ -171,7 +160,7 @@ natsl_status natsl_app_tokenizer_file(natsl_app *app, const char *path, natsl_to
     char *json = NULL;
     size_t length = 0;
     *out = NULL;
-    natsl_status st = natsl_app_whole_file(app, path, MOST_TOKENIZER_BYTES, "a tokenizer.json", &json, &length);
+    natsl_status st = natsl_app_whole_file(app, path, NATSL_MAX_TOKENIZER_BYTES, "a tokenizer.json", &json, &length);
     if (st == NATSL_OK) st = natsl_app_agree(app, natsl_tokenizer_create("json", 0, json, length, path, out));
     natsl_free(json);
     if (st != NATSL_OK) natsl_tokenizer_destroy(out);

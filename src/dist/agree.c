@@ -2,6 +2,7 @@
 #include "agree.h"
 
 #include "place.h"
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -96,4 +97,28 @@ natsl_status natsl_agree_or_die(MPI_Comm comm, natsl_status mine)
     }
     natsl_wait_for(NULL, -1);
     return spread_text(comm, (natsl_status)out.status, in.rank, out.rank, mine);
+}
+
+natsl_status natsl_agree_bytes(MPI_Comm comm, natsl_status mine, const char *what, char **bytes, size_t *length)
+{
+    int rank = 0;
+    NATSL_MPI(MPI_Comm_rank(comm, &rank));
+    if (rank == 0 && mine == NATSL_OK && *length > INT_MAX)
+        mine = natsl_fail(NATSL_ERR_INPUT, "%s of %zu bytes, expected less than 2 GiB", what, *length);
+    natsl_status st = natsl_agree(comm, mine);
+    if (st == NATSL_OK) {
+        uint64_t n = rank == 0 ? *length : 0;
+        NATSL_MPI(MPI_Bcast(&n, 1, MPI_UINT64_T, 0, comm));
+        *length = (size_t)n;
+        if (rank != 0 && !(*bytes = natsl_calloc(*length + 1, 1, what))) st = NATSL_ERR_NOMEM;
+        st = natsl_agree(comm, st);
+    }
+    if (st == NATSL_OK) {
+        NATSL_MPI(MPI_Bcast(*bytes, (int)*length, MPI_CHAR, 0, comm));
+    } else {
+        natsl_free(*bytes);
+        *bytes = NULL;
+        *length = 0;
+    }
+    return st;
 }

@@ -29,6 +29,11 @@ natsl_status natsl_agree(MPI_Comm comm, natsl_status mine);
  * the job with its status. */
 natsl_status natsl_agree_or_die(MPI_Comm comm, natsl_status mine);
 
+/** What rank 0 has read, on all ranks: its bytes [*length], with a NUL behind them (free with natsl_free, as rank 0's own), or its
+ * status. Others pass NATSL_OK and NULL. what: for messages. Below 2 GiB. On error *bytes is NULL on all ranks, and what rank 0 had is freed.
+ * Collective. */
+natsl_status natsl_agree_bytes(MPI_Comm comm, natsl_status mine, const char *what, char **bytes, size_t *length);
+
 /** All tags of point-to-point messages, so that no two meanings share one. */
 enum natsl_tag {
     NATSL_TAG_HALO = 1,         /* raw rows for the short convolution, to the next range */

@@ -150,8 +150,8 @@ static natsl_status check_config(plan *p, natsl_hf_report *r)
         if (!p->config) return natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration");
         return natsl_hf_config_parse(p->config, strlen(p->config), p->path, &kept, &r->family); /* as import will */
     }
-    natsl_status st =
-        natsl_h5_bytes(p->file, p->path, natsl_hf_texts[0].object, natsl_hf_texts[0].limit, &text, &length);
+    natsl_status st = natsl_h5_bytes(p->file, p->path, natsl_hf_texts[NATSL_HF_TEXT_CONFIG].object,
+                                     natsl_hf_texts[NATSL_HF_TEXT_CONFIG].limit, &text, &length);
     if (st == NATSL_OK) st = natsl_hf_config_parse(text, length, p->path, &kept, &r->family);
     natsl_free(text);
     if (st != NATSL_OK) return st;
@@ -159,7 +159,7 @@ static natsl_status check_config(plan *p, natsl_hf_report *r)
     if (!a || !b) st = natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration");
     else if (strcmp(a, b) != 0)
         st = natsl_fail(NATSL_ERR_INPUT, "%s: dataset %s and attribute config describe different models", p->path,
-                        natsl_hf_texts[0].object);
+                        natsl_hf_texts[NATSL_HF_TEXT_CONFIG].object);
     free(a);
     free(b);
     return st;
@@ -247,7 +247,7 @@ static natsl_status write_texts(const plan *p, const char *directory)
         const natsl_hf_text *t = &natsl_hf_texts[i];
         char *bytes = NULL;
         size_t length = 0;
-        if (i == 0 && p->config) {
+        if (i == NATSL_HF_TEXT_CONFIG && p->config) {
             st = write_text(directory, t->file, p->config, strlen(p->config));
             continue;
         }

@@ -31,8 +31,8 @@ typedef struct natsl_hf_report {
 } natsl_hf_report;
 
 /** Reads the directory and writes the model file `out`, tensors in the types that they have: temporary name, flushed, renamed. All but
- * the values is checked before anything is written; values must be finite. `out` NULL: only the checks. At most some 32 MiB
- * and the directory's texts are in memory at a time beside mapped files. Not collective. NATSL_ERR_INPUT, NATSL_ERR_IO, NATSL_ERR_NOMEM, NATSL_ERR_USAGE. */
+ * the values is checked before anything is written; values must be finite. `out` NULL: only the checks. 4 MiB of a tensor
+ * (a row, where that is more) are in memory at a time, and the directory's texts. Not collective. NATSL_ERR_INPUT, NATSL_ERR_IO, NATSL_ERR_NOMEM, NATSL_ERR_USAGE. */
 natsl_status natsl_hf_import(const char *directory, const char *out, natsl_hf_tokenizer tokenizer,
                              natsl_hf_report *report);
 
@@ -54,9 +54,9 @@ typedef struct natsl_hf_text {
     int json;           /* must be JSON */
 } natsl_hf_text;
 
-/** Ended by a NULL file. The first is config.json. */
+/** Ended by a NULL file. Of some the place is known. */
 extern const natsl_hf_text natsl_hf_texts[];
-#define NATSL_HF_TOKENIZER_FILE "tokenizer.json"
+enum { NATSL_HF_TEXT_CONFIG = 0, NATSL_HF_TEXT_GENERATION, NATSL_HF_TEXT_TOKENIZER };
 /** What natsl adds where the other files have no place for it: tokenizer, origin, kept_share. */
 #define NATSL_HF_OWN_FILE "natsl.json"
 

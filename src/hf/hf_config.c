@@ -3,6 +3,7 @@
 #include "hf_config.h"
 #include "hf_config_impl.h"
 
+#include "config_bounds.h"
 #include "core.h"
 
 #include <jansson.h>
@@ -10,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MAX_JSON ((size_t)1 << 20)
 
 /* Of the norms of queries and keys in flash-linear-attention's attention layers: the default of its RMSNorm. */
 #define QK_NORM_EPS 1e-5
@@ -45,6 +44,7 @@ static const char *const harmless[] = {"_name_or_path",
                                        "length_penalty",
                                        "max_length",
                                        "min_length",
+                                       "model_type",
                                        "no_repeat_ngram_size",
                                        "num_beam_groups",
                                        "num_beams",
@@ -72,7 +72,8 @@ static const char *const harmless[] = {"_name_or_path",
                                        "transformers_version",
                                        "typical_p",
                                        "use_bfloat16",
-                                       "use_cache"};
+                                       "use_cache",
+                                       NULL};
 
 typedef enum what {
     TAKEN,      /* natsl's key of the same name; natsl_config_parse checks the value */
@@ -135,35 +136,60 @@ natsl_status natsl_hf_wrong(const char *source, const char *key, const char *exp
     return natsl_fail(NATSL_ERR_INPUT, "%s: configuration key %.80s: expected %s", source, key, expected);
 }
 
-int natsl_hf_is_harmless(const char *key)
+int natsl_hf_is_word(const char *key, const char *const *words)
 {
-    for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++) {
-        if (strcmp(harmless[i], key) == 0) return 1;
+    for (size_t i = 0; words[i]; i++) {
+        if (strcmp(words[i], key) == 0) return 1;
     }
     return 0;
+}
+
+int natsl_hf_is_harmless(const char *key) { return natsl_hf_is_word(key, harmless); }
+
+natsl_status natsl_hf_check_keys(json_t *object, const char *inside, natsl_hf_knows *knows, natsl_hf_family family,
+                                 const char *source)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        if (!knows(key, family))
+            return natsl_fail(NATSL_ERR_INPUT, "%s: configuration key %s%.80s is not known", source, inside, key);
+    }
+    return NATSL_OK;
+}
+
+static int knows_attention(const char *key, natsl_hf_family family)
+{
+    static const char *const known[] = {"layers",  "num_heads",   "num_kv_heads", "qkv_bias",
+                                        "qk_norm", "window_size", "rope_theta",   NULL};
+    (void)family;
+    return natsl_hf_is_word(key, known);
+}
+
+static int knows_deltanet(const char *key, natsl_hf_family family)
+{
+    (void)family;
+    for (size_t i = 0; i < sizeof deltanet / sizeof deltanet[0]; i++) {
+        if (strcmp(deltanet[i].key, key) == 0) return 1;
+    }
+    return natsl_hf_is_harmless(key);
 }
 
 /** One object of `attn`, checked as the library does, into the list of natsl's. A key of natsl's own would mean nothing to the
  * library, and so is not known here. */
 static natsl_status take_attention(json_t *spec, json_t *to, const char *source)
 {
-    static const char *const known[] = {"layers",  "num_heads",   "num_kv_heads", "qkv_bias",
-                                        "qk_norm", "window_size", "rope_theta"};
     const json_t *list = json_object_get(spec, "layers");
     if (!json_is_object(spec)) return natsl_hf_wrong(source, "attn", "null, an object or a list of objects");
-    for (void *it = json_object_iter(spec); it; it = json_object_iter_next(spec, it)) {
-        int found = 0;
-        for (size_t i = 0; i < sizeof known / sizeof known[0] && !found; i++)
-            found = strcmp(known[i], json_object_iter_key(it)) == 0;
-        if (!found)
-            return natsl_fail(NATSL_ERR_INPUT, "%s: configuration key attn.%.80s is not known", source,
-                              json_object_iter_key(it));
-    }
+    const natsl_status st = natsl_hf_check_keys(spec, "attn.", knows_attention, NATSL_HF_GATED_DELTANET, source);
+    if (st != NATSL_OK) return st;
     if (!json_is_array(list)) return natsl_hf_wrong(source, "attn.layers", "a list of layer numbers");
     if (!natsl_hf_is_count(json_object_get(spec, "num_heads")))
         return natsl_hf_wrong(source, "attn.num_heads", "the number of heads of attention layers");
     const json_t *theta = json_object_get(spec, "rope_theta"); /* for which the library has no meaning of null */
-    if (theta && !json_is_number(theta)) return natsl_hf_wrong(source, "attn.rope_theta", "a number above 0");
+    if (theta && !json_is_number(theta))
+        return natsl_hf_wrong(source, "attn.rope_theta", "a number above 0 up to " NATSL_MAX_REAL_TEXT);
     if (json_array_size(list) == 0) return NATSL_OK;
     json_t *own = json_copy(spec); /* the library's norm has its default here, whatever norm_eps is */
     const int bad =
@@ -258,7 +284,7 @@ static natsl_status from_deltanet(const json_t *root, json_t *to, const char *so
 }
 
 /** The same for natsl's own class: its keys as they are. */
-static natsl_status from_natsl(const json_t *root, json_t *to, const char *source)
+static natsl_status from_natsl(json_t *root, json_t *to, const char *source)
 {
     static const char *const own[] = {"attn", "norm_zero_centred", "head_v_dim"};
     for (size_t i = 0; i < sizeof own / sizeof own[0];
@@ -271,26 +297,12 @@ static natsl_status from_natsl(const json_t *root, json_t *to, const char *sourc
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         if (!json_object_get(root, needed[i])) return natsl_hf_wrong(source, needed[i], "it to be there");
     }
-    for (void *it = json_object_iter((json_t *)(uintptr_t)root); it;
-         it = json_object_iter_next((json_t *)(uintptr_t)root, it)) {
-        const char *key = json_object_iter_key(it);
-        if (natsl_hf_is_harmless(key) || strcmp(key, "model_type") == 0) continue;
-        if (json_object_set(to, key, json_object_iter_value(it)) != 0)
+    const char *key;
+    json_t *value;
+    json_object_foreach(root, key, value)
+    {
+        if (!natsl_hf_is_harmless(key) && json_object_set(to, key, value) != 0)
             return natsl_fail(NATSL_ERR_NOMEM, "out of memory: configuration");
-    }
-    return NATSL_OK;
-}
-
-/** Nothing is passed over in silence. */
-static natsl_status check_keys(const json_t *root, const char *source)
-{
-    for (void *it = json_object_iter((json_t *)(uintptr_t)root); it;
-         it = json_object_iter_next((json_t *)(uintptr_t)root, it)) {
-        const char *key = json_object_iter_key(it);
-        int known = natsl_hf_is_harmless(key) || strcmp(key, "model_type") == 0;
-        for (size_t i = 0; i < sizeof deltanet / sizeof deltanet[0] && !known; i++)
-            known = strcmp(deltanet[i].key, key) == 0;
-        if (!known) return natsl_fail(NATSL_ERR_INPUT, "%s: configuration key %.80s is not known", source, key);
     }
     return NATSL_OK;
 }
@@ -301,7 +313,7 @@ natsl_status natsl_hf_config_parse(const char *json, size_t length, const char *
     json_error_t e;
     char *text = NULL;
     natsl_status st = NATSL_OK;
-    if (length > MAX_JSON)
+    if (length > NATSL_MAX_CONFIG_BYTES)
         return natsl_fail(NATSL_ERR_INPUT, "%s: configuration of %zu bytes, expected at most 1 MiB", source, length);
     json_t *root = json_loadb(json, length, JSON_REJECT_DUPLICATES, &e), *to = json_object();
     const char *type = json_string_value(json_object_get(root, "model_type"));
@@ -317,7 +329,7 @@ natsl_status natsl_hf_config_parse(const char *json, size_t length, const char *
                         "%s: configuration key quantization_config: quantized weights are not supported", source);
     } else if (strcmp(type, "gated_deltanet") == 0) {
         found = NATSL_HF_GATED_DELTANET;
-        st = check_keys(root, source);
+        st = natsl_hf_check_keys(root, "", knows_deltanet, found, source);
         if (st == NATSL_OK) st = from_deltanet(root, to, source);
     } else if (natsl_hf_is_qwen(type, &found)) {
         st = natsl_hf_from_qwen(root, found, to, source);

@@ -7,8 +7,19 @@
 
 #include <jansson.h>
 
-/** A key that transformers gives every model and that does not change what is computed. */
+/** Whether a key is one of the words, ended by NULL. */
+int natsl_hf_is_word(const char *key, const char *const *words);
+
+/** A key that transformers gives every model and that does not change what is computed; and model_type, which is looked at first. */
 int natsl_hf_is_harmless(const char *key);
+
+/** Whether a family's file may have a key. */
+typedef int natsl_hf_knows(const char *key, natsl_hf_family family);
+
+/** Nothing is passed over in silence: NATSL_ERR_INPUT with a line that names the first key that is not known, after `inside` ("attn.";
+ * "" at the top). No object (or NULL): no keys. */
+natsl_status natsl_hf_check_keys(json_t *object, const char *inside, natsl_hf_knows *knows, natsl_hf_family family,
+                                 const char *source);
 
 /** NATSL_ERR_INPUT with a line that names the key. */
 natsl_status natsl_hf_wrong(const char *source, const char *key, const char *expected);

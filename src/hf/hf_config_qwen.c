@@ -2,15 +2,11 @@
  * is named here once, as in hf_config.c. */
 #include "hf_config_impl.h"
 
+#include "config_bounds.h"
 #include "core.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* config.c's bounds: what is above them it refuses under the names of natsl's keys, which no file of Qwen's has. */
-#define MAX_DIM   (1 << 24)
-#define MAX_HEADS (1 << 14)
-#define MAX_CONV  256
 
 /* Members of natsl_hf_family as bits. */
 #define NEXT (1 << NATSL_HF_QWEN3_NEXT)
@@ -41,18 +37,18 @@ typedef struct rule {
 #define KV      "num_key_value_heads"
 
 static const rule rules[] = {
-    {"hidden_size", SIZE, "hidden_size", 2048, 4096, MAX_DIM, BOTH},
+    {"hidden_size", SIZE, "hidden_size", 2048, 4096, NATSL_MAX_DIM, BOTH},
     {"num_hidden_layers", SIZE, "num_hidden_layers", 48, 32, NATSL_MAX_LAYERS, BOTH},
-    {"vocab_size", SIZE, "vocab_size", 151936, 248320, MAX_DIM, BOTH},
-    {"intermediate_size", SIZE, "intermediate_size", 5632, 12288, MAX_DIM, BOTH},
-    {"linear_key_head_dim", SIZE, "head_dim", 128, 128, MAX_DIM, BOTH},
-    {"linear_value_head_dim", SIZE, "head_v_dim", 128, 128, MAX_DIM, BOTH},
-    {HEADS, SIZE, "num_heads", 16, 16, MAX_HEADS, BOTH},
-    {V_HEADS, SIZE, "num_v_heads", 32, 32, MAX_HEADS, BOTH},
-    {"linear_conv_kernel_dim", SIZE, "conv_size", 4, 4, MAX_CONV, BOTH},
-    {Q_HEADS, SIZE, "", 16, 16, MAX_HEADS, BOTH},
-    {KV, SIZE, "", 2, 4, MAX_HEADS, BOTH},
-    {"head_dim", SIZE, "", 256, 256, MAX_DIM, BOTH},
+    {"vocab_size", SIZE, "vocab_size", 151936, 248320, NATSL_MAX_DIM, BOTH},
+    {"intermediate_size", SIZE, "intermediate_size", 5632, 12288, NATSL_MAX_DIM, BOTH},
+    {"linear_key_head_dim", SIZE, "head_dim", 128, 128, NATSL_MAX_DIM, BOTH},
+    {"linear_value_head_dim", SIZE, "head_v_dim", 128, 128, NATSL_MAX_DIM, BOTH},
+    {HEADS, SIZE, "num_heads", 16, 16, NATSL_MAX_HEADS, BOTH},
+    {V_HEADS, SIZE, "num_v_heads", 32, 32, NATSL_MAX_HEADS, BOTH},
+    {"linear_conv_kernel_dim", SIZE, "conv_size", 4, 4, NATSL_MAX_CONV, BOTH},
+    {Q_HEADS, SIZE, "", 16, 16, NATSL_MAX_HEADS, BOTH},
+    {KV, SIZE, "", 2, 4, NATSL_MAX_HEADS, BOTH},
+    {"head_dim", SIZE, "", 256, 256, NATSL_MAX_DIM, BOTH},
     {"full_attention_interval", SIZE, "", 4, 4, INT32_MAX, BOTH},
     {"layer_types", OTHER, NULL, 0, 0, 0, BOTH},
     {"rms_norm_eps", OTHER, NULL, 0, 0, 0, BOTH},
@@ -93,7 +89,7 @@ static const rule rules[] = {
  * tells a server whether to load the part for pictures.) */
 static const char *const around[] = {"text_config",         "vision_config",         "image_token_id",
                                      "video_token_id",      "vision_start_token_id", "vision_end_token_id",
-                                     "language_model_only", "tie_word_embeddings"};
+                                     "language_model_only", "tie_word_embeddings",   NULL};
 
 int natsl_hf_is_qwen(const char *type, natsl_hf_family *family)
 {
@@ -111,6 +107,26 @@ static const rule *find_rule(const char *key)
         if (strcmp(rules[i].key, key) == 0) return &rules[i];
     }
     return NULL;
+}
+
+static int knows_text(const char *key, natsl_hf_family family)
+{
+    const rule *r = find_rule(key);
+    return (r && r->families & 1 << family) || natsl_hf_is_harmless(key);
+}
+
+static int knows_around(const char *key, natsl_hf_family family)
+{
+    (void)family;
+    return natsl_hf_is_word(key, around) || natsl_hf_is_harmless(key);
+}
+
+static int knows_rope(const char *key, natsl_hf_family family)
+{
+    static const char *const known[] = {"rope_theta",    "partial_rotary_factor", "rope_type", "type",
+                                        "mrope_section", "mrope_interleaved",     NULL};
+    (void)family;
+    return natsl_hf_is_word(key, known);
 }
 
 /** A size, or the class's default. */
@@ -171,10 +187,9 @@ static natsl_status get_number(const json_t *from, const char *key, const char *
 
 /** rope_parameters, or as older files say rope_scaling, goes before the keys beside it. Three equal positions (of text, not of a
  * picture's rows and columns) make mrope the plain one, whatever its sections. */
-static natsl_status get_rope(const json_t *text, rope *out, const char *source)
+static natsl_status get_rope(const json_t *text, natsl_hf_family family, rope *out, const char *source)
 {
-    static const char *const known[] = {"rope_theta", "partial_rotary_factor", "rope_type",
-                                        "type",       "mrope_section",         "mrope_interleaved"};
+    static const char *const types[] = {"rope_type", "type", NULL};
     json_t *now = json_object_get(text, "rope_parameters"), *old = json_object_get(text, "rope_scaling");
     const char *key = json_object_size(old) > 0 ? "rope_scaling" : "rope_parameters";
     json_t *spec = json_object_size(old) > 0 ? old : now;
@@ -187,24 +202,19 @@ static natsl_status get_rope(const json_t *text, rope *out, const char *source)
                               "null or an object");
     if (json_object_size(old) > 0 && json_object_size(now) > 0)
         return natsl_hf_wrong(source, "rope_scaling", "null beside rope_parameters");
-    NATSL_TRY(st, done, get_number(text, "rope_theta", "rope_theta", 1e15, 0, &out->theta, source));
+    NATSL_TRY(st, done, get_number(text, "rope_theta", "rope_theta", NATSL_MAX_REAL, 0, &out->theta, source));
     NATSL_TRY(st, done,
               get_number(text, "partial_rotary_factor", "partial_rotary_factor", 1.0, 1, &out->factor, source));
-    for (void *it = spec ? json_object_iter(spec) : NULL; it; it = json_object_iter_next(spec, it)) {
-        int found = 0;
-        for (size_t i = 0; i < sizeof known / sizeof known[0] && !found; i++)
-            found = strcmp(known[i], json_object_iter_key(it)) == 0;
-        const json_t *value = json_object_iter_value(it);
-        const char *type = json_string_value(value);
-        (void)snprintf(name, sizeof name, "%s.%.80s", key, json_object_iter_key(it));
-        if (strcmp(json_object_iter_key(it), "rope_type") == 0 || strcmp(json_object_iter_key(it), "type") == 0) {
-            if (!type || strcmp(type, "default") != 0)
-                return natsl_hf_wrong(source, name, "default: other kinds of rotary positions are not supported");
-        }
-        if (!found) return natsl_fail(NATSL_ERR_INPUT, "%s: configuration key %s is not known", source, name);
+    for (size_t i = 0; types[i]; i++) { /* before the other keys: those of another kind say less */
+        const json_t *type = json_object_get(spec, types[i]);
+        if (!type || (json_is_string(type) && strcmp(json_string_value(type), "default") == 0)) continue;
+        (void)snprintf(name, sizeof name, "%s.%s", key, types[i]);
+        return natsl_hf_wrong(source, name, "default: other kinds of rotary positions are not supported");
     }
+    (void)snprintf(name, sizeof name, "%s.", key);
+    NATSL_TRY(st, done, natsl_hf_check_keys(spec, name, knows_rope, family, source));
     (void)snprintf(name, sizeof name, "%s.rope_theta", key);
-    NATSL_TRY(st, done, get_number(spec, "rope_theta", name, 1e15, 0, &out->theta, source));
+    NATSL_TRY(st, done, get_number(spec, "rope_theta", name, NATSL_MAX_REAL, 0, &out->theta, source));
     (void)snprintf(name, sizeof name, "%s.partial_rotary_factor", key);
     NATSL_TRY(st, done, get_number(spec, "partial_rotary_factor", name, 1.0, 1, &out->factor, source));
 done:
@@ -245,8 +255,8 @@ static natsl_status put_attention(const json_t *text, natsl_hf_family family, js
     const int64_t heads = size_of(text, family, Q_HEADS), kv = size_of(text, family, KV);
     const int64_t width = size_of(text, family, "head_dim");
     if (heads % kv) return natsl_hf_wrong(source, KV, "a divisor of " Q_HEADS);
-    if (heads * width > MAX_DIM / 2) return natsl_hf_wrong(source, Q_HEADS, Q_HEADS " * head_dim up to 2^23");
-    natsl_status st = get_rope(text, &r, source);
+    if (heads * width > NATSL_MAX_DIM / 2) return natsl_hf_wrong(source, Q_HEADS, Q_HEADS " * head_dim up to 2^23");
+    natsl_status st = get_rope(text, family, &r, source);
     const int64_t rotary = st == NATSL_OK ? (int64_t)((double)width * r.factor) : 0;
     if (st == NATSL_OK && rotary % 2)
         st = natsl_hf_wrong(source, "partial_rotary_factor",
@@ -291,20 +301,6 @@ static natsl_status check_dense(const json_t *text, natsl_hf_family family, cons
     return NATSL_OK;
 }
 
-/** Every key of an object is known: of the text model, or one of `around`. */
-static natsl_status check_keys(json_t *from, natsl_hf_family family, int outside, const char *source)
-{
-    for (void *it = json_object_iter(from); it; it = json_object_iter_next(from, it)) {
-        const char *key = json_object_iter_key(it);
-        const rule *r = outside ? NULL : find_rule(key);
-        int known = natsl_hf_is_harmless(key) || strcmp(key, "model_type") == 0 || (r && r->families & 1 << family);
-        for (size_t i = 0; i < sizeof around / sizeof around[0] && outside && !known; i++)
-            known = strcmp(around[i], key) == 0;
-        if (!known) return natsl_fail(NATSL_ERR_INPUT, "%s: configuration key %.80s is not known", source, key);
-    }
-    return NATSL_OK;
-}
-
 /** *tied: the head is the embeddings. Where a file says so twice, one yes is enough: a head of its own would be a tensor too many. */
 static natsl_status get_tied(const json_t *from, int *tied, const char *source)
 {
@@ -329,21 +325,21 @@ natsl_status natsl_hf_from_qwen(json_t *root, natsl_hf_family family, json_t *to
             return natsl_hf_wrong(source, "text_config.model_type", "qwen3_5_text");
         if (json_object_get(text, "quantization_config"))
             return natsl_hf_wrong(source, "quantization_config", "none: quantized weights are not supported");
-        NATSL_TRY(st, done, check_keys(root, family, 1, source));
+        NATSL_TRY(st, done, natsl_hf_check_keys(root, "", knows_around, family, source));
         NATSL_TRY(st, done, get_tied(root, &tied, source));
     }
-    NATSL_TRY(st, done, check_keys(text, family, 0, source));
+    NATSL_TRY(st, done, natsl_hf_check_keys(text, "", knows_text, family, source));
     for (size_t i = 0; i < RULES; i++) {
         if (rules[i].families & 1 << family) NATSL_TRY(st, done, take(&rules[i], text, family, to, source));
     }
     const int64_t heads = size_of(text, family, HEADS), v_heads = size_of(text, family, V_HEADS);
     if (v_heads % heads) return natsl_hf_wrong(source, V_HEADS, "a multiple of " HEADS);
-    if (heads * size_of(text, family, "linear_key_head_dim") > MAX_DIM)
+    if (heads * size_of(text, family, "linear_key_head_dim") > NATSL_MAX_DIM)
         return natsl_hf_wrong(source, HEADS, HEADS " * linear_key_head_dim up to 2^24");
-    if (v_heads * size_of(text, family, "linear_value_head_dim") > MAX_DIM)
+    if (v_heads * size_of(text, family, "linear_value_head_dim") > NATSL_MAX_DIM)
         return natsl_hf_wrong(source, V_HEADS, V_HEADS " * linear_value_head_dim up to 2^24");
     NATSL_TRY(st, done, get_tied(text, &tied, source));
-    NATSL_TRY(st, done, get_number(text, "rms_norm_eps", "rms_norm_eps", 1e15, 0, &eps, source));
+    NATSL_TRY(st, done, get_number(text, "rms_norm_eps", "rms_norm_eps", NATSL_MAX_REAL, 0, &eps, source));
     if (!((float)eps > 0.0f)) return natsl_hf_wrong(source, "rms_norm_eps", "a number that float32 can hold");
     NATSL_TRY(st, done, check_dense(text, family, source));
     NATSL_TRY(st, done, put_attention(text, family, to, source));

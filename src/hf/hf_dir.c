@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -39,21 +40,34 @@ static natsl_status add_shard(natsl_hf_dir *d, const char *name)
 {
     char path[4096];
     natsl_status st = natsl_hf_path(d->path, name, path, sizeof path);
-    if (st != NATSL_OK) return st;
-    d->names[d->count] = natsl_alloc(strlen(path) + 1, 1, "file name");
-    if (!d->names[d->count]) return NATSL_ERR_NOMEM;
-    memcpy(d->names[d->count], path, strlen(path) + 1);
-    d->count++;
-    st = natsl_st_open(path, &d->shards[d->count - 1]);
-    if (st == NATSL_OK) d->tensors += d->shards[d->count - 1].count;
+    if (st == NATSL_OK) st = natsl_st_open(path, &d->shards[d->count]);
+    if (st == NATSL_OK) d->tensors += d->shards[d->count++].count;
     return st;
 }
 
 static natsl_status make_room(natsl_hf_dir *d, size_t count)
 {
     d->shards = natsl_calloc(count, sizeof *d->shards, "files of tensors");
-    d->names = natsl_calloc(count, sizeof *d->names, "files of tensors");
-    return d->shards && d->names ? NATSL_OK : NATSL_ERR_NOMEM;
+    return d->shards ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+static int by_name(const void *x, const void *y)
+{
+    return strcmp(((const natsl_hf_entry *)x)->tensor->name, ((const natsl_hf_entry *)y)->tensor->name);
+}
+
+/** The table of all tensors. */
+static natsl_status list_entries(natsl_hf_dir *d)
+{
+    size_t n = 0;
+    d->entries = natsl_calloc(d->tensors, sizeof *d->entries, "tensor table");
+    if (!d->entries) return NATSL_ERR_NOMEM;
+    for (size_t s = 0; s < d->count; s++) {
+        for (size_t i = 0; i < d->shards[s].count; i++)
+            d->entries[n++] = (natsl_hf_entry){.tensor = &d->shards[s].tensors[i], .shard = s};
+    }
+    qsort(d->entries, n, sizeof *d->entries, by_name);
+    return NATSL_OK;
 }
 
 /** A name that the index may give: of a file in the directory itself. */
@@ -98,16 +112,17 @@ static natsl_status check_index(const natsl_hf_dir *d, const char *index, json_t
         const char *name = json_object_iter_key(it), *file = json_string_value(json_object_iter_value(it));
         const size_t shard = (size_t)json_integer_value(json_object_get(places, file));
         if (!natsl_st_find(&d->shards[shard], name))
-            return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %.200s is not in %s", index, name, d->names[shard]);
+            return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %.200s is not in %s", index, name, d->shards[shard].path);
     }
     for (size_t s = 0; s < d->count; s++) {
         for (size_t i = 0; i < d->shards[s].count; i++) {
             const char *name = d->shards[s].tensors[i].name;
             const char *file = json_string_value(json_object_get(map, name));
-            if (!file) return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %.200s is not in the index", d->names[s], name);
+            if (!file)
+                return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %.200s is not in the index", d->shards[s].path, name);
             if ((size_t)json_integer_value(json_object_get(places, file)) != s)
-                return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %.200s belongs to %.200s by the index", d->names[s],
-                                  name, file);
+                return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %.200s belongs to %.200s by the index",
+                                  d->shards[s].path, name, file);
         }
     }
     return NATSL_OK;
@@ -155,28 +170,32 @@ natsl_status natsl_hf_dir_open(const char *path, natsl_hf_dir *out)
         if (st == NATSL_OK) st = open_index(out, text, length);
     }
     natsl_free(text);
+    if (st == NATSL_OK) st = list_entries(out);
     if (st != NATSL_OK) natsl_hf_dir_close(out);
     return st;
 }
 
 void natsl_hf_dir_close(natsl_hf_dir *dir)
 {
-    for (size_t i = 0; i < dir->count; i++) {
-        natsl_st_close(&dir->shards[i]);
-        natsl_free(dir->names[i]);
-    }
+    for (size_t i = 0; i < dir->count; i++) natsl_st_close(&dir->shards[i]);
     natsl_free(dir->shards);
-    natsl_free(dir->names);
+    natsl_free(dir->entries);
     memset(dir, 0, sizeof *dir);
 }
 
-const natsl_st_tensor *natsl_hf_dir_find(const natsl_hf_dir *dir, const char *name, size_t *shard)
+static int compare_name(const void *name, const void *entry)
 {
-    for (size_t i = 0; i < dir->count; i++) {
-        const natsl_st_tensor *t = natsl_st_find(&dir->shards[i], name);
-        if (!t) continue;
-        *shard = i;
-        return t;
-    }
-    return NULL;
+    return strcmp(name, ((const natsl_hf_entry *)entry)->tensor->name);
+}
+
+natsl_hf_entry *natsl_hf_dir_find(const natsl_hf_dir *dir, const char *name)
+{
+    return bsearch(name, dir->entries, dir->tensors, sizeof *dir->entries, compare_name);
+}
+
+natsl_status natsl_hf_dir_read(natsl_hf_dir *dir, const natsl_hf_entry *entry, size_t at, size_t bytes, void *to)
+{
+    if (dir->reading != entry->shard) natsl_st_rest(&dir->shards[dir->reading]);
+    dir->reading = entry->shard;
+    return natsl_st_read(&dir->shards[entry->shard], entry->tensor, at, bytes, to);
 }

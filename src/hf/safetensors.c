@@ -8,7 +8,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -58,9 +57,9 @@ static natsl_status get_shape(const char *path, const json_t *value, natsl_st_te
     return NATSL_OK;
 }
 
-/** One entry of the header. `data` [length] is what follows it. */
-static natsl_status get_tensor(const char *path, const char *name, const json_t *entry, const unsigned char *data,
-                               size_t length, natsl_st_tensor *t)
+/** One entry of the header, which ends at byte `data` of the file; `length` bytes follow it. */
+static natsl_status get_tensor(const char *path, const char *name, const json_t *entry, size_t data, size_t length,
+                               natsl_st_tensor *t)
 {
     static const char *const keys[] = {"dtype", "shape", "data_offsets"};
     size_t begin = 0, end = 0;
@@ -91,7 +90,7 @@ static natsl_status get_tensor(const char *path, const char *name, const json_t 
     if (end - begin != t->bytes)
         return natsl_fail(NATSL_ERR_INPUT, "%s: tensor %.200s: %zu bytes, but its shape and dtype %s take %zu", path,
                           name, end - begin, natsl_dtype_name(t->dtype), t->bytes);
-    t->data = data + begin;
+    t->at = data + begin;
     return NATSL_OK;
 }
 
@@ -107,7 +106,7 @@ static natsl_status check_metadata(const char *path, json_t *value)
 static int by_place(const void *a, const void *b)
 {
     const natsl_st_tensor *s = a, *t = b;
-    if (s->data != t->data) return s->data < t->data ? -1 : 1;
+    if (s->at != t->at) return s->at < t->at ? -1 : 1;
     return s->bytes < t->bytes ? -1 : s->bytes > t->bytes; /* empty ones first */
 }
 
@@ -116,118 +115,166 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const natsl_st_tensor *)a)->name, ((const natsl_st_tensor *)b)->name);
 }
 
-/** Every byte of data [length] belongs to exactly one tensor. Leaves the tensors in the order of their names. */
-static natsl_status check_cover(const char *path, const unsigned char *data, size_t length, natsl_st_file *f)
+/** Every byte of the file from `data` to its end belongs to exactly one tensor. Leaves the tensors in the order of their names. */
+static natsl_status check_cover(const char *path, size_t data, size_t end, natsl_st_file *f)
 {
-    const unsigned char *at = data;
+    size_t at = data;
     const char *before = NULL;
     qsort(f->tensors, f->count, sizeof *f->tensors, by_place);
     for (size_t i = 0; i < f->count; i++) {
         const natsl_st_tensor *t = &f->tensors[i];
-        if (t->data < at)
+        if (t->at < at)
             return natsl_fail(NATSL_ERR_INPUT, "%s: tensors %.200s and %.200s overlap", path, before, t->name);
-        if (t->data > at)
-            return natsl_fail(NATSL_ERR_INPUT, "%s: %zu bytes before tensor %.200s belong to none", path,
-                              (size_t)(t->data - at), t->name);
-        at = t->data + t->bytes;
+        if (t->at > at)
+            return natsl_fail(NATSL_ERR_INPUT, "%s: %zu bytes before tensor %.200s belong to none", path, t->at - at,
+                              t->name);
+        at = t->at + t->bytes;
         before = t->name;
     }
-    if ((size_t)(at - data) != length)
-        return natsl_fail(NATSL_ERR_INPUT, "%s: %zu bytes at its end belong to no tensor", path,
-                          length - (size_t)(at - data));
+    if (at != end) return natsl_fail(NATSL_ERR_INPUT, "%s: %zu bytes at its end belong to no tensor", path, end - at);
     qsort(f->tensors, f->count, sizeof *f->tensors, by_name);
     return NATSL_OK;
 }
 
-/** Length of the header of a file in memory, checked. */
-static natsl_status header_length(const char *path, const unsigned char *bytes, size_t length, size_t *out)
+/** Length of the header of a file of `length` bytes, by its first ones. */
+static natsl_status header_length(const char *path, const unsigned char prefix[PREFIX], size_t length, size_t *out)
 {
     uint64_t header = 0;
-    if (length < PREFIX) return natsl_fail(NATSL_ERR_INPUT, "%s: %zu bytes, expected a safetensors file", path, length);
-    for (int i = 0; i < PREFIX; i++) header |= (uint64_t)bytes[i] << (8 * i);
+    for (int i = 0; i < PREFIX; i++) header |= (uint64_t)prefix[i] << (8 * i);
     if (header > NATSL_SAFETENSORS_HEADER)
         return natsl_fail(NATSL_ERR_INPUT, "%s: a header of %llu bytes, expected at most %zu: not a safetensors file?",
                           path, (unsigned long long)header, NATSL_SAFETENSORS_HEADER);
     if (header > length - PREFIX)
         return natsl_fail(NATSL_ERR_INPUT, "%s: a header of %llu bytes, but the file ends after %zu: truncated?", path,
                           (unsigned long long)header, length - PREFIX);
-    if (header < 2 || bytes[PREFIX] != '{')
-        return natsl_fail(NATSL_ERR_INPUT, "%s: its header does not begin with {, expected a safetensors file", path);
     *out = (size_t)header;
     return NATSL_OK;
+}
+
+/** The tensors that a header names; the file is `length` bytes long. */
+static natsl_status read_header(const char *path, const char *text, size_t header, size_t length, natsl_st_file *out)
+{
+    json_error_t e;
+    natsl_status st = NATSL_OK;
+    if (header < 2 || text[0] != '{')
+        return natsl_fail(NATSL_ERR_INPUT, "%s: its header does not begin with {, expected a safetensors file", path);
+    json_t *root = json_loadb(text, header, JSON_REJECT_DUPLICATES, &e);
+    if (!root) return natsl_fail(NATSL_ERR_INPUT, "%s: header: byte %d: %s", path, e.position, e.text);
+    out->tensors = natsl_calloc(json_object_size(root), sizeof *out->tensors, "tensor table");
+    if (!out->tensors) st = NATSL_ERR_NOMEM;
+    for (void *it = json_object_iter(root); st == NATSL_OK && it; it = json_object_iter_next(root, it)) {
+        const char *name = json_object_iter_key(it);
+        json_t *entry = json_object_iter_value(it);
+        if (strcmp(name, "__metadata__") == 0) {
+            st = check_metadata(path, entry);
+        } else {
+            out->count++; /* first, so that its name is freed */
+            st =
+                get_tensor(path, name, entry, PREFIX + header, length - PREFIX - header, &out->tensors[out->count - 1]);
+        }
+    }
+    json_decref(root);
+    return st == NATSL_OK ? check_cover(path, PREFIX + header, length, out) : st;
+}
+
+static natsl_status too_short(const char *path, size_t length)
+{
+    return natsl_fail(NATSL_ERR_INPUT, "%s: %zu bytes, expected a safetensors file", path, length);
 }
 
 natsl_status natsl_st_parse(const char *path, const void *bytes, size_t length, natsl_st_file *out)
 {
     size_t header = 0;
-    json_error_t e;
     memset(out, 0, sizeof *out);
-    natsl_status st = header_length(path, bytes, length, &header);
-    if (st != NATSL_OK) return st;
-    const unsigned char *data = (const unsigned char *)bytes + PREFIX + header;
-    const size_t rest = length - PREFIX - header;
-    json_t *root = json_loadb((const char *)bytes + PREFIX, header, JSON_REJECT_DUPLICATES, &e);
-    if (!root) return natsl_fail(NATSL_ERR_INPUT, "%s: header: byte %d: %s", path, e.position, e.text);
-    if (!json_is_object(root)) {
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: header: expected a JSON object", path);
-        goto cleanup;
-    }
-    out->tensors = natsl_calloc(json_object_size(root), sizeof *out->tensors, "tensor table");
-    if (!out->tensors) {
-        st = NATSL_ERR_NOMEM;
-        goto cleanup;
-    }
-    for (void *it = json_object_iter(root); it; it = json_object_iter_next(root, it)) {
-        const char *name = json_object_iter_key(it);
-        json_t *entry = json_object_iter_value(it);
-        if (strcmp(name, "__metadata__") == 0) {
-            NATSL_TRY(st, cleanup, check_metadata(path, entry));
-            continue;
-        }
-        out->count++; /* first, so that its name is freed */
-        NATSL_TRY(st, cleanup, get_tensor(path, name, entry, data, rest, &out->tensors[out->count - 1]));
-    }
-    st = check_cover(path, data, rest, out);
-cleanup:
-    json_decref(root);
+    natsl_status st = length < PREFIX ? too_short(path, length) : header_length(path, bytes, length, &header);
+    if (st == NATSL_OK) st = read_header(path, (const char *)bytes + PREFIX, header, length, out);
     if (st != NATSL_OK) natsl_st_close(out);
     return st;
+}
+
+/** Bytes [at, at + bytes) of the file, which is open: all of them, or an error. */
+static natsl_status get_bytes(const natsl_st_file *f, size_t at, size_t bytes, void *to)
+{
+    for (size_t done = 0; done < bytes;) { /* at + bytes: within the file's length, an off_t */
+        const ssize_t n = pread(f->fd, (char *)to + done, bytes - done, (off_t)(at + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return natsl_fail(NATSL_ERR_IO, "%s: reading it: %s", f->path, strerror(errno));
+        if (n == 0)
+            return natsl_fail(NATSL_ERR_INPUT, "%s: it ends after %zu bytes, but had %zu: cut short while it is read",
+                              f->path, at + done, f->length);
+        done += (size_t)n;
+    }
+    return NATSL_OK;
+}
+
+/** Opens the file of that path: f->fd, and what it is in *s. */
+static natsl_status open_file(natsl_st_file *f, struct stat *s)
+{
+    f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* should it be a FIFO */
+    if (f->fd < 0 || fstat(f->fd, s) != 0) return natsl_fail(NATSL_ERR_INPUT, "%s: %s", f->path, strerror(errno));
+    if (!S_ISREG(s->st_mode)) return natsl_fail(NATSL_ERR_INPUT, "%s: not a regular file", f->path);
+    return NATSL_OK;
 }
 
 natsl_status natsl_st_open(const char *path, natsl_st_file *out)
 {
     struct stat s;
+    unsigned char prefix[PREFIX];
+    size_t header = 0;
+    char *text = NULL;
     natsl_status st = NATSL_OK;
     memset(out, 0, sizeof *out);
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* should it be a FIFO */
-    if (fd < 0 || fstat(fd, &s) != 0) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, strerror(errno));
-    else if (!S_ISREG(s.st_mode)) st = natsl_fail(NATSL_ERR_INPUT, "%s: not a regular file", path);
-    else if (s.st_size < PREFIX)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: %lld bytes, expected a safetensors file", path, (long long)s.st_size);
-    if (st != NATSL_OK) {
-        if (fd >= 0) (void)close(fd);
-        return st;
-    }
-    const size_t length = (size_t)s.st_size;
-    void *map = mmap(NULL, length, PROT_READ, MAP_PRIVATE, fd, 0);
-    const int error = errno;
-    (void)close(fd);
-    if (map == MAP_FAILED) return natsl_fail(NATSL_ERR_IO, "%s: mapping it to memory: %s", path, strerror(error));
-    st = natsl_st_parse(path, map, length, out);
-    if (st != NATSL_OK) {
-        (void)munmap(map, length);
-        return st;
-    }
-    out->map = map;
-    out->map_bytes = length;
+    out->path = natsl_alloc(strlen(path) + 1, 1, "file name");
+    if (!out->path) return NATSL_ERR_NOMEM;
+    memcpy(out->path, path, strlen(path) + 1);
+    NATSL_TRY(st, failed, open_file(out, &s));
+    out->length = (size_t)s.st_size;
+    out->modified = s.st_mtim;
+    if (out->length < PREFIX) NATSL_TRY(st, failed, too_short(path, out->length));
+    NATSL_TRY(st, failed, get_bytes(out, 0, PREFIX, prefix));
+    NATSL_TRY(st, failed, header_length(path, prefix, out->length, &header));
+    if (!(text = natsl_alloc(header, 1, "header of a safetensors file"))) st = NATSL_ERR_NOMEM;
+    if (st == NATSL_OK) st = get_bytes(out, PREFIX, header, text);
+    if (st == NATSL_OK) st = read_header(path, text, header, out->length, out);
+    natsl_free(text);
+    if (st != NATSL_OK) goto failed;
+    natsl_st_rest(out);
     return NATSL_OK;
+failed:
+    natsl_st_close(out);
+    return st;
+}
+
+natsl_status natsl_st_read(natsl_st_file *f, const natsl_st_tensor *t, size_t at, size_t bytes, void *to)
+{
+    struct stat s;
+    if (!f->path || at > t->bytes || bytes > t->bytes - at)
+        return natsl_fail(NATSL_ERR_INTERNAL, "tensor %.200s: bytes that it does not have", t->name);
+    if (f->fd < 0) {
+        natsl_status st = open_file(f, &s);
+        if (st == NATSL_OK && ((size_t)s.st_size != f->length || s.st_mtim.tv_sec != f->modified.tv_sec ||
+                               s.st_mtim.tv_nsec != f->modified.tv_nsec))
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: it has been changed while it is read", f->path);
+        if (st != NATSL_OK) {
+            natsl_st_rest(f);
+            return st;
+        }
+    }
+    return get_bytes(f, t->at + at, bytes, to);
+}
+
+void natsl_st_rest(natsl_st_file *file)
+{
+    if (file->path && file->fd >= 0) (void)close(file->fd);
+    file->fd = -1;
 }
 
 void natsl_st_close(natsl_st_file *file)
 {
     for (size_t i = 0; i < file->count; i++) natsl_free(file->tensors[i].name);
     natsl_free(file->tensors);
-    if (file->map) (void)munmap(file->map, file->map_bytes);
+    natsl_st_rest(file);
+    natsl_free(file->path);
     memset(file, 0, sizeof *file);
 }
 
@@ -242,14 +289,4 @@ const natsl_st_tensor *natsl_st_find(const natsl_st_file *file, const char *name
         else low = middle + 1;
     }
     return NULL;
-}
-
-void natsl_st_advise(const natsl_st_file *file, const unsigned char *data, size_t bytes, int begins)
-{
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    if (!file->map || bytes == 0) return;
-    size_t first = (size_t)(data - (const unsigned char *)file->map);
-    const size_t end = first + bytes;
-    first -= first % page; /* a page shared with a neighbour is read again: it is in the file */
-    (void)madvise((char *)file->map + first, end - first, begins ? MADV_WILLNEED : MADV_DONTNEED);
 }

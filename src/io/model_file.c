@@ -8,9 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CONFIG_LIMIT    ((size_t)1 << 20)
-#define TOKENIZER_LIMIT ((size_t)256 << 20)
-
 /** Which tokenizer the file names: a group `tokenizer` with its kind, or the attribute `tokenizer` of an imported model. A file that
  * says nothing means bytes, where its vocabulary has them. */
 static natsl_status get_tokenizer(hid_t file, const char *path, natsl_model_info *info)
@@ -74,7 +71,7 @@ natsl_status natsl_model_file_info(const char *path, natsl_model_info *info)
     natsl_status st = natsl_h5_open(path, &file);
     if (st != NATSL_OK) return st;
     NATSL_TRY(st, cleanup, natsl_h5_format(file, path, "natsl-model", 1));
-    NATSL_TRY(st, cleanup, natsl_h5_text(file, path, "config", CONFIG_LIMIT, &text));
+    NATSL_TRY(st, cleanup, natsl_h5_text(file, path, "config", NATSL_MAX_CONFIG_BYTES, &text));
     NATSL_TRY(st, cleanup, natsl_config_parse(text, strlen(text), path, &info->config));
     if (H5Aexists(file, "kept_share") > 0) {
         NATSL_TRY(st, cleanup, natsl_h5_real(file, path, "kept_share", &info->kept_share));
@@ -108,21 +105,10 @@ natsl_status natsl_model_file_tokenizer(MPI_Comm comm, const char *path, const c
     if (strcmp(kind, "json") != 0) return NATSL_OK;
     NATSL_MPI(MPI_Comm_rank(comm, &rank));
     if (rank == 0 && (st = natsl_h5_open(path, &file)) == NATSL_OK) {
-        st = natsl_h5_bytes(file, path, "tokenizer_json", TOKENIZER_LIMIT, json, length);
+        st = natsl_h5_bytes(file, path, "tokenizer_json", NATSL_MAX_TOKENIZER_BYTES, json, length);
         (void)H5Fclose(file);
     }
-    if ((st = natsl_agree(comm, st)) != NATSL_OK) return st;
-    uint64_t bytes = *length; /* below INT_MAX: the limit */
-    NATSL_MPI(MPI_Bcast(&bytes, 1, MPI_UINT64_T, 0, comm));
-    *length = (size_t)bytes;
-    if (rank != 0 && !(*json = natsl_calloc(*length + 1, 1, "tokenizer"))) st = NATSL_ERR_NOMEM;
-    if ((st = natsl_agree(comm, st)) == NATSL_OK) {
-        NATSL_MPI(MPI_Bcast(*json, (int)*length, MPI_CHAR, 0, comm));
-    } else {
-        natsl_free(*json);
-        *json = NULL;
-    }
-    return st;
+    return natsl_agree_bytes(comm, st, "a tokenizer", json, length);
 }
 
 natsl_status natsl_model_file_read(const char *path, const natsl_layout *layout, void *store)

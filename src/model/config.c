@@ -1,5 +1,6 @@
 /* config.c - the configuration's JSON. Every key is named here once: what it sets, or why it may be passed over.
  * Source: oracle.py DEFAULTS and class Config; the published configuration class. Tests: tests/unit/test_config.c */
+#include "config_bounds.h"
 #include "core.h"
 
 #include <jansson.h>
@@ -10,12 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Upper bounds that no real model meets; products of a few of them still fit int64. */
-#define MAX_DIM   (1 << 24)
-#define MAX_HEADS (1 << 14)
+/* Of a chunk, as config_bounds.h has the others. */
 #define MAX_CHUNK (1 << 20)
-#define MAX_CONV  256
-#define MAX_JSON  ((size_t)1 << 20)
 
 typedef enum kind {
     KIND_SIZE, /* integer in [low, high]; default 0 with null_ok: derived */
@@ -53,18 +50,18 @@ typedef struct key {
 
 #define AT(member) offsetof(natsl_config, member)
 static const key keys[] = {
-    {"hidden_size", KIND_SIZE, AT(hidden_size), 0, 64, 1, MAX_DIM, NULL},
+    {"hidden_size", KIND_SIZE, AT(hidden_size), 0, 64, 1, NATSL_MAX_DIM, NULL},
     {"num_hidden_layers", KIND_SIZE, AT(num_hidden_layers), 0, 4, 1, NATSL_MAX_LAYERS, NULL},
-    {"vocab_size", KIND_SIZE, AT(vocab_size), 0, 96, 1, MAX_DIM, NULL},
-    {"head_dim", KIND_SIZE, AT(head_dim), 0, 16, 1, MAX_DIM, NULL},
-    {"num_heads", KIND_SIZE, AT(num_heads), 0, 2, 1, MAX_HEADS, NULL},
-    {"num_v_heads", KIND_SIZE, AT(num_v_heads), 1, 0, 1, MAX_HEADS, NULL},
-    {"num_attn_heads", KIND_SIZE, AT(num_attn_heads), 0, 4, 1, MAX_HEADS, NULL},
-    {"num_nats_head", KIND_SIZE, AT(num_nats_head), 1, 0, 1, MAX_HEADS, NULL},
+    {"vocab_size", KIND_SIZE, AT(vocab_size), 0, 96, 1, NATSL_MAX_DIM, NULL},
+    {"head_dim", KIND_SIZE, AT(head_dim), 0, 16, 1, NATSL_MAX_DIM, NULL},
+    {"num_heads", KIND_SIZE, AT(num_heads), 0, 2, 1, NATSL_MAX_HEADS, NULL},
+    {"num_v_heads", KIND_SIZE, AT(num_v_heads), 1, 0, 1, NATSL_MAX_HEADS, NULL},
+    {"num_attn_heads", KIND_SIZE, AT(num_attn_heads), 0, 4, 1, NATSL_MAX_HEADS, NULL},
+    {"num_nats_head", KIND_SIZE, AT(num_nats_head), 1, 0, 1, NATSL_MAX_HEADS, NULL},
     {"expand_v", KIND_REAL, AT(expand_v), 0, 2, 0, 0, NULL},
-    {"conv_size", KIND_SIZE, AT(conv_size), 0, 4, 1, MAX_CONV, NULL},
+    {"conv_size", KIND_SIZE, AT(conv_size), 0, 4, 1, NATSL_MAX_CONV, NULL},
     {"hidden_ratio", KIND_REAL, SIZE_MAX, 0, 4, 0, 0, NULL},
-    {"intermediate_size", KIND_SIZE, AT(intermediate_size), 1, 0, 1, MAX_DIM, NULL},
+    {"intermediate_size", KIND_SIZE, AT(intermediate_size), 1, 0, 1, NATSL_MAX_DIM, NULL},
     {"norm_eps", KIND_FLOAT, AT(norm_eps), 0, 1e-6, 0, 0, NULL},
     {"nats_block_size", KIND_SIZE, AT(chunk), 0, 64, 1, MAX_CHUNK, NULL},
     {"gdn_layers", KIND_LAYERS, 0, 0, 0, 0, 0, NULL},
@@ -79,7 +76,7 @@ static const key keys[] = {
     {"use_gate", KIND_BOOL, AT(use_gate), 0, 1, 0, 0, NULL},
     {"use_short_conv", KIND_BOOL, AT(use_short_conv), 0, 1, 0, 0, NULL},
     /* natsl's own: not in published files, and written only where they say something */
-    {"head_v_dim", KIND_SIZE, AT(head_v_dim), 1, 0, 1, MAX_DIM, NULL},
+    {"head_v_dim", KIND_SIZE, AT(head_v_dim), 1, 0, 1, NATSL_MAX_DIM, NULL},
     {"norm_zero_centred", KIND_BOOL, AT(norm_zero_centred), 0, 0, 0, 0, NULL},
     /* one value is implemented, the published one */
     {"n_ops", KIND_ONLY_INT, 0, 0, 2, 0, 0, NULL},
@@ -131,14 +128,14 @@ static const key keys[] = {
 #define ATTN(member) offsetof(natsl_attn_config, member)
 static const key attn_keys[] = {
     {"layers", KIND_LAYERS, 0, 0, 0, 0, 0, NULL},
-    {"num_heads", KIND_SIZE, ATTN(num_heads), 0, 0, 1, MAX_HEADS, NULL},
-    {"num_kv_heads", KIND_SIZE, ATTN(num_kv_heads), 1, 0, 1, MAX_HEADS, NULL},
+    {"num_heads", KIND_SIZE, ATTN(num_heads), 0, 0, 1, NATSL_MAX_HEADS, NULL},
+    {"num_kv_heads", KIND_SIZE, ATTN(num_kv_heads), 1, 0, 1, NATSL_MAX_HEADS, NULL},
     {"qkv_bias", KIND_BOOL, ATTN(qkv_bias), 0, 0, 0, 0, NULL},
     {"qk_norm", KIND_BOOL, ATTN(qk_norm), 0, 0, 0, 0, NULL},
     {"window_size", KIND_SIZE, ATTN(window_size), 1, 0, 1, INT32_MAX, NULL},
     {"rope_theta", KIND_REAL, ATTN(rope_theta), 1, 10000.0, 0, 0, NULL},
-    {"head_dim", KIND_SIZE, ATTN(head_dim), 1, 0, 1, MAX_DIM, NULL},
-    {"rotary_dim", KIND_SIZE, ATTN(rotary_dim), 1, -1, 0, MAX_DIM, NULL},
+    {"head_dim", KIND_SIZE, ATTN(head_dim), 1, 0, 1, NATSL_MAX_DIM, NULL},
+    {"rotary_dim", KIND_SIZE, ATTN(rotary_dim), 1, -1, 0, NATSL_MAX_DIM, NULL},
     {"qk_norm_eps", KIND_FLOAT, ATTN(qk_norm_eps), 1, 0, 0, 0, NULL},
     {"output_gate", KIND_BOOL, ATTN(output_gate), 0, 0, 0, 0, NULL},
 };
@@ -179,11 +176,12 @@ static void set_defaults(natsl_config *c, double *ratio)
 static natsl_status set_real(void *c, const key *k, const json_t *v, double *ratio, const char *source)
 {
     const double x = json_is_number(v) ? json_number_value(v) : -1.0;
-    if (!(x > 0.0) || !isfinite(x) || x > 1e15) return wrong(source, k->name, "a number above 0");
+    if (!(x > 0.0) || !(x <= NATSL_MAX_REAL))
+        return wrong(source, k->name, "a number above 0 up to " NATSL_MAX_REAL_TEXT);
     if (k->kind == KIND_FLOAT) {
         const float narrow = (float)x;
         memcpy((char *)c + k->offset, &narrow, sizeof narrow);
-        if (!(narrow > 0.0f)) return wrong(source, k->name, "a number that float32 can hold");
+        if (!(narrow > 0.0f)) return wrong(source, k->name, "a number above 0 that float32 can hold");
     } else if (k->offset == SIZE_MAX) {
         *ratio = x;
     } else {
@@ -310,7 +308,7 @@ static natsl_status derive_attention(const natsl_config *c, natsl_attn_config *a
         if (c->hidden_size % a->num_heads) return wrong(source, "attn.num_heads", "a divisor of hidden_size");
         a->head_dim = c->hidden_size / a->num_heads;
     }
-    if ((int64_t)a->num_heads * a->head_dim > MAX_DIM / 2)
+    if ((int64_t)a->num_heads * a->head_dim > NATSL_MAX_DIM / 2)
         return wrong(source, "attn.num_heads", "attn.num_heads * attn.head_dim up to 2^23");
     if (a->rotary_dim < 0) a->rotary_dim = a->head_dim;
     if (a->rotary_dim > a->head_dim || a->rotary_dim % 2)
@@ -366,12 +364,12 @@ static natsl_status derive(natsl_config *c, double ratio, const char *source)
     if (!c->num_v_heads) c->num_v_heads = c->num_heads;
     if (!c->num_nats_head) c->num_nats_head = c->num_heads;
     const double dv = expanded(c);
-    if (!c->head_v_dim && !(dv >= 1.0 && dv <= MAX_DIM))
+    if (!c->head_v_dim && !(dv >= 1.0 && dv <= NATSL_MAX_DIM))
         return wrong(source, "expand_v", "head_dim * expand_v from 1 to 2^24");
     if (!c->head_v_dim) c->head_v_dim = (int32_t)dv;
     const int64_t kd = (int64_t)c->num_heads * c->head_dim, vd = (int64_t)c->num_v_heads * c->head_v_dim;
-    if (kd > MAX_DIM) return wrong(source, "num_heads", "num_heads * head_dim up to 2^24");
-    if (vd > MAX_DIM) return wrong(source, "num_v_heads", "num_v_heads * head_dim * expand_v up to 2^24");
+    if (kd > NATSL_MAX_DIM) return wrong(source, "num_heads", "num_heads * head_dim up to 2^24");
+    if (vd > NATSL_MAX_DIM) return wrong(source, "num_v_heads", "num_v_heads * head_dim * expand_v up to 2^24");
     c->key_dim = (int32_t)kd;
     c->value_dim = (int32_t)vd;
     if (c->num_v_heads % c->num_heads) return wrong(source, "num_v_heads", "a multiple of num_heads");
@@ -386,7 +384,7 @@ static natsl_status derive(natsl_config *c, double ratio, const char *source)
         return wrong(source, "attn_apply_pos_encoding", "an even num_heads * head_dim / num_attn_heads to rotate");
     if (!c->intermediate_size) { /* 256 * ceil(hidden * ratio * 2/3 / 256), oracle.py */
         const double wide = floor((double)c->hidden_size * ratio * 2.0 / 3.0);
-        if (!(wide >= 1.0 && wide <= MAX_DIM - 256))
+        if (!(wide >= 1.0 && wide <= NATSL_MAX_DIM))
             return wrong(source, "hidden_ratio", "a feed-forward size from 1 to 2^24");
         c->intermediate_size = 256 * (((int32_t)wide + 255) / 256);
     }
@@ -399,7 +397,7 @@ natsl_status natsl_config_parse(const char *json, size_t length, const char *sou
     natsl_config c;
     double ratio = 4.0;
     natsl_status st = NATSL_OK;
-    if (length > MAX_JSON)
+    if (length > NATSL_MAX_CONFIG_BYTES)
         return natsl_fail(NATSL_ERR_INPUT, "%s: configuration of %zu bytes, expected at most 1 MiB", source, length);
     json_t *root = json_loadb(json, length, JSON_REJECT_DUPLICATES, &e);
     if (!root) return natsl_fail(NATSL_ERR_INPUT, "%s: configuration: line %d: %s", source, e.line, e.text);

@@ -31,7 +31,9 @@ int natsl_letter_byte(uint32_t letter)
 int32_t natsl_bpe_find(const natsl_bpe *b, const char *text, size_t length)
 {
     if (length > UINT32_MAX) return -1;
-    for (size_t i = natsl_hash(text, length) & b->text_mask; b->text_slots[i]; i = (i + 1) & b->text_mask) {
+    const size_t first = natsl_hash(text, length);
+    for (size_t n = 0; n <= NATSL_MOST_PROBES && b->text_slots[(first + n) & b->text_mask]; n++) {
+        const size_t i = (first + n) & b->text_mask;
         const int32_t id = (int32_t)b->text_slots[i] - 1;
         if (b->texts[id].length == length && memcmp(b->arena + b->texts[id].begin, text, length) == 0) return id;
     }
@@ -42,7 +44,9 @@ static int32_t find_word(const natsl_bpe *b, const char *word, size_t length)
 {
     if (!b->bytes) return natsl_bpe_find(b, word, length);
     if (length > UINT32_MAX) return -1;
-    for (size_t i = natsl_hash(word, length) & b->word_mask; b->word_slots[i]; i = (i + 1) & b->word_mask) {
+    const size_t first = natsl_hash(word, length);
+    for (size_t n = 0; n <= NATSL_MOST_PROBES && b->word_slots[(first + n) & b->word_mask]; n++) {
+        const size_t i = (first + n) & b->word_mask;
         const int32_t id = (int32_t)b->word_slots[i] - 1;
         if (b->words[id].length == length && memcmp(b->word_arena + b->words[id].begin, word, length) == 0) return id;
     }
@@ -52,10 +56,13 @@ static int32_t find_word(const natsl_bpe *b, const char *word, size_t length)
 static const natsl_merge *find_merge(const natsl_bpe *b, int32_t left, int32_t right)
 {
     const uint64_t key = natsl_pair(left, right);
-    for (size_t i = natsl_hash_pair(key) & b->merge_mask;; i = (i + 1) & b->merge_mask) {
-        if (b->merges[i].pair == key) return &b->merges[i];
-        if (b->merges[i].pair == NATSL_NO_PAIR) return NULL;
+    const size_t first = natsl_hash_pair(key);
+    for (size_t n = 0; n <= NATSL_MOST_PROBES; n++) {
+        const natsl_merge *m = &b->merges[(first + n) & b->merge_mask];
+        if (m->pair == key) return m;
+        if (m->pair == NATSL_NO_PAIR) break;
     }
+    return NULL;
 }
 
 int32_t natsl_bpe_size(const natsl_bpe *b) { return b->count; }
@@ -72,22 +79,22 @@ const char *natsl_bpe_text(const natsl_bpe *b, int32_t id, size_t *length)
 
 static natsl_status add_symbol(natsl_bpe_work *w, int32_t id) { return natsl_ids_add(&w->symbols, &id, 1); }
 
-/** The id of a character in its place of the word, with what the vocabulary puts before or behind it there. */
-static int32_t affixed(const natsl_bpe *b, natsl_bpe_work *w, const char *c, size_t n, int first, int last)
+/** A character in its place of the word, with what the vocabulary puts before or behind it there: into w->text. NATSL_ERR_NOMEM. */
+static natsl_status affix(const natsl_bpe *b, natsl_bpe_work *w, const char *c, size_t n, int first, int last)
 {
     w->text.length = 0;
     natsl_status st = NATSL_OK;
     if (!first) st = natsl_bytes_add(&w->text, b->prefix, b->prefix_length);
     if (st == NATSL_OK) st = natsl_bytes_add(&w->text, c, n);
     if (st == NATSL_OK && last) st = natsl_bytes_add(&w->text, b->suffix, b->suffix_length);
-    return st == NATSL_OK ? natsl_bpe_find(b, w->text.at, w->text.length) : -1;
+    return st;
 }
 
-/** A character that the vocabulary lacks, as its bytes' tokens: false where one of these is missing, too. */
-static int by_bytes(const natsl_bpe *b, const char *c, size_t n, int32_t ids[4])
+/** Whether each byte of a text has a token. */
+static int has_bytes(const natsl_bpe *b, const char *text, size_t length)
 {
-    for (size_t i = 0; i < n; i++) {
-        if ((ids[i] = b->byte_ids[(unsigned char)c[i]]) < 0) return 0;
+    for (size_t i = 0; i < length; i++) {
+        if (b->byte_ids[(unsigned char)text[i]] < 0) return 0;
     }
     return 1;
 }
@@ -102,19 +109,22 @@ static natsl_status symbols_of(const natsl_bpe *b, natsl_bpe_work *w, const char
     w->symbols.count = 0;
     if ((st = natsl_ids_reserve(&w->symbols, length)) != NATSL_OK) return st;
     for (size_t at = 0, n = 0; at < length && st == NATSL_OK; at += n) {
-        int32_t id, several[4];
-        n = 1;
-        if (b->bytes) id = b->letter_ids[(unsigned char)word[at]];
-        else if ((unsigned char)word[at] < 0x80 && !b->affixes) id = b->letter_ids[(unsigned char)word[at]];
-        else {
-            n = natsl_utf8_length((unsigned char)word[at]);
-            id = b->affixes ? affixed(b, w, word + at, n, at == 0, at + n == length) : natsl_bpe_find(b, word + at, n);
+        const char *text = word + at; /* of the symbol */
+        const int one = b->bytes || ((unsigned char)*text < 0x80 && !b->affixes);
+        n = one ? 1 : natsl_utf8_length((unsigned char)*text);
+        size_t bytes = n;
+        if (b->affixes) {
+            if ((st = affix(b, w, text, n, at == 0, at + n == length)) != NATSL_OK) return st;
+            text = w->text.at;
+            bytes = w->text.length;
         }
+        const int32_t id = one ? b->letter_ids[(unsigned char)*text] : natsl_bpe_find(b, text, bytes);
         if (id >= 0) {
             if (waits) st = add_symbol(w, b->unknown), waits = 0;
             if (st == NATSL_OK) st = add_symbol(w, id);
-        } else if (b->byte_fallback && by_bytes(b, word + at, n, several)) {
-            st = natsl_ids_add(&w->symbols, several, n);
+        } else if (b->byte_fallback && has_bytes(b, text, bytes)) {
+            for (size_t i = 0; i < bytes && st == NATSL_OK; i++)
+                st = add_symbol(w, b->byte_ids[(unsigned char)text[i]]);
         } else if (b->has_unknown) {
             if (b->unknown < 0)
                 return natsl_fail(NATSL_ERR_INPUT,
@@ -228,9 +238,8 @@ static natsl_status merge_long(const natsl_bpe *b, natsl_bpe_work *w)
 
 /* ---- words ----------------------------------------------------------------------------------------------------------- */
 
-natsl_status natsl_bpe_work_create(const natsl_bpe *b, natsl_bpe_work **out)
+natsl_status natsl_bpe_work_create(natsl_bpe_work **out)
 {
-    (void)b;
     natsl_bpe_work *w = natsl_calloc(1, sizeof *w, "tokenizer");
     *out = w;
     if (!w) return NATSL_ERR_NOMEM;
@@ -310,10 +319,13 @@ int natsl_bpe_cuts(const natsl_bpe *b) { return b->seams != NULL; }
 static int is_seam(const natsl_bpe *b, int32_t left, int32_t right)
 {
     const uint64_t key = natsl_pair(left, right);
-    for (size_t i = natsl_hash_pair(key) & b->seam_mask;; i = (i + 1) & b->seam_mask) {
-        if (b->seams[i] == key) return 1;
-        if (b->seams[i] == NATSL_NO_PAIR) return 0;
+    const size_t first = natsl_hash_pair(key);
+    for (size_t n = 0; n <= NATSL_MOST_PROBES; n++) {
+        const uint64_t there = b->seams[(first + n) & b->seam_mask];
+        if (there == key) return 1;
+        if (there == NATSL_NO_PAIR) break;
     }
+    return 0;
 }
 
 /** The symbol of the character at text[at], of n bytes; -1: none, or not by itself. */

@@ -28,7 +28,7 @@ const char *natsl_bpe_text(const natsl_bpe *bpe, int32_t id, size_t *length);
 /** The id of a text of the vocabulary, -1 for none. */
 int32_t natsl_bpe_find(const natsl_bpe *bpe, const char *text, size_t length);
 
-natsl_status natsl_bpe_work_create(const natsl_bpe *bpe, natsl_bpe_work **out);
+natsl_status natsl_bpe_work_create(natsl_bpe_work **out);
 void natsl_bpe_work_destroy(natsl_bpe_work **work);
 
 /** Appends the tokens of a word (valid UTF-8, 0 bytes: none). NATSL_ERR_NOMEM; NATSL_ERR_INPUT: a word past 1 GiB, or the unknown

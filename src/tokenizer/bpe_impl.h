@@ -8,6 +8,10 @@
 #define NATSL_NO_PAIR UINT64_MAX
 #define NATSL_NO_TEXT SIZE_MAX
 
+/* Tables are half empty at least, and what belongs into a slot that is taken goes to one of the next. At random the worst of 2^24 entries
+ * goes some hundred slots far; a file that needs more than this was made to be slow, and is refused. */
+#define NATSL_MOST_PROBES ((size_t)512)
+
 typedef struct natsl_merge {
     uint64_t pair; /* NATSL_NO_PAIR: a free slot */
     uint32_t rank;

@@ -6,12 +6,29 @@
 #include "utf8.h"
 #include <stdio.h>
 
-/** Free slots for `count` keys, at most half of them used: mask; 0 on overflow. */
+/** Free slots for `count` keys, at most half of them used: mask. count: below 2^26. */
 static size_t table_mask(size_t count)
 {
     size_t slots = 16;
     while (slots < SIZE_MAX / 4 && slots / 2 < count) slots *= 2;
     return slots - 1;
+}
+
+static natsl_status crowded(const char *where)
+{
+    return natsl_fail(NATSL_ERR_INPUT, "%s: its tokens fall on one another in a table: made to be slow", where);
+}
+
+/** A text's id into its slot, or one of the next: false where all of them are taken. */
+static int put_slot(uint32_t *slots, size_t mask, size_t hash, int32_t id)
+{
+    for (size_t n = 0; n <= NATSL_MOST_PROBES; n++) {
+        uint32_t *slot = &slots[(hash + n) & mask];
+        if (*slot) continue;
+        *slot = (uint32_t)id + 1;
+        return 1;
+    }
+    return 0;
 }
 
 /* ---- vocabulary ------------------------------------------------------------------------------------------------------ */
@@ -57,15 +74,13 @@ static natsl_status read_vocabulary(const json_t *vocab, const char *where, nats
         memcpy(b->arena + used, key, length);
         b->texts[id] = (natsl_token_text){.begin = used, .length = (uint32_t)length};
         used += length;
-        size_t i = natsl_hash(key, length) & b->text_mask;
-        while (b->text_slots[i]) i = (i + 1) & b->text_mask;
-        b->text_slots[i] = (uint32_t)id + 1;
+        if (!put_slot(b->text_slots, b->text_mask, natsl_hash(key, length), id)) return crowded(where);
     }
     return NATSL_OK;
 }
 
 /** The tokens once more as the bytes that they stand for; tokens with other characters cannot come from text. */
-static natsl_status read_words(natsl_bpe *b)
+static natsl_status read_words(const char *where, natsl_bpe *b)
 {
     size_t used = 0, bytes = 0;
     for (int32_t id = 0; id < b->end; id++) bytes += b->texts[id].begin == NATSL_NO_TEXT ? 0 : b->texts[id].length;
@@ -89,9 +104,8 @@ static natsl_status read_words(natsl_bpe *b)
             continue;
         }
         b->words[id] = (natsl_token_text){.begin = begin, .length = (uint32_t)(used - begin)};
-        size_t i = natsl_hash(b->word_arena + begin, used - begin) & b->word_mask;
-        while (b->word_slots[i]) i = (i + 1) & b->word_mask;
-        b->word_slots[i] = (uint32_t)id + 1;
+        if (!put_slot(b->word_slots, b->word_mask, natsl_hash(b->word_arena + begin, used - begin), id))
+            return crowded(where);
     }
     return NATSL_OK;
 }
@@ -164,10 +178,14 @@ static natsl_status read_merge(const json_t *merge, const char *where, size_t i,
     const int32_t made = natsl_bpe_find(b, joined->at, joined->length);
     if (made < 0) return unknown_token(where, i, joined->at, joined->length);
     const uint64_t pair = natsl_pair(id[0], id[1]);
-    size_t slot = natsl_hash_pair(pair) & b->merge_mask;
-    while (b->merges[slot].pair != NATSL_NO_PAIR && b->merges[slot].pair != pair) slot = (slot + 1) & b->merge_mask;
-    b->merges[slot] = (natsl_merge){pair, rank, made}; /* of a pair that is named twice, the last rank counts */
-    return NATSL_OK;
+    const size_t first = natsl_hash_pair(pair);
+    for (size_t n = 0; n <= NATSL_MOST_PROBES; n++) {
+        natsl_merge *m = &b->merges[(first + n) & b->merge_mask];
+        if (m->pair != NATSL_NO_PAIR && m->pair != pair) continue;
+        *m = (natsl_merge){pair, rank, made}; /* of a pair that is named twice, the last rank counts */
+        return NATSL_OK;
+    }
+    return crowded(where);
 }
 
 static natsl_status read_merges(const json_t *merges, const char *where, natsl_bpe *b)
@@ -216,7 +234,20 @@ static int ends_of(const natsl_bpe *b, int32_t id, int last, int32_t out[2])
     return n;
 }
 
-static natsl_status find_seams(natsl_bpe *b)
+/** A pair into the table of seams: false where its slots are taken by others. */
+static int put_seam(natsl_bpe *b, uint64_t pair)
+{
+    const size_t first = natsl_hash_pair(pair);
+    for (size_t n = 0; n <= NATSL_MOST_PROBES; n++) {
+        uint64_t *slot = &b->seams[(first + n) & b->seam_mask];
+        if (*slot != NATSL_NO_PAIR && *slot != pair) continue;
+        *slot = pair;
+        return 1;
+    }
+    return 0;
+}
+
+static natsl_status find_seams(const char *where, natsl_bpe *b)
 {
     size_t merges = 0;
     for (size_t i = 0; i <= b->merge_mask; i++) merges += b->merges[i].pair != NATSL_NO_PAIR;
@@ -230,10 +261,7 @@ static natsl_status find_seams(natsl_bpe *b)
         const int n = ends_of(b, (int32_t)(b->merges[i].pair >> 32), 1, left);
         const int m = ends_of(b, (int32_t)(uint32_t)b->merges[i].pair, 0, right);
         for (int k = 0; k < n * m; k++) {
-            const uint64_t pair = natsl_pair(left[k / m], right[k % m]);
-            size_t slot = natsl_hash_pair(pair) & b->seam_mask;
-            while (b->seams[slot] != NATSL_NO_PAIR && b->seams[slot] != pair) slot = (slot + 1) & b->seam_mask;
-            b->seams[slot] = pair;
+            if (!put_seam(b, natsl_pair(left[k / m], right[k % m]))) return crowded(where);
         }
     }
     return NATSL_OK;
@@ -275,14 +303,14 @@ natsl_status natsl_bpe_create(const json_t *model, int bytes, const char *where,
     if (st == NATSL_OK && unknown && !json_is_null(unknown) && !json_is_string(unknown))
         st = natsl_fail(NATSL_ERR_INPUT, "%s: unk_token is not a text", where);
     if (st == NATSL_OK) st = read_vocabulary(vocab, where, b);
-    if (st == NATSL_OK && bytes) st = read_words(b);
+    if (st == NATSL_OK && bytes) st = read_words(where, b);
     if (st == NATSL_OK) {
         read_letters(b);
         b->has_unknown = json_is_string(unknown);
         if (b->has_unknown) b->unknown = natsl_bpe_find(b, json_string_value(unknown), json_string_length(unknown));
         st = read_merges(merges, where, b);
     }
-    if (st == NATSL_OK && !b->ignore_merges && !b->affixes) st = find_seams(b);
+    if (st == NATSL_OK && !b->ignore_merges && !b->affixes) st = find_seams(where, b);
     if (st != NATSL_OK) natsl_bpe_destroy(&b);
     *out = b;
     return st;

@@ -95,10 +95,10 @@ static void drop_shown(natsl_text_stream *s)
 natsl_status natsl_text_stream_add(natsl_text_stream *s, const char *text, size_t length, const char **ready,
                                    size_t *ready_length, int *stopped)
 {
-    if (!s->stopped && s->length - s->shown + length > s->capacity) {
-        size_t capacity = 0;
-        if (!natsl_size_add(&capacity, s->length - s->shown, length) || !natsl_size_mul(&capacity, capacity, 2))
-            return natsl_fail(NATSL_ERR_NOMEM, "text: too long to hold back");
+    size_t want = 0, capacity = 0;
+    if (!natsl_size_add(&want, s->length - s->shown, length) || !natsl_size_mul(&capacity, want, 2))
+        return natsl_fail(NATSL_ERR_NOMEM, "text: too long to hold back");
+    if (!s->stopped && want > s->capacity) {
         char *held = realloc(s->held, capacity < s->capacity ? s->capacity : capacity);
         if (!held) return natsl_fail(NATSL_ERR_NOMEM, "text: no memory for %zu bytes", capacity);
         s->held = held;

@@ -94,8 +94,9 @@ typedef struct natsl_tok {
     natsl_ids before, after; /* what the post-processor puts around a text */
 } natsl_tok;
 
-/** From the text of a tokenizer.json. where: for messages. NATSL_ERR_INPUT names what is wrong or not supported. */
-natsl_status natsl_tok_read(const char *json, size_t length, const char *where, natsl_tok **out);
+/** From a tokenizer.json (borrowed during the call). where: its file, for messages. NATSL_ERR_INPUT names what is wrong or not
+ * supported; NATSL_ERR_NOMEM. */
+natsl_status natsl_tok_read(const json_t *root, const char *where, natsl_tok **out);
 void natsl_tok_destroy(natsl_tok **tok);
 
 /** The text of an id: of an added token, else of the vocabulary's (borrowed); NULL for none. */

@@ -281,14 +281,15 @@ static natsl_status at_tokens(natsl_tok_encoder *e, const natsl_tok_set *set, vi
         size_t from = at, to = end;
         at = end;
         if (a->single_word && beside_word(v, from, end)) continue;
-        if (a->left) from = white_before(v.text, from, begin);
+        if (a->left) from = from > begin ? white_before(v.text, from, begin) : begin;
         if (a->right) to = white_after(v.text, to, v.length);
         if (open && a->right && to == v.length) { /* more white space may follow */
             limit = from;
             break;
         }
         if (from > begin) st = part_fn(e, sub(v, begin, from), part, first && begin == 0, 0);
-        if (st == NATSL_OK) st = natsl_ids_add(e->ids, &a->id, 1);
+        /* white space that the one before has taken: where that is all of this one, it is none, as in the library */
+        if (st == NATSL_OK && from < to) st = natsl_ids_add(e->ids, &a->id, 1);
         part = level - 1; /* inside what is around this level, at the beginning of something in it */
         if (st == NATSL_OK && to == end) st = mark(e, source(v, to), part);
         if (st != NATSL_OK) return st;
@@ -447,7 +448,7 @@ natsl_status natsl_tok_encoder_create(const natsl_tok *tok, int begin, natsl_tok
     e->first = begin;
     e->part = begin ? 0 : IN_TEXT | IN_NORMALIZED;
     e->target = BLOCK_BYTES;
-    natsl_status st = natsl_bpe_work_create(tok->bpe, &e->work);
+    natsl_status st = natsl_bpe_work_create(&e->work);
     if (st == NATSL_OK) st = matches(&tok->normalizers, e->normal);
     if (st == NATSL_OK) st = matches(&tok->splits, e->split);
     if (st != NATSL_OK) natsl_tok_encoder_destroy(&e);

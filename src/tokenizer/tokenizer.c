@@ -25,16 +25,43 @@ struct natsl_decoder {
 
 const char *natsl_tokenizer_unnamed(int32_t vocab_size) { return vocab_size >= NATSL_BYTE_TOKENS ? "byte" : "none"; }
 
+natsl_status natsl_tokenizer_create_parsed(const json_t *json, int32_t vocab_size, const char *where,
+                                           natsl_tokenizer **out)
+{
+    natsl_tokenizer *t = natsl_calloc(1, sizeof *t, "tokenizer");
+    *out = NULL;
+    if (!t) return NATSL_ERR_NOMEM;
+    natsl_status st = natsl_tok_read(json, where, &t->tok);
+    if (st == NATSL_OK && vocab_size > 0 && t->tok->end > vocab_size)
+        st = natsl_fail(NATSL_ERR_INPUT, "%s: the tokenizer has the token %d, but the model only tokens 0 to %d", where,
+                        t->tok->end - 1, vocab_size - 1);
+    if (st == NATSL_OK) t->vocab_size = vocab_size > 0 ? vocab_size : t->tok->end;
+    if (st != NATSL_OK) natsl_tokenizer_destroy(&t);
+    *out = t;
+    return st;
+}
+
+static natsl_status create_json(const char *text, size_t length, int32_t vocab_size, const char *where,
+                                natsl_tokenizer **out)
+{
+    json_error_t e;
+    json_t *json = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
+    if (!json) return natsl_fail(NATSL_ERR_INPUT, "%s: line %d, column %d: %s", where, e.line, e.column, e.text);
+    const natsl_status st = natsl_tokenizer_create_parsed(json, vocab_size, where, out);
+    json_decref(json);
+    return st;
+}
+
 natsl_status natsl_tokenizer_create(const char *kind, int32_t vocab_size, const char *json, size_t length,
                                     const char *where, natsl_tokenizer **out)
 {
-    const int is_json = strcmp(kind, "json") == 0;
     *out = NULL;
+    if (strcmp(kind, "json") == 0) return create_json(json, length, vocab_size, where, out);
     if (strcmp(kind, "none") == 0)
         return natsl_fail(NATSL_ERR_INPUT, "the model names no tokenizer: text cannot be read, expected a token file");
-    if (!is_json && strcmp(kind, "byte") != 0)
+    if (strcmp(kind, "byte") != 0)
         return natsl_fail(NATSL_ERR_INPUT, "tokenizer '%s' is unknown, expected byte or json", kind);
-    if (!is_json && vocab_size < NATSL_BYTE_TOKENS)
+    if (vocab_size < NATSL_BYTE_TOKENS)
         return natsl_fail(NATSL_ERR_INPUT,
                           "the model's tokenizer is byte and its vocabulary of %d tokens is too small for bytes: text "
                           "cannot be read, expected a token file",
@@ -42,14 +69,8 @@ natsl_status natsl_tokenizer_create(const char *kind, int32_t vocab_size, const 
     natsl_tokenizer *t = natsl_calloc(1, sizeof *t, "tokenizer");
     if (!t) return NATSL_ERR_NOMEM;
     t->vocab_size = vocab_size;
-    natsl_status st = is_json ? natsl_tok_read(json, length, where, &t->tok) : NATSL_OK;
-    if (st == NATSL_OK && is_json && vocab_size > 0 && t->tok->end > vocab_size)
-        st = natsl_fail(NATSL_ERR_INPUT, "%s: the tokenizer has the token %d, but the model only tokens 0 to %d", where,
-                        t->tok->end - 1, vocab_size - 1);
-    if (st == NATSL_OK && is_json && vocab_size == 0) t->vocab_size = t->tok->end;
-    if (st != NATSL_OK) natsl_tokenizer_destroy(&t);
     *out = t;
-    return st;
+    return NATSL_OK;
 }
 
 void natsl_tokenizer_destroy(natsl_tokenizer **t)

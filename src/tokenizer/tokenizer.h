@@ -7,12 +7,16 @@
 #define NATSL_TOKENIZER_H
 
 #include "grow.h"
+#include <jansson.h>
 #include <natsl/status.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /** Tokens of the byte tokenizer that stand for bytes. */
 #define NATSL_BYTE_TOKENS 256
+
+/** Most bytes of a tokenizer.json. */
+#define NATSL_MAX_TOKENIZER_BYTES ((size_t)256 << 20)
 
 typedef struct natsl_tokenizer natsl_tokenizer;
 
@@ -25,6 +29,9 @@ const char *natsl_tokenizer_unnamed(int32_t vocab_size);
  * NATSL_ERR_INPUT: an unknown kind, a vocabulary too small for it, or a text that is wrong or not supported. */
 natsl_status natsl_tokenizer_create(const char *kind, int32_t vocab_size, const char *json, size_t length,
                                     const char *where, natsl_tokenizer **out);
+/** The same of a "json" that has been parsed already (JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL; borrowed during the call). */
+natsl_status natsl_tokenizer_create_parsed(const json_t *json, int32_t vocab_size, const char *where,
+                                           natsl_tokenizer **out);
 /** Accepts NULL; sets *t to NULL. */
 void natsl_tokenizer_destroy(natsl_tokenizer **t);
 

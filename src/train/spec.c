@@ -10,9 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_STEPS        1e12
-#define MAX_TOKENS       1e9
-#define MAX_CONFIG_BYTES ((size_t)1 << 20)
+#define MAX_STEPS  1e12
+#define MAX_TOKENS 1e9
 
 /* ---- lengths --------------------------------------------------------------------------------------------------------------- */
 
@@ -211,7 +210,7 @@ static natsl_status read_model(natsl_spec *s, const json_t *v, const char *where
     if (n < 0 || (size_t)n >= sizeof path) return natsl_fail(NATSL_ERR_INPUT, "%s: the path is too long", place);
     char *text = NULL;
     size_t length = 0;
-    st = natsl_whole_file(path, MAX_CONFIG_BYTES, "a configuration", &text, &length);
+    st = natsl_whole_file(path, NATSL_MAX_CONFIG_BYTES, "a configuration", &text, &length);
     if (st == NATSL_ERR_INPUT) {
         char line[1024];
         (void)snprintf(line, sizeof line, "%s", natsl_error_text());

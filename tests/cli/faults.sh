@@ -184,6 +184,13 @@ faulty 2 "1 pwrite 2 gone" score --model m.h5 .short.txt --out gone/r.h5 --pass-
 ended 5 "gone/r.h5: cannot be written: No such file or directory \(rank 0 on $host.*\)$"
 [ ! -e gone ] || complain "gone is there again"
 
+# --- reading fails ----------------------------------------------------------------------------------------------------------------
+"$NATSL" export m.h5 --out hf --quiet || exit 1
+NATSL_SHIM_FILE=model.safetensors faulty 0 "-1 pread 7 EIO" import hf --out r.h5 --quiet
+ended 5 "hf/model.safetensors: reading it: Input/output error$"
+NATSL_SHIM_FILE=model.safetensors faulty 2 "0 pread 7 EIO" import hf --out r.h5 --quiet
+ended 5 "hf/model.safetensors: reading it: Input/output error \(rank 0 on $host.*\)$"
+
 # --- numbers that are none --------------------------------------------------------------------------------------------------------
 if [ -n "${PYTHON:-}" ]; then
     "$PYTHON" - <<'TEXT' || exit 1

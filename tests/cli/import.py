@@ -86,6 +86,7 @@ def make(base):
         "special_tokens_map.json": {"eos_token": "</s>"}, "added_tokens.json": {"<x>": 9},
         "vocab.json": {**words, "\0": 9000, "a\0b": 9001}, "merges.txt": "#version: 0.2\na b\n", "chat_template.jinja": "{% for m in messages %}\u00e4{% endfor %}",
         "chat_template.json": {"chat_template": ""}, "tokenizer.model": "not text \x01\x02\n"}), plain)
+    write(new("good-nul", {"tokenizer.json": {"model": {"type": "BPE", "vocab": {"\0": 0}, "merges": []}}}), plain)
     if tied:
         write(new("good-head"), {**plain, "lm_head.weight": plain["model.embeddings.weight"]})
 

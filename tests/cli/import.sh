@@ -57,6 +57,8 @@ for line in 'tokenizer json' 'begins +with token 5' 'ends +with token 7 or 8' 'k
 done
 accepted 0 import good-texts --dry-run
 grep -q 'warning: good-texts/tokenizer.json: the tokenizer has the token 8999' "$SCRATCH/.err" || complain "no word of a tokenizer that cannot be used"
+accepted 0 import good-nul --dry-run
+grep -q 'warning: good-nul/tokenizer.json: line [0-9]*: NUL byte in object key' "$SCRATCH/.err" || complain "no word of a token that is a zero byte"
 echo text >text.txt
 rank_counts=0 refused 3 'tokenizer' score --model good-texts.h5 text.txt --out x.h5
 accepted 0 score --quiet --model good-texts.h5 "$GOLDEN/options-tokens.h5" --out x.h5

@@ -64,12 +64,44 @@ static void test_long_text_other_communicator(void)
     CU_ASSERT_STRING_EQUAL(natsl_error_text(), text);
 }
 
+/** Bytes that rank 0 has reach all, of any length; or nobody has any. */
+static void test_bytes(void)
+{
+    static const size_t lengths[] = {0, 1, 7, 100000};
+    for (size_t i = 0; i < COUNT(lengths); i++) {
+        char *bytes = NULL;
+        size_t length = world_rank ? 77 : lengths[i]; /* what others have there does not matter */
+        if (world_rank == 0) {
+            bytes = natsl_calloc(length + 1, 1, "a text");
+            for (size_t k = 0; bytes && k < length; k++) bytes[k] = (char)(k * 7);
+        }
+        CU_ASSERT_EQUAL(natsl_agree_bytes(MPI_COMM_WORLD, NATSL_OK, "a text", &bytes, &length), NATSL_OK);
+        CU_ASSERT_EQUAL(length, lengths[i]);
+        size_t wrong = !bytes;
+        for (size_t k = 0; bytes && k < length; k++) wrong += bytes[k] != (char)(k * 7);
+        CU_ASSERT(wrong == 0 && bytes && bytes[length] == '\0');
+        natsl_free(bytes);
+    }
+    /* rank 0 has an error, or more than can be sent: nobody looks at the bytes then */
+    for (int most = 0; most < 2; most++) {
+        char *bytes = world_rank == 0 ? natsl_calloc(1, 1, "a text") : NULL;
+        size_t length = world_rank == 0 && most ? (size_t)1 << 31 : 0;
+        natsl_status mine = NATSL_OK;
+        if (world_rank == 0 && !most) mine = natsl_fail(NATSL_ERR_INPUT, "no such text");
+        CU_ASSERT_EQUAL(natsl_agree_bytes(MPI_COMM_WORLD, mine, "a text", &bytes, &length), NATSL_ERR_INPUT);
+        CU_ASSERT(bytes == NULL && length == 0);
+        CU_ASSERT_STRING_EQUAL(natsl_error_text(),
+                               most ? "a text of 2147483648 bytes, expected less than 2 GiB" : "no such text");
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const test_entry tests[] = {
         {"one rank fails", test_one},
         {"several ranks fail", test_several},
         {"long texts, other communicators", test_long_text_other_communicator},
+        {"bytes of rank 0", test_bytes},
     };
     return run_suite_mpi(&argc, &argv, "agree", tests, COUNT(tests));
 }

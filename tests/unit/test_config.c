@@ -164,7 +164,7 @@ static void test_types_and_ranges(void)
                                         "use_short_conv"};
     static const char *const bad_flags[] = {"0", "1", "\"true\"", "null", "[]"};
     static const char *const reals[] = {"expand_v", "hidden_ratio", "norm_eps", "attn_rope_theta"};
-    static const char *const bad_reals[] = {"\"2\"", "true", "null", "0", "-1", "-0.0", "1e300", "[]"};
+    static const char *const bad_reals[] = {"\"2\"", "true", "null", "0", "-1", "-0.0", "1e30", "1e300", "[]"};
     char json[160];
     for (size_t i = 0; i < COUNT(sizes); i++)
         for (size_t k = 0; k < COUNT(bad_sizes); k++) {
@@ -180,6 +180,7 @@ static void test_types_and_ranges(void)
         for (size_t k = 0; k < COUNT(bad_reals); k++) {
             (void)snprintf(json, sizeof json, "{\"%s\": %s}", reals[i], bad_reals[k]);
             refuse(json, reals[i]);
+            refuse(json, "a number above 0 up to 1e15"); /* both bounds */
         }
     refuse("{\"hidden_size\": null}", "hidden_size");
     refuse("{\"num_hidden_layers\": 513}", "512");
@@ -188,6 +189,7 @@ static void test_types_and_ranges(void)
     refuse("{\"expand_v\": 0.05}", "expand_v");  /* head_v_dim 0 */
     refuse("{\"expand_v\": 1e9}", "expand_v");
     refuse("{\"hidden_size\": 16777216, \"hidden_ratio\": 4}", "hidden_ratio");
+    accept("{\"hidden_size\": 16777216, \"hidden_ratio\": 1.5}"); /* 2^24 */
     refuse("{\"head_dim\": 8388608, \"num_heads\": 4, \"expand_v\": 0.25}", "num_heads");
     refuse("{\"head_dim\": 65536, \"num_heads\": 65536}", "num_heads:"); /* 0 in 32 bits */
     refuse("{\"head_dim\": 8388608, \"num_heads\": 2, \"num_v_heads\": 4}", "num_v_heads");

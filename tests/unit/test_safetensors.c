@@ -4,9 +4,11 @@
 #include "safetensors.h"
 
 #include "../suite.h"
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /** A file: length of the header, header, `data` bytes 0, 1, 2, ... *length is the file's. */
@@ -50,13 +52,14 @@ static void good_files(void)
         EXPECT(f.count == good[i].count, "%s: %zu tensors", good[i].header, f.count);
         for (size_t k = 0; k < f.count; k++) {
             EXPECT(natsl_st_find(&f, f.tensors[k].name) == &f.tensors[k], "%s", f.tensors[k].name);
-            EXPECT(f.tensors[k].data + f.tensors[k].bytes <= file + length, "%s", f.tensors[k].name);
+            EXPECT(f.tensors[k].at + f.tensors[k].bytes <= length, "%s", f.tensors[k].name);
         }
         const natsl_st_tensor *b = natsl_st_find(&f, "b");
         if (b) {
             CU_ASSERT(b->dtype == NATSL_DTYPE_BF16 && b->rank == 1 && b->shape[0] == 4 && b->count == 4 &&
                       b->bytes == 8);
-            CU_ASSERT(b->data[0] == 24 && b->data[7] == 31);
+            CU_ASSERT(file[b->at] == 24 && file[b->at + 7] == 31);
+            CU_ASSERT(natsl_st_read(&f, b, 0, 8, (unsigned char[8]){0}) == NATSL_ERR_INTERNAL); /* there is no file */
         }
         CU_ASSERT(natsl_st_find(&f, "nothing") == NULL && natsl_st_find(&f, "") == NULL);
         natsl_st_close(&f);
@@ -202,7 +205,8 @@ static void damaged(void)
         read += st == NATSL_OK;
         unsigned sum = 0;
         for (size_t i = 0; i < f.count; i++) {
-            for (size_t k = 0; k < f.tensors[i].bytes; k++) sum += f.tensors[i].data[k]; /* the sanitizer looks on */
+            for (size_t k = 0; k < f.tensors[i].bytes; k++)
+                sum += other[f.tensors[i].at + k]; /* the sanitizer looks on */
         }
         CU_ASSERT(st != NATSL_OK || sum > 0);
         natsl_st_close(&f);
@@ -241,10 +245,15 @@ static void round_trip(void)
         CU_ASSERT_FATAL(t != NULL);
         CU_ASSERT(t->dtype == tensors[i].dtype && t->rank == tensors[i].rank && t->count == tensors[i].count);
         CU_ASSERT(memcmp(t->shape, tensors[i].shape, sizeof t->shape) == 0);
-        CU_ASSERT(memcmp(t->data, bytes, t->bytes) == 0 && (uintptr_t)t->data % natsl_dtype_bytes(t->dtype) == 0);
-        natsl_st_advise(&f, t->data, t->bytes, 1);
-        natsl_st_advise(&f, t->data, t->bytes, 0);
-        CU_ASSERT(memcmp(t->data, bytes, t->bytes) == 0);
+        unsigned char *got = malloc(t->bytes + !t->bytes); /* just its size: for the sanitizer */
+        CU_ASSERT(natsl_st_read(&f, t, 0, t->bytes, got) == NATSL_OK && memcmp(got, bytes, t->bytes) == 0);
+        CU_ASSERT(t->at % natsl_dtype_bytes(t->dtype) == 0);
+        if (i % 2) natsl_st_rest(&f);
+        if (t->bytes > 1) CU_ASSERT(natsl_st_read(&f, t, 1, t->bytes - 1, got) == NATSL_OK && got[0] == bytes[1]);
+        CU_ASSERT(natsl_st_read(&f, t, 1, t->bytes, got) == NATSL_ERR_INTERNAL); /* a byte too many */
+        CU_ASSERT(natsl_st_read(&f, t, t->bytes + 1, 0, got) == NATSL_ERR_INTERNAL);
+        CU_ASSERT(natsl_st_read(&f, t, SIZE_MAX, 2, got) == NATSL_ERR_INTERNAL);
+        free(got);
     }
     natsl_st_close(&f);
     (void)unlink(name);
@@ -254,6 +263,60 @@ static void round_trip(void)
     CU_ASSERT(natsl_st_finish(&out, NATSL_OK) == NATSL_ERR_INTERNAL); /* bytes are missing */
     (void)unlink(name);
     (void)rmdir(path);
+}
+
+/** A file that something happens to between being opened and being read ends in an error with its name. */
+static void changed_meanwhile(void)
+{
+    static const char *const says[] = {"cut short while it is read", "has been changed", "has been changed",
+                                       "No such file", "not a regular file"};
+    static const struct timespec written_before[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 1}};
+    char name[] = "/tmp/natsl-safetensors-XXXXXX";
+    size_t length = 0;
+    unsigned char *file = make(good[0].header, good[0].data, &length), got[24];
+    const int fd = mkstemp(name);
+    CU_ASSERT_FATAL(fd >= 0);
+    for (size_t i = 0; i < COUNT(says); i++) {
+        natsl_st_file f;
+        FILE *out = fopen(name, "wb");
+        CU_ASSERT_FATAL(out && fwrite(file, 1, length, out) == length && fclose(out) == 0);
+        CU_ASSERT_FATAL(natsl_st_open(name, &f) == NATSL_OK);
+        const natsl_st_tensor *a = natsl_st_find(&f, "a"), *b = natsl_st_find(&f, "b");
+        CU_ASSERT_FATAL(a && b);
+        if (i == 0) CU_ASSERT(natsl_st_read(&f, a, 0, 4, got) == NATSL_OK && got[3] == 3); /* open from now on */
+        if (i <= 1) CU_ASSERT(truncate(name, (off_t)length - 9) == 0);                     /* in the middle of a */
+        if (i == 2) CU_ASSERT(utimensat(AT_FDCWD, name, written_before, 0) == 0); /* clocks of files are coarse */
+        if (i >= 3) CU_ASSERT(unlink(name) == 0);
+        if (i == 4) CU_ASSERT(mkdir(name, 0700) == 0);
+        CU_ASSERT(natsl_st_read(&f, a, 0, 24, got) == NATSL_ERR_INPUT);
+        EXPECT(strstr(natsl_error_text(), says[i]) && strstr(natsl_error_text(), name), "case %zu: %s", i,
+               natsl_error_text());
+        CU_ASSERT(natsl_st_read(&f, b, 0, 8, got) == NATSL_ERR_INPUT); /* all of it is gone */
+        if (i == 0)
+            CU_ASSERT(natsl_st_read(&f, a, 0, 20, got) == NATSL_OK && got[19] == 19); /* what is left is there */
+        natsl_st_close(&f);
+    }
+    (void)close(fd);
+    (void)rmdir(name);
+    free(file);
+}
+
+/** A header whose end the file has not. */
+static void cut_header(void)
+{
+    char name[] = "/tmp/natsl-safetensors-XXXXXX";
+    size_t length = 0;
+    unsigned char *file = make(good[0].header, good[0].data, &length);
+    natsl_st_file f;
+    const int fd = mkstemp(name);
+    CU_ASSERT_FATAL(fd >= 0);
+    for (size_t cut = 0; cut < length; cut++) {
+        CU_ASSERT(pwrite(fd, file, cut, 0) == (ssize_t)cut && ftruncate(fd, (off_t)cut) == 0);
+        EXPECT(natsl_st_open(name, &f) == NATSL_ERR_INPUT && f.path == NULL, "%zu bytes", cut);
+    }
+    (void)close(fd);
+    (void)unlink(name);
+    free(file);
 }
 
 /** All 65536 numbers of either 16-bit type, by the definition of the types, also in place. */
@@ -285,6 +348,7 @@ static void widening(void)
 
 static const test_entry tests[] = {{"good files", good_files},           {"hostile headers", hostile_headers},
                                    {"hostile lengths", hostile_lengths}, {"damaged files", damaged},
-                                   {"round trip", round_trip},           {"16-bit numbers", widening}};
+                                   {"round trip", round_trip},           {"changed meanwhile", changed_meanwhile},
+                                   {"cut on disk", cut_header},          {"16-bit numbers", widening}};
 
 int main(void) { return run_suite("safetensors", tests, COUNT(tests)); }

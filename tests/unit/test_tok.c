@@ -1,5 +1,6 @@
 /* test_tok.c - tokenizers of tokenizer.json: ids and texts as the tokenizers package has them (tests/golden/tokenizer, made by
  * tests/tokenizer/compare), texts cut everywhere, encoders that begin in the middle, and files that are wrong. */
+#include "bpe_impl.h"
 #include "core.h"
 #include "regex.h"
 #include "rng.h"
@@ -176,6 +177,9 @@ static void test_middle(void)
 /** {"model": {"vocab": {...}, "merges": [...]}} with more of it changed by the cases. */
 #define VOCAB(more) "{'model':{'type':'BPE','vocab':{'a':0,'b':1,'ab':2},'merges':['a b']}" more "}"
 
+/* Twelve times as long. */
+#define TWELVE "{'type':'Replace','pattern':{'String':'x'},'content':'xxxxxxxxxxxx'},"
+
 static void test_wrong(void)
 {
     static const struct {
@@ -224,7 +228,15 @@ static void test_wrong(void)
         {VOCAB(",'decoder':{'type':'Sequence','decoders':[{'type':'ByteLevel'},{'type':'Replace','pattern':{'String':'"
                "x'},"
                "'content':'y'}]}"),
-         "Replace after ByteLevel"},
+         "Replace, or a character that is not ASCII, after ByteLevel"},
+        {VOCAB(",'decoder':{'type':'Sequence','decoders':[{'type':'ByteLevel'},{'type':'Metaspace','replacement':'"
+               "\xe2\x96\x81"
+               "'}]}"),
+         "not ASCII, after ByteLevel"},
+        {VOCAB(
+             ",'decoder':{'type':'Sequence','decoders':[{'type':'ByteLevel'},{'type':'Strip','content':'\xe2\x96\x81',"
+             "'start':1,'stop':0}]}"),
+         "not ASCII, after ByteLevel"},
         {VOCAB(",'decoder':{'type':'Strip','content':' ','start':-1,'stop':0}"), "start"},
         {VOCAB(",'added_tokens':[{'id':7}]"), "content"},
         {VOCAB(",'added_tokens':[{'id':7.5,'content':'x'}]"), "id: expected a whole number"},
@@ -233,6 +245,12 @@ static void test_wrong(void)
         {VOCAB(",'added_tokens':[{'id':1,'content':'a'}]"), "0 in the vocabulary"},
         {VOCAB(",'added_tokens':[{'id':7,'content':'x'},{'id':7,'content':'y'}]"), "which another one has"},
         {VOCAB(",'added_tokens':{}"), "expected an array"},
+        {VOCAB(",'added_tokens':[{'id':7,'content':''}]"), "a text of 0 bytes, expected 1 to 4096"},
+        {VOCAB(",'normalizer':{'type':'Sequence','normalizers':[" TWELVE TWELVE TWELVE TWELVE "{'type':'NFC'}]},"
+               "'added_tokens':[{'id':8,'content':'y','normalized':false},{'id':7,'content':'x','normalized':true}]"),
+         "entry 1: a text grows beyond 4096 bytes"},
+        {VOCAB(",'normalizer':{'type':'Strip'},'added_tokens':[{'id':7,'content':' ','normalized':true}]"),
+         "entry 0: a text that the normalizers leave nothing of"},
         {VOCAB(",'post_processor':{'type':'TemplateProcessing','single':[],'special_tokens':{}}"), "expected once"},
         {VOCAB(",'post_processor':{'type':'TemplateProcessing','single':[{'SpecialToken':{'id':'x'}}],'special_tokens':"
                "{}}"),
@@ -282,6 +300,130 @@ static void test_fuzz(void)
     natsl_bytes_free(&text);
 }
 
+/** Small tokenizers: ids and texts are those of the tokenizers package (0.23.3). */
+static void test_small(void)
+{
+    static const struct {
+        const char *json, *text;
+        int32_t ids[8];          /* ended by -1 */
+        const char *shown, *all; /* without and with special tokens */
+    } cases[] = {
+        /* words with joiners (U+200C) in them, and fractions beside words, where Whitespace cuts */
+        {"{'model':{'vocab':{'a':0,'\xc2\xbd':1,'\xe2\x80\x8c':2,'a\xe2\x80\x8c':3,'a\xc2\xbd':4},"
+         "'merges':[['a','\xe2\x80\x8c'],['a','\xc2\xbd']]},'pre_tokenizer':{'type':'Whitespace'},'decoder':{'type':'"
+         "Fuse'}}",
+         "a\xe2\x80\x8c a\xc2\xbd",
+         {3, 0, 1, -1},
+         "a\xe2\x80\x8c"
+         "a\xc2\xbd",
+         NULL},
+        /* \w of an expression has the fraction */
+        {"{'model':{'vocab':{'a':0,'\xc2\xbd':1,'a\xc2\xbd':2,'.':3},'merges':[['a','\xc2\xbd']]},'pre_tokenizer':"
+         "{'type':'Split','pattern':{'Regex':'\\\\w+'},'behavior':'Isolated'},'decoder':{'type':'Fuse'}}",
+         "a\xc2\xbd.",
+         {2, 3, -1},
+         "a\xc2\xbd.",
+         NULL},
+        /* bytes of a last character are those of its suffix, too */
+        {"{'model':{'vocab':{'a':0,'<0x62>':1,'<0x3C>':2,'<0x2F>':3,'<0x77>':4,'<0x3E>':5},'merges':[],'byte_fallback':"
+         "true,"
+         "'end_of_word_suffix':'</w>'},'decoder':{'type':'Fuse'}}",
+         "ab",
+         {0, 1, 2, 3, 4, 5, -1},
+         "a<0x62><0x3C><0x2F><0x77><0x3E>",
+         NULL},
+        /* an added token that is searched in normalized text is shown so, and then known to nobody as a special one */
+        {"{'model':{'vocab':{'a':0,'b':1},'merges':[]},'normalizer':{'type':'Lowercase'},'decoder':{'type':'Fuse'},"
+         "'added_tokens':[{'id':2,'content':'XY','normalized':true,'special':true},{'id':3,'content':'Z','normalized':"
+         "false,"
+         "'special':true},{'id':4,'content':'V','normalized':true,'special':false}]}",
+         "axYZbv",
+         {0, 2, 3, 1, 4, -1},
+         "axybv",
+         "axyZbv"},
+        /* white space that is a token, and has been taken by the one before it */
+        {"{'model':{'vocab':{'a':0},'merges':[]},'decoder':{'type':'Fuse'},'added_tokens':[{'id':1,'content':'\\n',"
+         "'normalized':false,'special':false,'lstrip':true,'rstrip':true}]}",
+         "a\n\n\na \na",
+         {0, 1, 0, 1, 0, -1},
+         "a\na\na",
+         NULL},
+        /* letters of bytes in such a text become bytes */
+        {"{'model':{'vocab':{'a':0},'merges':[]},'normalizer':{'type':'ByteLevel'},'decoder':{'type':'ByteLevel'},"
+         "'added_tokens':[{'id':1,'content':'\xc3\xa9','normalized':true,'special':false}]}",
+         "a\xc3\xa9",
+         {0, 1, -1},
+         "a\xc3\xa9",
+         NULL},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        natsl_tokenizer *t = NULL;
+        natsl_ids ids = {0};
+        natsl_bytes json = {0};
+        size_t want = 0;
+        while (cases[i].ids[want] >= 0) want++;
+        (void)natsl_bytes_add(&json, cases[i].json, strlen(cases[i].json));
+        for (size_t k = 0; k < json.length; k++) json.at[k] = json.at[k] == '\'' ? '"' : json.at[k];
+        EXPECT(natsl_tokenizer_create("json", 0, json.at, json.length, "T.json", &t) == NATSL_OK, "case %zu: %s", i,
+               natsl_error_text());
+        natsl_bytes_free(&json);
+        if (!t) continue;
+        CU_ASSERT(natsl_tokenizer_encode(t, cases[i].text, strlen(cases[i].text), 0, &ids) == NATSL_OK);
+        EXPECT(ids.count == want && memcmp(ids.at, cases[i].ids, want * sizeof *ids.at) == 0, "case %zu: %zu ids", i,
+               ids.count);
+        for (int all = 0; all < 2; all++) {
+            const char *shown = all && cases[i].all ? cases[i].all : cases[i].shown;
+            natsl_bytes text = {0};
+            natsl_decoder *d = NULL;
+            CU_ASSERT_FATAL(natsl_decoder_create(t, all, &d) == NATSL_OK);
+            for (size_t k = 0; k < want; k++) CU_ASSERT(natsl_decoder_add(d, cases[i].ids[k], &text) == NATSL_OK);
+            CU_ASSERT(natsl_decoder_finish(d, &text) == NATSL_OK);
+            EXPECT(text.length == strlen(shown) && memcmp(text.at, shown, text.length) == 0, "case %zu: \"%.*s\"", i,
+                   (int)text.length, text.at);
+            natsl_decoder_destroy(&d);
+            natsl_bytes_free(&text);
+        }
+        natsl_tokenizer_destroy(&t);
+        natsl_ids_free(&ids);
+    }
+}
+
+static void add_text(natsl_bytes *to, const char *text) { (void)natsl_bytes_add(to, text, strlen(text)); }
+
+/** Small files that would take for ever, or all memory, are refused at once. */
+static void test_slow(void)
+{
+    natsl_bytes json = {0};
+    natsl_tokenizer *t = NULL;
+    char text[64];
+    int32_t count = 0;
+    /* a vocabulary whose texts all fall on one slot */
+    add_text(&json, "{\"model\":{\"vocab\":{");
+    for (unsigned i = 0; count < 600; i++) {
+        const int n = snprintf(text, sizeof text, "%x", i);
+        if (natsl_hash(text, (size_t)n) & 2047) continue;
+        (void)snprintf(text, sizeof text, "%s\"%x\":%d", count ? "," : "", i, (int)count);
+        add_text(&json, text);
+        count++;
+    }
+    add_text(&json, "},\"merges\":[]}}");
+    CU_ASSERT_EQUAL(natsl_tokenizer_create("json", 0, json.at, json.length, "T.json", &t), NATSL_ERR_INPUT);
+    EXPECT(strstr(natsl_error_text(), "fall on one another") != NULL, "%s", natsl_error_text());
+    /* a template that names a long list of tokens many times: 400 million */
+    json.length = 0;
+    static const char begin[] = "{\"model\":{\"vocab\":{\"a\":0},\"merges\":[]},\"post_processor\":{\"type\":"
+                                "\"TemplateProcessing\",\"special_tokens\":{\"x\":{\"ids\":[0";
+    add_text(&json, begin);
+    for (int i = 0; i < 20000; i++) add_text(&json, ",0");
+    add_text(&json, "]}},\"single\":[{\"Sequence\":{}}");
+    for (int i = 0; i < 20000; i++) add_text(&json, ",{\"SpecialToken\":{\"id\":\"x\"}}");
+    add_text(&json, "]}}");
+    CU_ASSERT_EQUAL(natsl_tokenizer_create("json", 0, json.at, json.length, "T.json", &t), NATSL_ERR_INPUT);
+    EXPECT(strstr(natsl_error_text(), "more than 4096 tokens around") != NULL, "%s", natsl_error_text());
+    CU_ASSERT(natsl_peak_bytes() < (size_t)1 << 30);
+    natsl_bytes_free(&json);
+}
+
 static void test_regex(void)
 {
     static const struct {
@@ -305,6 +447,13 @@ static void test_regex(void)
         {"a$", "a\nb", 0, 1},
         {"^b", "a\nb", 2, 3},
         {"\\bb", "ab b", 3, 4},
+        {"\\w+", "-a\xc2\xbd-", 1, 4}, /* the fraction: of words, but not of classes of them */
+        {"[\\w]+", "-a\xc2\xbd-", 1, 2},
+        {"\\W", "a\xc2\xb2\xc2\xb4", 3, 5},
+        {"\\bb",
+         "\xc2\xb9"
+         "b b",
+         4, 5},
         {"(?i:'LL)", "we'll", 2, 5},
         {"[\\s\\d]+", "a1 2", 1, 4},
     };
@@ -343,7 +492,9 @@ int main(void)
                                        {"texts in parts", test_parts},
                                        {"beginning in the middle", test_middle},
                                        {"regular expressions", test_regex},
+                                       {"small tokenizers", test_small},
                                        {"files that are wrong", test_wrong},
+                                       {"files that are slow", test_slow},
                                        {"changed files", test_fuzz}};
     return run_suite("tokenizer.json", tests, COUNT(tests));
 }
