@@ -331,7 +331,7 @@ natsl_status natsl_eval_maker_make(natsl_eval_maker *m, const natsl_eval_setting
     natsl_status st = NATSL_OK;
     memset(out, 0, sizeof *out);
     if (!settings->exact || task->kind >= NATSL_EVAL_PASSKEY)
-        return natsl_eval_make(settings, task, length, index, out);
+        return natsl_eval_make_next(settings, task, length, index, &m->fit, out);
     if (!m->ruler || m->task != task || m->length != length || m->next > index) {
         natsl_eval_maker_free(m);
         st = natsl_ruler_open(settings->sources, task, length, natsl_eval_max_new(settings, task), &m->ruler);

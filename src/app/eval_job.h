@@ -61,12 +61,13 @@ natsl_status natsl_eval_choose_ranks(natsl_eval_job *j, int weights_loaded);
 /** Prints what would be done, and what it takes. */
 natsl_status natsl_eval_print_plan(natsl_eval_job *j);
 
-/** Makes the samples that one process asks for: in exact mode they come one after the other, so asking in ascending order is
- * cheap. Zeroed before the first use. */
+/** Makes the samples that one process asks for: in exact mode they come one after the other, and questions about one haystack have its
+ * length in common, so asking in ascending order is cheap. Zeroed before the first use. */
 typedef struct natsl_eval_maker {
     natsl_ruler *ruler;
     const natsl_eval_task *task;
     int64_t length, next;
+    natsl_eval_fit fit;
 } natsl_eval_maker;
 /** Not collective. */
 natsl_status natsl_eval_maker_make(natsl_eval_maker *maker, const natsl_eval_settings *settings,

@@ -85,6 +85,8 @@ expect "and nothing else" test -z "$(find signalled -name 'part-*')"
 accepted 0 "${shared[@]}" --out warm1 --temperature 1 --top-k 20
 accepted 2 "${shared[@]}" --out warm2 --temperature 1 --top-k 20 --ranks-per-sample 2
 same warm1 warm2
+accepted 0 "${common[@]}" --tasks niah_single_1,niah_multiquery --lengths 1200 --samples 2 --max-new 3 --out warm3 --temperature 1 --top-k 20
+expect "whatever other tasks there are" cmp warm1/niah_multiquery/1200.jsonl warm3/niah_multiquery/1200.jsonl
 accepted 0 "${common[@]}" --tasks niah_single_1 --lengths 1200 --samples 2 --dry-run
 grep -q '^length .*1200: 1 task of 2 samples, 1 rank per sample, 1 group side by side' .out || complain "no plan"
 
