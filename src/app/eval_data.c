@@ -249,12 +249,34 @@ natsl_status natsl_eval_digest_files(natsl_eval_job *j)
     return st;
 }
 
+natsl_status natsl_eval_check_name(const char *path, char *name, size_t size)
+{
+    static const char *const taken[] = {"settings.json", "results.json", "results.h5", "report.html", "heatmap.svg"};
+    const char *wrong = NULL;
+    if (strlen(name) + 1 == size) name[natsl_utf8_whole(name, size - 1)] = '\0'; /* it was cut */
+    json_t *text = json_string(name);
+    json_decref(text);
+    if (!text) wrong = "is not UTF-8";
+    else if (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) wrong = "is a directory's";
+    for (const char *p = name; *p && !wrong; p++) {
+        if ((unsigned char)*p < 0x20 || *p == 0x7f) wrong = "has control characters";
+    }
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0] && !wrong; i++) {
+        if (strcmp(name, taken[i]) == 0) wrong = "is that of a file of results";
+    }
+    if (!wrong) return NATSL_OK;
+    return natsl_fail(NATSL_ERR_USAGE, "%s: the name of its task, '%s', %s; expected another name (a link will do)",
+                      path, name, wrong);
+}
+
 /** The task's name: the file's, of bAbI's files what comes before the first "_". */
 static natsl_status name_task(natsl_eval_job *j, int i, natsl_eval_files kind)
 {
     char *name = j->names[i];
     natsl_task_name(j->app->args.operands[i], name, sizeof j->names[i]);
     if (kind == NATSL_FILES_STORIES && name[0] != '_') name[strcspn(name, "_")] = '\0';
+    const natsl_status st = natsl_eval_check_name(j->app->args.operands[i], name, sizeof j->names[i]);
+    if (st != NATSL_OK) return st;
     for (int k = 0; k < i; k++) {
         if (strcmp(j->names[k], name) == 0)
             return natsl_fail(NATSL_ERR_USAGE, "%s and %s: both are named %s, expected files of different names",

@@ -99,6 +99,9 @@ typedef enum natsl_eval_files {
 natsl_eval_files natsl_eval_files_of(const char *suite);
 /** Opens these files: a task of each; of files of samples, and of documents without --lengths, one length for all. */
 natsl_status natsl_eval_open_files(natsl_eval_job *j);
+/** Whether a file's name can be that of a task, which has a directory in --out and stands in JSON and on pages; one that was cut to
+ * fit in name [size] ends with a whole character. NATSL_ERR_USAGE. Not collective. */
+natsl_status natsl_eval_check_name(const char *path, char *name, size_t size);
 /** SHA-256 of these files, on rank 0. */
 natsl_status natsl_eval_digest_files(natsl_eval_job *j);
 /** Samples of a task at a length. */

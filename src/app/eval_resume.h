@@ -37,6 +37,8 @@ void natsl_eval_resume_finished(natsl_eval_resume *r, int more);
 /** Adds the checkpoints of all groups to the log's last line. Collective on the job's communicator. */
 void natsl_eval_resume_report(const natsl_eval_resume *r, natsl_eval_job *job);
 
+/** That --checkpoint's directory is not --out's, as far as they are there. Rank 0. NATSL_ERR_USAGE. */
+natsl_status natsl_eval_resume_check(const natsl_app *app);
 /** Makes and takes --checkpoint's directory; *lock: to be closed at the end, -1: none. Rank 0. NATSL_ERR_IO, NATSL_ERR_USAGE. */
 natsl_status natsl_eval_resume_take(const natsl_app *app, int *lock);
 /** All samples are finished: removes what killed runs have left. Rank 0. */

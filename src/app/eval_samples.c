@@ -5,6 +5,7 @@
 #include "core.h"
 #include "eval_resume.h"
 #include "groups.h"
+#include "journal.h"
 #include "progress.h"
 #include "score.h"
 #include "signals.h"
@@ -266,6 +267,7 @@ static natsl_status run_lengths(natsl_eval_job *j, size_t from, size_t to)
         natsl_progress_finish(&g.progress);
         st = natsl_groups_agree(&g.groups, st);
         natsl_eval_resume_report(&g.resume, j);
+        natsl_journal_gather(app);
     }
     if (g.part >= 0) (void)close(g.part);
     natsl_eval_maker_free(&g.maker);

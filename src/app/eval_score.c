@@ -47,7 +47,7 @@ static natsl_status describe(const natsl_eval_job *j, const char *path, char tas
         char *dash = strrchr(task, '-');
         if (dash && dash > task && dash[1] && !dash[1 + strspn(dash + 1, "0123456789")]) *dash = '\0';
     }
-    if (*length > 0) return NATSL_OK;
+    if (*length > 0) return natsl_eval_check_name(path, task, 128);
     return natsl_fail(
         NATSL_ERR_USAGE,
         "%s: its path does not say a length (<length>/pred/<task>.jsonl, <task>/<length>.jsonl), expected "

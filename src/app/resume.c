@@ -84,19 +84,17 @@ static uint64_t digest_before(const natsl_job *s)
 /** r->run: model, document and all options that decide what is computed, but for ranks, threads and lengths of passes and stages. */
 static natsl_status describe(natsl_resume *r)
 {
-    static const char *const routes[] = {"learned", "softmax", "linear"}, *const storages[] = {"f32", "bf16"};
-    static const char *const kernels[] = {"fast", "ref"}, *const passes[] = {"auto", "relay", "scan"};
     natsl_job *s = r->job;
-    const natsl_args *a = &s->app->args;
+    char options[256];
     uint64_t document = 0;
     const natsl_status st = digest_document(s, &document);
     if (st != NATSL_OK) return st;
     (void)snprintf(r->run, sizeof r->run,
                    "command=%s model=%016" PRIx64 " tokens=%lld document=%016" PRIx64 " begin=%lld before=%016" PRIx64
-                   " weights=%s kept=%s route=%s kernels=%s state-pass=%s write=%s",
+                   " %s write=%s",
                    r->order.command, natsl_model_digest(s->model), (long long)natsl_doc_length(s->doc), document,
-                   (long long)r->begin, digest_before(s), storages[a->weights], storages[a->kept], routes[a->route],
-                   kernels[a->kernels], passes[a->state_pass], r->order.write);
+                   (long long)r->begin, digest_before(s), natsl_options_text(&s->app->args, 0, options, sizeof options),
+                   r->order.write);
     return NATSL_OK;
 }
 

@@ -105,6 +105,21 @@ accepted 3 eval --model m.h5 --suite jsonl mine.jsonl --max-new 4 --quiet --out 
 grep -q 'warning: 1 line.*line 3' .err || complain "the damaged line is not told of"
 expect "the others are answered" cmp mine1/mine/9.jsonl mine4/mine/9.jsonl
 head -n 2 mine.jsonl >two.jsonl
+# names of files: no text, of directories, of results
+mkdir $'odd\xff'
+cp two.jsonl $'odd\xff/two.jsonl'
+cp hay.txt $'odd\xff/hay.txt'
+cp m.h5 $'odd\xff/m.h5'
+accepted 0 eval --model $'odd\xff/m.h5' --suite niah --haystack $'odd\xff/hay.txt' --lengths 1K --samples 1 --max-new 4 --quiet --out odd
+expect "the paths as far as they are text" grep -q '"haystack": "odd\\ufffd/hay.txt\|"haystack": "odd'$'\xef\xbf\xbd''/hay.txt' odd/results.json
+accepted 0 eval --model m.h5 --suite jsonl $'odd\xff/two.jsonl' --max-new 4 --quiet --out odd2
+rank_counts=0
+for name in $'x\xff' $'x\x01' .. . results.json; do
+    cp two.jsonl "$name.jsonl"
+    refused 2 'expected another name .a link will do' eval --model m.h5 --suite jsonl "$name.jsonl" --max-new 4 --out r
+    refused 2 'expected another name .a link will do' eval --suite jsonl --score-only "$name.jsonl" --lengths 9 --out r
+done
+rank_counts=
 refused 2 'files of different names' eval --model m.h5 --suite jsonl two.jsonl ./two.jsonl --out r
 refused 2 'without a file' eval --model m.h5 --suite jsonl --out r
 refused 2 'are not for --suite jsonl' eval --model m.h5 --suite jsonl mine.jsonl --lengths 4K --out r
@@ -159,6 +174,15 @@ refused 3 'HDF5 file, expected a text' eval --model m.h5 --suite ruler --tasks n
 refused 3 'no-such-model' eval --model no-such-model --suite ruler --tasks niah_single_1 --lengths 4K --out r
 refused 3 'text' eval --model "$GOLDEN/hybrid-model.h5" --suite ruler --tasks niah_single_1 --lengths 4K --out r
 refused 2 'with keep_inputs "all", not "cut"' "${few[@]}" --out one
+# what is there by default only, what is not, and what older runs did not write
+rank_counts=0
+refused 2 'with state_pass "auto", not "scan"' "${few[@]}" --out one --keep-inputs all --state-pass scan
+kv=(eval --model m.h5 --suite kv --lengths 1K --samples 1 --max-new 4 --quiet)
+accepted 0 "${kv[@]}" --questions 2 --out questions
+refused 2 'with questions 2, not unset' "${kv[@]}" --out questions
+sed -i -z 's/,\n *"state_pass": "auto"//' one/settings.json
+accepted 0 "${few[@]}" --out one --keep-inputs all
+rank_counts=
 refused 2 'with model_digest' eval --model other.h5 --suite ruler --haystack hay.txt --max-new 12 --tasks niah_single_1 --lengths 2K --out one --keep-inputs all
 sed -i '2s/"pred"/"prad"/' one/niah_single_1/2048.jsonl
 refused 3 'one/niah_single_1/2048.jsonl, line 2: not a sample' "${few[@]}" --out one --keep-inputs all
