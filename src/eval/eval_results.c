@@ -14,8 +14,13 @@ static double real_of(const json_t *object, const char *name)
     return json_number_value(json_object_get(object, name));
 }
 
-/** Percent with two decimals, as RULER rounds. */
-static double rounded(double percent) { return round(percent * 100.0) / 100.0; }
+/** Percent with two decimals, as RULER rounds (Python's round): what lies in the middle goes to the even digit, as in 3.125. */
+static double rounded(double percent)
+{
+    char text[64];
+    (void)snprintf(text, sizeof text, "%.2f", percent);
+    return strtod(text, NULL);
+}
 
 /** Expected outputs of a sample and those found, by depth; the sample's part of the score. */
 static double count_hits(const json_t *record, int any, natsl_eval_score *score)
@@ -81,7 +86,7 @@ void natsl_eval_cell_score(const natsl_eval_cell *c, natsl_eval_score *score)
     if (score->samples == 0 || c->metric == NATSL_EVAL_LIKELIHOOD) return;
     const double p = sum / (double)score->samples;
     natsl_score_wilson(p, (double)score->samples, &score->low, &score->high);
-    score->score = rounded(100.0 * p);
+    score->score = rounded(p * 100.0);
     score->low = rounded(100.0 * score->low);
     score->high = rounded(100.0 * score->high);
 }

@@ -4,7 +4,7 @@
  * many ranks it was computed. DIR/<task>/<length>.runs.jsonl has the rest (seconds, memory). While a run goes on, every
  * group appends whole lines to a file of its own, DIR/part-<rank>.jsonl; natsl_eval_store_merge puts them into the
  * others and removes them. A last line that a kill has cut is dropped: its sample is computed again.
- * Owns: the samples' lines. MPI: none; one process of a run holds the store. Tests: tests/unit/test_eval.c,
+ * Owns: the samples' lines. MPI: none; one process of a run holds the store. Tests: tests/unit/test_eval_results.c,
  * tests/cli/eval.sh */
 #ifndef NATSL_EVAL_STORE_H
 #define NATSL_EVAL_STORE_H
