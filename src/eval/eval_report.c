@@ -5,6 +5,7 @@
 #include "eval_page.h"
 #include "eval_results.h"
 #include "eval_task.h"
+#include "tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -176,7 +177,10 @@ static void put_run(natsl_page *p, size_t r)
     if (natsl_page_word(results, "haystack") && natsl_page_word(settings, "haystack_sha256")) {
         natsl_puts(b, "; haystack ");
         natsl_put_html(b, natsl_page_word(results, "haystack"));
-        natsl_printf(b, " (SHA-256 <code>%.16s</code>)", natsl_page_word(settings, "haystack_sha256"));
+        natsl_puts(b, " (SHA-256 <code>");
+        (void)snprintf(text, 17, "%s", natsl_page_word(settings, "haystack_sha256"));
+        natsl_put_html(b, text);
+        natsl_puts(b, "</code>)");
     }
     natsl_puts(b, ".</p>\n");
     if (documents) return;
@@ -228,7 +232,25 @@ static void put_table(natsl_page *p, size_t r, const char *row, const char *key,
     natsl_puts(b, "</table></div>\n");
 }
 
-/** One value of every run and length: [run][length]. task NULL: the mean over tasks, weighted by nothing. */
+/** The mean score at every length of every run, as results have it: none where a task is missing. */
+static void collect_means(const natsl_page *p, double *values)
+{
+    for (size_t r = 0; r < p->n_runs; r++) {
+        const json_t *lengths = json_object_get(p->runs[r].results, "lengths"), *one;
+        double *row = values + r * p->n_lengths;
+        size_t i;
+        for (size_t l = 0; l < p->n_lengths; l++) row[l] = NAN;
+        json_array_foreach(lengths, i, one)
+        {
+            for (size_t l = 0; l < p->n_lengths; l++) {
+                if (json_integer_value(json_object_get(one, "length")) == p->lengths[l])
+                    row[l] = natsl_page_real(one, "score");
+            }
+        }
+    }
+}
+
+/** One value of every run and length: [run][length]. task NULL: the mean over those tasks that have it. */
 static void collect(const natsl_page *p, const char *task, const char *what, double *values)
 {
     for (size_t r = 0; r < p->n_runs; r++) {
@@ -254,7 +276,8 @@ static natsl_status put_lines(natsl_page *p, int width, int height, const char *
     natsl_series *series = natsl_calloc(p->n_runs, sizeof *series, "a chart");
     const int ok = values && series, whiskers = task && strcmp(what, "score") == 0;
     if (ok) {
-        collect(p, task, what, values);
+        if (!task && strcmp(what, "score") == 0) collect_means(p, values);
+        else collect(p, task, what, values);
         collect(p, task, "low", values + all);
         collect(p, task, "high", values + 2 * all);
         for (size_t i = 0; i < all; i++) values[i] *= factor;
@@ -360,8 +383,9 @@ static void put_layers(natsl_page *p, size_t run)
     }
     if (n == 0) return;
     char title[256];
-    (void)snprintf(title, sizeof title, "kept share by layer and length, percent%s%.200s", p->n_runs > 1 ? ": " : "",
-                   p->n_runs > 1 ? p->runs[run].name : "");
+    const char *name = p->n_runs > 1 ? p->runs[run].name : "";
+    (void)snprintf(title, sizeof title, "kept share by layer and length, percent%s%.*s", name[0] ? ": " : "",
+                   (int)natsl_utf8_whole(name, strnlen(name, 150)), name);
     const int height = 52 + (n < 4 ? 34 : n < 12 ? 22 : 14) * (int)n;
     natsl_chart_heat(p->out, 480, height, title, "Layer", rows, n, p->lengths, p->n_lengths, values, 0);
 }
@@ -434,7 +458,9 @@ static void put_strips(natsl_page *p)
                                   "all chunks there. Marks: needles, green where the answer had the value, red where "
                                   "not.</p><div class=\"row\">\n");
                 }
-                (void)snprintf(title, sizeof title, "%.200s, %s", p->tasks[t], natsl_short_tokens(p->lengths[l], text));
+                (void)snprintf(title, sizeof title, "%.*s, %s",
+                               (int)natsl_utf8_whole(p->tasks[t], strnlen(p->tasks[t], 150)), p->tasks[t],
+                               natsl_short_tokens(p->lengths[l], text));
                 put_strip(p, title, strip);
                 break; /* the longest only */
             }
@@ -467,26 +493,46 @@ static int has_documents(const natsl_page *p)
     return 0;
 }
 
-/** Loss against position of one document, all runs. */
-static natsl_status put_document(natsl_page *p, const char *task, int width, int height)
+/** Loss by position of a document's longest windows; NULL: none. */
+static const json_t *bins_of(const natsl_page *p, size_t run, const char *task)
 {
-    size_t n = 0, s = 0;
-    for (size_t r = 0; r < p->n_runs; r++) {
-        const size_t bins = json_array_size(json_object_get(longest_document(p, r, task), "by_position"));
-        if (bins > n) n = bins < MOST_BINS ? bins : MOST_BINS;
+    return json_object_get(longest_document(p, run, task), "by_position");
+}
+
+/** Whether bins end at the same places, as far as both go. */
+static int same_bins(const json_t *a, const json_t *b)
+{
+    for (size_t i = 0; i < json_array_size(a) && i < json_array_size(b); i++) {
+        if (json_integer_value(json_object_get(json_array_get(a, i), "to")) !=
+            json_integer_value(json_object_get(json_array_get(b, i), "to")))
+            return 0;
     }
-    if (n == 0) return NATSL_OK;
+    return 1;
+}
+
+/** Loss against position of one document, of all runs that have the bins of run `first`; they are marked as drawn. */
+static natsl_status put_document(natsl_page *p, const char *task, size_t first, unsigned char *drawn, int width,
+                                 int height)
+{
+    const json_t *like = bins_of(p, first, task);
+    size_t n = 0, s = 0;
+    for (size_t r = first; r < p->n_runs; r++) {
+        const size_t bins = json_array_size(bins_of(p, r, task));
+        if (bins > n && same_bins(like, bins_of(p, r, task))) n = bins < MOST_BINS ? bins : MOST_BINS;
+    }
     int64_t *ends = natsl_calloc(n, sizeof *ends, "a chart");
     double *values = natsl_alloc(p->n_runs * n, sizeof *values, "a chart");
     natsl_series *series = natsl_calloc(p->n_runs, sizeof *series, "a chart");
     const int ok = ends && values && series;
-    for (size_t r = 0; ok && r < p->n_runs; r++) {
-        const json_t *bins = json_object_get(longest_document(p, r, task), "by_position");
+    for (size_t r = first; ok && r < p->n_runs; r++) {
+        const json_t *bins = bins_of(p, r, task);
+        if (drawn[r] || json_array_size(bins) == 0 || !same_bins(like, bins)) continue;
         for (size_t i = 0; i < n; i++) {
             const json_t *bin = json_array_get(bins, i);
             values[r * n + i] = natsl_page_real(bin, "loss");
             if (bin) ends[i] = json_integer_value(json_object_get(bin, "to"));
         }
+        drawn[r] = 1;
         series[s++] = (natsl_series){p->runs[r].name, (int)r, values + r * n, NULL, NULL};
     }
     if (ok) natsl_chart_lines(p->out, width, height, task, ends, n, series, s, -1.0, "");
@@ -494,6 +540,19 @@ static natsl_status put_document(natsl_page *p, const char *task, int width, int
     natsl_free(values);
     natsl_free(series);
     return ok ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+/** All runs of one document: those whose bins differ have charts of their own. */
+static natsl_status put_runs(natsl_page *p, const char *task, int width, int height)
+{
+    natsl_status st = NATSL_OK;
+    unsigned char *drawn = natsl_calloc(p->n_runs, 1, "a chart");
+    if (!drawn) return NATSL_ERR_NOMEM;
+    for (size_t r = 0; r < p->n_runs && st == NATSL_OK; r++) {
+        if (!drawn[r] && json_array_size(bins_of(p, r, task)) > 0) st = put_document(p, task, r, drawn, width, height);
+    }
+    natsl_free(drawn);
+    return st;
 }
 
 static natsl_status put_documents(natsl_page *p)
@@ -506,7 +565,7 @@ static natsl_status put_documents(natsl_page *p)
     put_legend(p);
     natsl_puts(p->out, "<div class=\"row\">");
     for (size_t t = 0; t < p->n_tasks && st == NATSL_OK; t++)
-        st = put_document(p, p->tasks[t], p->n_tasks > 1 ? 540 : 1110, p->n_tasks > 1 ? 230 : 260);
+        st = put_runs(p, p->tasks[t], p->n_tasks > 1 ? 540 : 1110, p->n_tasks > 1 ? 230 : 260);
     natsl_puts(p->out, "</div><h2>All losses</h2>\n");
     for (size_t r = 0; r < p->n_runs; r++) put_table(p, r, "document", "loss", put_loss);
     return st;

@@ -142,6 +142,10 @@ expect "two runs on a page" grep -q 'class="legend"' both.html
 accepted 0 report one grown --heatmap both.svg
 expect "a picture of its own" grep -q '^<svg xmlns' both.svg
 expect "and one beside every page" grep -q '>niah_multikey_2</text>' one/heatmap.svg
+rank_counts=0
+refused 2 '--out: one/results.json is also read' report one --out one/results.json
+refused 2 '--heatmap: b.svg is --out, too' report one --out b.svg --heatmap b.svg
+rank_counts=
 refused 3 'no-such-directory' report no-such-directory --out r.html
 refused 3 'not a results.json of natsl eval' report one/settings.json --out r.html
 refused 2 'DIR is missing' report --out r.html

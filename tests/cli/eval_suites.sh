@@ -39,6 +39,10 @@ expect "bins of one size" "${check[@]}" loss loss700 five.h5 five
 accepted 0 "${common[@]}" --suite perplexity five.txt --lengths 1K,2K --out windows
 expect "windows one after the other" test "$(cat windows/five/1024.jsonl | wc -l)-$(cat windows/five/2048.jsonl | wc -l)" = 4-2
 expect "a page about loss" grep -q 'Loss by position' windows/report.html
+printf x >one.txt
+accepted 0 "${common[@]}" --suite perplexity one.txt five.txt --out one
+grep -Eq '^one +-$' .out || complain "no line for a document of one token"
+expect "no loss of one token" bash -c '! grep -q nan one/report.html one/results.json'
 refused 2 '5000 of them, expected at most 4096' "${common[@]}" --suite perplexity five.txt --bins 1 --out r
 refused 2 'without a file' "${common[@]}" --suite perplexity --out r
 refused 2 'is for --suite perplexity' "${common[@]}" --suite kv --lengths 2K --bins 7 --out r

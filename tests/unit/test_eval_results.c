@@ -96,6 +96,31 @@ static void test_rounding(void)
     }
 }
 
+/** Of several outputs of which any will do the sample has one, where it was found. */
+static void test_any(void)
+{
+    static const struct {
+        int hits[3], band, found;
+    } cases[] = {{{0, 0, 0}, 1, 0}, {{0, 1, 0}, 5, 1}, {{1, 0, 1}, 1, 1}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        natsl_eval_store store;
+        natsl_eval_score score;
+        natsl_eval_cell cell = {.task = "one", .length = 10, .metric = NATSL_EVAL_PART};
+        const int *h = cases[i].hits;
+        CU_ASSERT_EQUAL_FATAL(natsl_eval_store_start(&store, "none", &cell, 1), NATSL_OK);
+        json_t *record = json_pack("{s:i, s:s, s:[s, s, s], s:[f, f, f], s:[i, i, i]}", "index", 0, "pred", "x",
+                                   "outputs", "a", "b", "c", "depth", 0.15, 0.55, 0.95, "hits", h[0], h[1], h[2]);
+        CU_ASSERT_EQUAL(natsl_eval_cell_append(&store.cells[0], record), NATSL_OK);
+        natsl_eval_cell_score(&store.cells[0], &score);
+        CU_ASSERT_EQUAL(score.score, 100.0 * cases[i].found);
+        for (int b = 0; b < NATSL_EVAL_BANDS; b++) {
+            CU_ASSERT_EQUAL(score.band_outputs[b], b == cases[i].band);
+            CU_ASSERT_EQUAL(score.band_hits[b], b == cases[i].band && cases[i].found);
+        }
+        natsl_eval_store_free(&store);
+    }
+}
+
 static void test_summary(void)
 {
     static const int64_t lengths[] = {4096, 8192, 16384, 32768, 65536, 131072};
@@ -228,8 +253,9 @@ int main(void)
 {
     static const test_entry tests[] = {
         {"predictions as RULER cleans them", test_clean}, {"Wilson's interval", test_wilson},
-        {"scores as RULER rounds them", test_rounding},   {"means and effective length", test_summary},
-        {"finished samples on disk", test_store},         {"damaged files of samples", test_hostile_files},
+        {"scores as RULER rounds them", test_rounding},   {"any of several outputs", test_any},
+        {"means and effective length", test_summary},     {"finished samples on disk", test_store},
+        {"damaged files of samples", test_hostile_files},
     };
     return run_suite("eval results", tests, COUNT(tests));
 }
