@@ -188,6 +188,12 @@ static natsl_status open_directory(natsl_eval_job *j, int *lock)
     if (st == NATSL_OK && access(path, F_OK) == 0) st = compare_settings(settings, path);
     else if (st == NATSL_OK) st = natsl_app_write_json(settings, path);
     json_decref(settings);
+    /* of every task now: a file of that name would be met when all samples are answered */
+    for (size_t t = 0; t < j->n_tasks && st == NATSL_OK && !j->app->args.score_only; t++) {
+        const int length = snprintf(path, sizeof path, "%s/%s", out, j->tasks[t]->name);
+        st = length > 0 && (size_t)length < sizeof path ? natsl_series_directory(path, "--out", "a task's predictions")
+                                                        : natsl_fail(NATSL_ERR_USAGE, "--out: the path is too long");
+    }
     return st;
 }
 

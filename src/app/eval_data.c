@@ -496,14 +496,17 @@ natsl_status natsl_eval_write_data(natsl_eval_job *j)
 {
     natsl_app *app = j->app;
     natsl_status st = NATSL_OK;
+    int uneven = 0;
     const double start = natsl_now_s();
     if (!app->args.dry_run) {
         for (size_t i = (size_t)app->rank; st == NATSL_OK && i < j->store.n_cells; i += (size_t)app->size)
             st = write_file(j, j->tasks[i % j->n_tasks], j->store.cells[i].length);
     }
     st = natsl_app_agree(app, st);
+    for (size_t i = 0; i < j->store.n_cells; i++) uneven |= j->store.cells[i].samples < j->samples;
     if (st == NATSL_OK && app->rank == 0 && !app->args.quiet) {
-        printf("%zu files of %lld samples in %s/synthetic, %.1f s\n", j->store.n_cells, (long long)j->samples,
+        printf("%zu file%s of %s%lld samples in %s/synthetic, %.1f s\n", j->store.n_cells,
+               j->store.n_cells == 1 ? "" : "s", uneven ? "up to " : "", (long long)j->samples,
                app->args.out ? app->args.out : "DIR", natsl_now_s() - start);
         st = natsl_stdout_flush();
     }

@@ -166,10 +166,11 @@ static natsl_status store_unfit(group *g, const natsl_eval_cell *cell, const nat
                    (long long)index);
     if (g->groups.leads)
         st = natsl_eval_part_add(g->part, cell,
-                                 json_pack("{s:I, s:s, s:[s], s:{s:s}, s:i, s:I, s:I, s:[f], s:[i], s:b, s:s}", "index",
-                                           (json_int_t)index, "pred", "", "outputs", "(the sample does not fit)",
-                                           "others", "id", id, "truncation", -1, "length", (json_int_t)cell->length,
-                                           "prompt", (json_int_t)0, "depth", -1.0, "hits", 0, "ok", 0, "error", text),
+                                 json_pack("{s:I, s:s, s:s, s:[s], s:{s:s}, s:i, s:I, s:I, s:[f], s:[i], s:b, s:s}",
+                                           "index", (json_int_t)index, "pred", "", "input", "", "outputs",
+                                           "(the sample does not fit)", "others", "id", id, "truncation", -1, "length",
+                                           (json_int_t)cell->length, "prompt", (json_int_t)0, "depth", -1.0, "hits", 0,
+                                           "ok", 0, "error", text),
                                  json_pack("{s:I, s:i, s:I, s:f, s:f, s:I}", "index", (json_int_t)index, "ranks",
                                            g->runner.size, "read_tokens", (json_int_t)0, "read_seconds", 0.0,
                                            "generate_seconds", 0.0, "peak_bytes", (json_int_t)0));

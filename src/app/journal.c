@@ -11,6 +11,7 @@
 #include <natsl/version.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BLOCK_BYTES 65536
@@ -46,12 +47,28 @@ static json_t *hosts(natsl_app *app)
     return list;
 }
 
+/** That the log is not written over a file that is read: it would be empty before anybody reads it. */
+static natsl_status check_log(const natsl_args *a)
+{
+    const char *const inputs[] = {a->model, a->config, a->context, a->tokenizer_file, a->haystack, a->squad, a->hotpot};
+    const size_t n = sizeof inputs / sizeof inputs[0];
+    struct stat there, input;
+    if (stat(a->log_json, &there) != 0 || !S_ISREG(there.st_mode)) return NATSL_OK;
+    for (size_t i = 0; i < n + (size_t)a->n_operands; i++) {
+        const char *path = i < n ? inputs[i] : a->operands[i - n];
+        if (path && path[0] == '@') path++; /* a list */
+        if (path && stat(path, &input) == 0 && input.st_dev == there.st_dev && input.st_ino == there.st_ino)
+            return natsl_fail(NATSL_ERR_USAGE, "--log-json: %s is also read, expected another file", a->log_json);
+    }
+    return NATSL_OK;
+}
+
 natsl_status natsl_journal_open(natsl_app *app)
 {
     natsl_status st = NATSL_OK;
     const char *path = app->args.log_json;
     if (!path) return NATSL_OK;
-    if (app->rank == 0) {
+    if (app->rank == 0 && (st = check_log(&app->args)) == NATSL_OK) {
         log_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
         log_path = path;
         if (log_fd < 0) st = natsl_fail(NATSL_ERR_IO, "--log-json: cannot write %s: %s", path, strerror(errno));

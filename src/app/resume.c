@@ -4,6 +4,7 @@
 #include "agree.h"
 #include "core.h"
 #include "digest.h"
+#include "eval_store.h"
 #include "h5.h"
 #include "journal.h"
 #include "newest.h"
@@ -280,7 +281,9 @@ natsl_status natsl_resume_begin(natsl_resume *r, natsl_job *job, const natsl_res
         else fprintf(stderr, "no checkpoint in %s: beginning at the first token\n", order->directory);
     }
     if (r->loaded > 0)
-        natsl_journal_write(app, "resume", json_pack("{s:s, s:I}", "file", r->path, "position", (json_int_t)r->loaded));
+        natsl_journal_write(
+            app, "resume",
+            json_pack("{s:o, s:I}", "file", natsl_json_text_or_null(r->path), "position", (json_int_t)r->loaded));
     natsl_signals_catch();
     return NATSL_OK;
 }
@@ -353,7 +356,8 @@ natsl_status natsl_resume_save(natsl_app *app, natsl_context *cx, const char *di
         fprintf(stderr, "warning: %s; no checkpoint at token %lld, the reading goes on\n", natsl_error_text(),
                 (long long)position);
         natsl_journal_write(app, "checkpoint_failed",
-                            json_pack("{s:s, s:I}", "text", natsl_error_text(), "position", (json_int_t)position));
+                            json_pack("{s:o, s:I}", "text", natsl_json_text_or_null(natsl_error_text()), "position",
+                                      (json_int_t)position));
     }
     return st;
 }
@@ -375,9 +379,9 @@ static natsl_status save(natsl_resume *r, int ends)
     if (st == NATSL_OK) st = natsl_series_path(r->order.directory, position, path);
     if (st != NATSL_OK) return st;
     r->saved++;
-    natsl_journal_write(
-        s->app, "checkpoint",
-        json_pack("{s:s, s:I, s:f}", "file", path, "position", (json_int_t)position, "seconds", r->saved_s - start));
+    natsl_journal_write(s->app, "checkpoint",
+                        json_pack("{s:o, s:I, s:f}", "file", natsl_json_text_or_null(path), "position",
+                                  (json_int_t)position, "seconds", r->saved_s - start));
     return NATSL_OK;
 }
 
