@@ -77,12 +77,13 @@ static void test_single(void)
 }
 
 /** Samples 0 and 1 of the whole pipeline at 4096 tokens: digest without the answer's beginning, tokens, outputs. */
-static void check_pipeline(const char *task, const int64_t tokens[2], const char *const digests[2], const char *outputs)
+static void check_task(const natsl_ruler_sources *from, const natsl_eval_task *t, const int64_t tokens[2],
+                       const char *const digests[2], const char *outputs)
 {
-    const natsl_eval_task *t = natsl_eval_task_find("ruler", task);
+    const char *task = t->name;
     natsl_ruler *r = NULL;
     char all[256] = "";
-    const natsl_status st = natsl_ruler_open(&sources, t, 4096, t->max_new, &r);
+    const natsl_status st = natsl_ruler_open(from, t, 4096, t->max_new, &r);
     EXPECT(st == NATSL_OK, "%s: %s", task, natsl_error_text());
     for (int i = 0; i < 2 && st == NATSL_OK; i++) {
         natsl_eval_sample s;
@@ -97,6 +98,11 @@ static void check_pipeline(const char *task, const int64_t tokens[2], const char
     }
     if (outputs) EXPECT(strcmp(all, outputs) == 0, "%s: %s", task, all);
     natsl_ruler_close(&r);
+}
+
+static void check_pipeline(const char *task, const int64_t tokens[2], const char *const digests[2], const char *outputs)
+{
+    check_task(&sources, natsl_eval_task_find("ruler", task), tokens, digests, outputs);
 }
 
 /** Where the answers of niah_single_1 stand: what RULER's program writes as the samples' index. */
@@ -251,6 +257,38 @@ static void test_many_documents(void)
     (void)unlink(path);
 }
 
+/** Needles in a text that begins and ends with a line break and comes again, against a few lines of Python that do as RULER's program
+ * does, with keys that need no word lists. */
+static void test_text(void)
+{
+    static char text[32768];
+    size_t length = (size_t)sprintf(text, "\n");
+    for (int i = 0; i < 200; i++) {
+        length += (size_t)sprintf(text + length, "Fact %d", i);
+        for (int k = 0; k < 5 + i % 9; k++) length += (size_t)sprintf(text + length, " w%d", (i * 31 + k * k) % 97);
+        length += (size_t)sprintf(text + length, "%s%s", i % 5 ? "." : "?", i % 7 ? " " : "\n");
+    }
+    natsl_essay *e = NULL;
+    CU_ASSERT_EQUAL_FATAL(natsl_essay_create(text, length, "text", &e), NATSL_OK);
+    CU_ASSERT_EQUAL(e->count, 2195);
+    natsl_ruler_sources with = sources;
+    with.essay = e;
+    natsl_eval_task t = {.suite = "ruler",
+                         .name = "essay",
+                         .text = 1,
+                         .keys = 4,
+                         .values = 1,
+                         .questions = 4,
+                         .max_new = 128,
+                         .key_kind = NATSL_UUIDS,
+                         .value_kind = NATSL_NUMBERS};
+    check_task(&with, &t, (int64_t[]){4096, 4096}, (const char *[]){"691943684ad893f0", "81a5d14032fc82d4"}, NULL);
+    t.keys = t.questions = 1;
+    t.values = 4;
+    check_task(&with, &t, (int64_t[]){4096, 4096}, (const char *[]){"894911130d173824", "f1a530ec8e0eb888"}, NULL);
+    natsl_essay_destroy(&e);
+}
+
 /** The user's text as words and sentences. */
 static void test_essay(void)
 {
@@ -322,6 +360,7 @@ int main(void)
         {"questions about documents", test_questions},
         {"questions with many documents", test_many_documents},
         {"the user's text", test_essay},
+        {"needles in a text", test_text},
     };
     const char *directory = getenv("NATSL_WORD_LISTS");
     if (directory && directory[0]) {
