@@ -131,6 +131,15 @@ exact=(eval --suite ruler --mode exact --quiet --samples 2)
 accepted 0 "${exact[@]}" --model m.h5 --max-new 4 --tasks niah_multikey_3,vt --lengths 3K --out exact1
 accepted 2 "${exact[@]}" --model m.h5 --max-new 4 --tasks niah_multikey_3,vt --lengths 3K --out exact2
 same exact1 exact2
+# one that does not fit, of another group than those behind it
+article() { printf '{"paragraphs": ['; for i in $(seq 12); do printf '%s{"context": "%s %s", "qas": [' "${comma:-}" "$1 $i" "$2"; [ "$i" -gt 1 ] || printf '{"question": "%s?", "is_impossible": false, "answers": [{"text": "%s"}]}' "$1" "$1"; printf ']}'; comma=,; done; printf ']}'; comma=; }
+long=$(head -c 1000 /dev/zero | tr '\0' x)
+{ printf '{"data": ['; article a short; printf ,; article b "$long"; printf ,; article c short; printf ,; article d short; printf ']}'; } >articles.json
+unfit=(eval --suite ruler --mode exact --quiet --samples 4 --model m.h5 --max-new 4 --tasks qa_1 --squad articles.json --lengths 3000 --keep-going)
+accepted 0 "${unfit[@]}" --out unfit1
+accepted 2 "${unfit[@]}" --out unfit2
+expect "one does not fit" test "$(grep -c '"error":' unfit1/qa_1/3000.jsonl)" -eq 1
+same unfit1 unfit2
 accepted 0 "${exact[@]}" --data-only --tokenizer whitespace --tasks vt,fwe,niah_multikey_3 --lengths 4K --out data
 data=data/synthetic/4096/data
 expect "coded words of fwe" grep -q '"outputs": \["ufnllw", "iwshay", "rhbtmq"\], "length": 3990' $data/fwe/validation.jsonl
