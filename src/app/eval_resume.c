@@ -19,19 +19,17 @@
 /* Part of the time between checkpoints that an answer may lose. */
 #define LEAST_PART 0.1
 
-#define RUN_BYTES sizeof((natsl_eval_resume *)0)->run
-
 /* Behind the number of a haystack's first sample. */
 #define SHARED "-shared"
 
 /* ---- what is read ---------------------------------------------------------------------------------------------------------- */
 
-/** In run [RUN_BYTES]: model, text and all options that decide what is computed, but for ranks, threads and lengths of passes.
+/** In run [NATSL_EVAL_RUN_BYTES]: model, text and all options that decide what is computed, but for ranks, threads and lengths of passes.
  * numbers: of natsl_options_text. */
 static void describe(const natsl_eval_resume *r, const natsl_eval_halfway *h, int numbers, char *run)
 {
     char options[256];
-    (void)snprintf(run, RUN_BYTES,
+    (void)snprintf(run, NATSL_EVAL_RUN_BYTES,
                    "command=eval model=%016" PRIx64 " tokens=%lld text=%016" PRIx64 " shared=%d bins=%lld %s",
                    natsl_model_digest(r->job->model), (long long)h->end, h->digest, h->shared, (long long)r->job->bin,
                    natsl_options_text(&r->app.args, numbers, options, sizeof options));
@@ -138,10 +136,10 @@ static natsl_status look(const loading *l, const char *path, int *same)
 {
     natsl_eval_halfway *h = l->halfway;
     hid_t file = -1;
-    char *text = NULL, own[20], before[RUN_BYTES];
+    char *text = NULL, own[20], before[NATSL_EVAL_RUN_BYTES];
     natsl_status st = natsl_h5_open(path, &file);
     if (st != NATSL_OK) return st;
-    st = natsl_h5_text(file, path, "run", RUN_BYTES, &text);
+    st = natsl_h5_text(file, path, "run", NATSL_EVAL_RUN_BYTES, &text);
     describe(l->resume, h, 1, before);
     if (st == NATSL_OK && strcmp(text, before) != 0) st = natsl_resume_compare(l->resume->run, path, text);
     natsl_free(text);
