@@ -88,16 +88,19 @@ static natsl_status prepare(natsl_eval_job *j)
 
 /* ---- the directory --------------------------------------------------------------------------------------------------- */
 
+#define STATE_PASS "state_pass"
+
 /** What samples and answers depend on. A run that goes on must have the same. */
 static json_t *settings_json(const natsl_eval_job *j)
 {
-    static const char *const routes[] = {"learned", "softmax", "linear"}, *const types[] = {"f32", "bf16"};
     const natsl_args *a = &j->app->args;
     char digest[32] = "";
     json_t *stops = json_array(), *files = json_array();
     for (size_t i = 0; files && i < j->n_files; i++)
-        (void)json_array_append_new(files, json_pack("{s:s, s:s}", "task", a->score_only ? a->operands[i] : j->names[i],
-                                                     "sha256", j->file_digests[i]));
+        (void)json_array_append_new(files,
+                                    json_pack("{s:o, s:s}", "task",
+                                              natsl_json_text_or_null(a->score_only ? a->operands[i] : j->names[i]),
+                                              "sha256", j->file_digests[i]));
     for (size_t i = 0; stops && i < a->n_stops; i++)
         (void)json_array_append_new(stops, natsl_json_text(a->stops[i], strlen(a->stops[i])));
     if (j->model) (void)snprintf(digest, sizeof digest, "%016llx", (unsigned long long)natsl_model_digest(j->model));
@@ -108,9 +111,11 @@ static json_t *settings_json(const natsl_eval_job *j)
         a->squad ? j->documents_digest[0] : NULL, "hotpot_sha256", a->hotpot ? j->documents_digest[1] : NULL,
         "word_lists_sha256", j->lists.n_keys ? j->lists.digest : NULL, "max_new", (json_int_t)a->max_new, "stops",
         stops, "temperature", a->temperature, "top_k", (json_int_t)a->top_k, "top_p", a->top_p, "route",
-        routes[a->route], "weights", types[a->weights], "kept", types[a->kept], "kernels",
-        a->kernels == NATSL_KERNELS_REF ? "ref" : "fast", "keep_inputs", natsl_eval_keep_words[a->keep_inputs], "files",
+        natsl_option_word(a, "route"), "weights", natsl_option_word(a, "weights"), "kept", natsl_option_word(a, "kept"),
+        "kernels", natsl_option_word(a, "kernels"), "keep_inputs", natsl_eval_keep_words[a->keep_inputs], "files",
         files, "metric", natsl_eval_metric_words[a->metric]);
+    if (settings)
+        (void)json_object_set_new(settings, STATE_PASS, json_string(natsl_option_word(&j->app->args, "state-pass")));
     /* only where a suite has them */
     if (settings && a->questions > 1)
         (void)json_object_set_new(settings, "questions", json_integer((json_int_t)a->questions));
@@ -130,6 +135,21 @@ static json_t *settings_json(const natsl_eval_job *j)
     return settings;
 }
 
+/** Whether a setting is the same as before. */
+static natsl_status compare_one(const char *path, const char *key, const json_t *before, const json_t *now)
+{
+    if (json_equal(before, now)) return NATSL_OK;
+    char *was = json_dumps(before, JSON_ENCODE_ANY | JSON_COMPACT),
+         *is = json_dumps(now, JSON_ENCODE_ANY | JSON_COMPACT);
+    const natsl_status st = natsl_fail(NATSL_ERR_USAGE,
+                                       "%s: samples there were computed with %s %s, not %s; expected the same, or "
+                                       "another directory",
+                                       path, key, was ? was : "unset", is ? is : "unset");
+    free(was);
+    free(is);
+    return st;
+}
+
 static natsl_status compare_settings(const json_t *now, const char *path)
 {
     json_error_t error;
@@ -139,16 +159,13 @@ static natsl_status compare_settings(const json_t *now, const char *path)
     if (!json_is_object(before)) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, before ? "no object" : error.text);
     json_object_foreach((json_t *)(uintptr_t)now, key, value)
     {
-        if (st == NATSL_OK && !json_equal(value, json_object_get(before, key))) {
-            char *was = json_dumps(json_object_get(before, key), JSON_ENCODE_ANY | JSON_COMPACT);
-            char *is = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-            st = natsl_fail(NATSL_ERR_USAGE,
-                            "%s: samples there were computed with %s %s, not %s; expected the same, or another "
-                            "directory",
-                            path, key, was ? was : "unknown", is ? is : "unknown");
-            free(was);
-            free(is);
-        }
+        const json_t *was = json_object_get(before, key);
+        if (!was && strcmp(key, STATE_PASS) == 0) continue; /* runs of before did not write it */
+        if (st == NATSL_OK) st = compare_one(path, key, was, value);
+    }
+    json_object_foreach(before, key, value)
+    {
+        if (st == NATSL_OK && !json_object_get(now, key)) st = compare_one(path, key, value, NULL);
     }
     json_decref(before);
     return st;
@@ -171,6 +188,12 @@ static natsl_status open_directory(natsl_eval_job *j, int *lock)
     if (st == NATSL_OK && access(path, F_OK) == 0) st = compare_settings(settings, path);
     else if (st == NATSL_OK) st = natsl_app_write_json(settings, path);
     json_decref(settings);
+    /* of every task now: a file of that name would be met when all samples are answered */
+    for (size_t t = 0; t < j->n_tasks && st == NATSL_OK && !j->app->args.score_only; t++) {
+        const int length = snprintf(path, sizeof path, "%s/%s", out, j->tasks[t]->name);
+        st = length > 0 && (size_t)length < sizeof path ? natsl_series_directory(path, "--out", "a task's predictions")
+                                                        : natsl_fail(NATSL_ERR_USAGE, "--out: the path is too long");
+    }
     return st;
 }
 
@@ -206,11 +229,11 @@ static natsl_status write_results(natsl_eval_job *j)
     const natsl_args *a = &j->app->args;
     char path[4096];
     json_t *settings = settings_json(j), *scores = natsl_eval_results_json(&j->store);
-    json_t *results =
-        json_pack("{s:s, s:i, s:s, s:s?, s:I, s:s?, s:I, s:i, s:i, s:O?}", "format", "natsl-eval", "format_version", 1,
-                  "natsl", NATSL_VERSION_TEXT, "model", a->model, "parameters",
-                  j->model ? (json_int_t)natsl_model_parameters(j->model) : 0, "haystack", a->haystack, "samples",
-                  (json_int_t)j->samples, "ranks", j->app->size, "threads", (int)a->threads, "settings", settings);
+    json_t *results = json_pack(
+        "{s:s, s:i, s:s, s:o, s:I, s:o, s:I, s:i, s:i, s:O?}", "format", "natsl-eval", "format_version", 1, "natsl",
+        NATSL_VERSION_TEXT, "model", natsl_json_text_or_null(a->model), "parameters",
+        j->model ? (json_int_t)natsl_model_parameters(j->model) : 0, "haystack", natsl_json_text_or_null(a->haystack),
+        "samples", (json_int_t)j->samples, "ranks", j->app->size, "threads", (int)a->threads, "settings", settings);
     natsl_status st = NATSL_OK;
     if (!results || !scores || json_object_update(results, scores) != 0)
         st = natsl_fail(NATSL_ERR_NOMEM, "results.json: no memory");
@@ -250,7 +273,8 @@ static natsl_status evaluate(natsl_eval_job *j)
     for (size_t i = 0; i < j->store.n_cells; i++) all += j->store.cells[i].samples;
     int64_t before = 0;
     int lock = -1, lock2 = -1;
-    natsl_status st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &j->model);
+    natsl_status st = natsl_app_agree(app, app->rank == 0 ? natsl_eval_resume_check(app) : NATSL_OK);
+    if (st == NATSL_OK) st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &j->model);
     if (st != NATSL_OK) return st;
     st = natsl_app_agree(app, app->rank == 0 ? open_directory(j, &lock) : NATSL_OK);
     if (st == NATSL_OK) st = natsl_app_agree(app, app->rank == 0 ? natsl_eval_resume_take(app, &lock2) : NATSL_OK);

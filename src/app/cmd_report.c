@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
@@ -60,6 +61,29 @@ static natsl_status report(const natsl_args *a)
     return st;
 }
 
+/** That a page or picture is not written over the results that it shows, or over the other one. Rank 0. */
+static natsl_status check_out(const natsl_args *a, const char *option, const char *out)
+{
+    char path[4096];
+    struct stat there, input;
+    if (!out || stat(out, &there) != 0) return NATSL_OK;
+    for (int i = 0; i < a->n_operands; i++) {
+        const int n = snprintf(path, sizeof path, "%s/results.json", a->operands[i]);
+        if (n > 0 && (size_t)n < sizeof path && stat(path, &input) == 0 && input.st_dev == there.st_dev &&
+            input.st_ino == there.st_ino)
+            return natsl_fail(NATSL_ERR_USAGE, "%s: %s is also read, expected another file", option, out);
+    }
+    return NATSL_OK;
+}
+
+static natsl_status check_outs(const natsl_args *a)
+{
+    if (a->out && a->heatmap && strcmp(a->out, a->heatmap) == 0)
+        return natsl_fail(NATSL_ERR_USAGE, "--heatmap: %s is --out, too, expected another file", a->heatmap);
+    const natsl_status st = check_out(a, "--out", a->out);
+    return st == NATSL_OK ? check_out(a, "--heatmap", a->heatmap) : st;
+}
+
 static natsl_status run(natsl_app *app)
 {
     const natsl_args *a = &app->args;
@@ -69,6 +93,7 @@ static natsl_status run(natsl_app *app)
                                            "or both; see natsl help report");
     if (a->out) st = natsl_app_check_out(app, a->out, a->operands, a->n_operands);
     if (st == NATSL_OK && a->heatmap) st = natsl_app_check_out(app, a->heatmap, a->operands, a->n_operands);
+    if (st == NATSL_OK) st = natsl_app_agree(app, app->rank == 0 ? check_outs(a) : NATSL_OK);
     return st == NATSL_OK ? natsl_app_agree(app, app->rank == 0 ? report(&app->args) : NATSL_OK) : st;
 }
 

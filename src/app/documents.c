@@ -3,6 +3,7 @@
 
 #include "agree.h"
 #include "core.h"
+#include "journal.h"
 #include "signals.h"
 
 #include <string.h>
@@ -228,6 +229,7 @@ static natsl_status run_phase(natsl_documents *d, const natsl_documents_phase *p
         NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, mine, 2, MPI_INT64_T, MPI_SUM, app->comm));
         before->done += mine[0];
         before->skipped += mine[1];
+        natsl_journal_gather(app);
     }
     natsl_free(g.others);
     natsl_groups_free(&g.groups);

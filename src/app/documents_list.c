@@ -45,6 +45,9 @@ static natsl_status name_it(natsl_document *document)
     }
     if (length == 0)
         return natsl_fail(NATSL_ERR_USAGE, "%.200s: a directory, expected a document's file", document->path);
+    if ((length == 1 || length == 2) && strncmp(name, "..", length) == 0) /* "..txt", "...txt": of directories */
+        return natsl_fail(NATSL_ERR_USAGE, "%.200s: its result would be called %.*s, expected another name",
+                          document->path, (int)length, name);
     if (length > NAME_BYTES)
         return natsl_fail(NATSL_ERR_USAGE, "%.60s...: a name of %zu bytes, expected at most %d", name, length,
                           NAME_BYTES);
@@ -120,30 +123,36 @@ static natsl_status add_list(natsl_documents *d, size_t *room, const char *list)
     return st;
 }
 
-static int by_result(const void *a, const void *b)
+static int by_name(const void *a, const void *b)
 {
     const natsl_document *const *x = a, *const *y = b;
-    const int order = strcmp((*x)->name, (*y)->name);
-    return order != 0 ? order : (*x > *y) - (*x < *y);
+    return strcmp((*x)->name, (*y)->name);
+}
+
+/** All documents by the names of their results; free with natsl_free. NULL: no memory. */
+static const natsl_document **sort_by_name(const natsl_documents *d)
+{
+    const natsl_document **sorted = natsl_alloc(d->n, sizeof *sorted, "names of documents");
+    for (size_t i = 0; sorted && i < d->n; i++) sorted[i] = &d->all[i];
+    if (sorted) qsort(sorted, d->n, sizeof *sorted, by_name);
+    return sorted;
 }
 
 /** No two results may have one name. */
 static natsl_status check_names(const natsl_documents *d)
 {
     natsl_status st = NATSL_OK;
-    const natsl_document **sorted = natsl_alloc(d->n, sizeof(natsl_document *), "names of documents");
+    const natsl_document **sorted = sort_by_name(d);
     if (!sorted) return NATSL_ERR_NOMEM;
-    for (size_t i = 0; i < d->n; i++) sorted[i] = &d->all[i];
-    qsort(sorted, d->n, sizeof *sorted, by_result);
     for (size_t i = 1; i < d->n && st == NATSL_OK; i++) {
-        if (strcmp(sorted[i - 1]->name, sorted[i]->name) != 0) continue;
-        st = natsl_fail(
-            NATSL_ERR_USAGE,
-            "%.300s and %.300s: both results would be %s.h5, expected different names (rename one, or link to "
-            "it by another name)",
-            sorted[i - 1]->path, sorted[i]->path, sorted[i]->name);
+        const natsl_document *x = sorted[i - 1], *y = sorted[i];
+        if (strcmp(x->name, y->name) == 0)
+            st = natsl_fail(NATSL_ERR_USAGE,
+                            "%.300s and %.300s: both results would be %s.h5, expected different names (rename one, or "
+                            "link to it by another name)",
+                            (x < y ? x : y)->path, (x < y ? y : x)->path, x->name);
     }
-    natsl_free(sorted);
+    natsl_free((void *)sorted);
     return st;
 }
 
@@ -251,12 +260,6 @@ static natsl_status check_checkpoints(const natsl_documents *d)
     return st;
 }
 
-static int by_text(const void *a, const void *b)
-{
-    const natsl_document *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
-}
-
 typedef struct names {
     const natsl_document **sorted; /* [n] by name */
     size_t n;
@@ -272,18 +275,16 @@ static int is_result(void *user, const char *name)
     memcpy(own, name, length - 3);
     own[length - 3] = '\0';
     const natsl_document key = {.name = own}, *at = &key;
-    return bsearch(&at, all->sorted, all->n, sizeof *all->sorted, by_text) != NULL;
+    return bsearch(&at, all->sorted, all->n, sizeof *all->sorted, by_name) != NULL;
 }
 
 /** Removes what killed runs have left of results, the directory looked through once for all. */
 static natsl_status sweep(const natsl_documents *d)
 {
-    names all = {natsl_alloc(d->n, sizeof *all.sorted, "documents"), d->n};
+    names all = {sort_by_name(d), d->n};
     if (!all.sorted) return NATSL_ERR_NOMEM;
-    for (size_t i = 0; i < d->n; i++) all.sorted[i] = &d->all[i];
-    qsort(all.sorted, d->n, sizeof *all.sorted, by_text);
     natsl_series_sweep_all(d->app->args.out, is_result, &all);
-    natsl_free(all.sorted);
+    natsl_free((void *)all.sorted);
     return NATSL_OK;
 }
 

@@ -132,8 +132,6 @@ static void put_line(FILE *to, const natsl_documents *d, const natsl_document *o
 
 static json_t *real_or_null(int there, double value) { return there ? json_real(value) : json_null(); }
 
-static json_t *text_or_null(const char *text) { return text ? natsl_json_text(text, strlen(text)) : json_null(); }
-
 /** NULL: no memory. */
 static json_t *record(const natsl_documents *d, const natsl_document *one)
 {
@@ -141,8 +139,8 @@ static json_t *record(const natsl_documents *d, const natsl_document *one)
     char result[NATSL_SERIES_PATH];
     (void)snprintf(result, sizeof result, "%s.h5", one->name);
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o}", "document", text_or_null(one->path), "result",
-        text_or_null(read ? result : NULL), "tokens",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o}", "document", natsl_json_text_or_null(one->path),
+        "result", natsl_json_text_or_null(read ? result : NULL), "tokens",
         one->tokens > 0 ? json_integer((json_int_t)one->tokens) : json_null(), "mean_logprob",
         real_or_null(mean, one->mean), "perplexity", real_or_null(mean && isfinite(exp(-one->mean)), exp(-one->mean)),
         "kept_share",
@@ -150,7 +148,7 @@ static json_t *record(const natsl_documents *d, const natsl_document *one)
         "seconds", real_or_null(read && one->seconds > 0.0, one->seconds), "ranks",
         one->ranks > 0 ? json_integer(one->ranks) : json_null(), "status", words[one->state], "code",
         one->state == NATSL_DOCUMENT_FAILED ? json_integer((json_int_t)one->status) : json_null(), "error",
-        text_or_null(one->error));
+        natsl_json_text_or_null(one->error));
 }
 
 natsl_status natsl_documents_write_tables(const natsl_documents *d)

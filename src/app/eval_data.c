@@ -249,12 +249,34 @@ natsl_status natsl_eval_digest_files(natsl_eval_job *j)
     return st;
 }
 
+natsl_status natsl_eval_check_name(const char *path, char *name, size_t size)
+{
+    static const char *const taken[] = {"settings.json", "results.json", "results.h5", "report.html", "heatmap.svg"};
+    const char *wrong = NULL;
+    if (strlen(name) + 1 == size) name[natsl_utf8_whole(name, size - 1)] = '\0'; /* it was cut */
+    json_t *text = json_string(name);
+    json_decref(text);
+    if (!text) wrong = "is not UTF-8";
+    else if (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) wrong = "is a directory's";
+    for (const char *p = name; *p && !wrong; p++) {
+        if ((unsigned char)*p < 0x20 || *p == 0x7f) wrong = "has control characters";
+    }
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0] && !wrong; i++) {
+        if (strcmp(name, taken[i]) == 0) wrong = "is that of a file of results";
+    }
+    if (!wrong) return NATSL_OK;
+    return natsl_fail(NATSL_ERR_USAGE, "%s: the name of its task, '%s', %s; expected another name (a link will do)",
+                      path, name, wrong);
+}
+
 /** The task's name: the file's, of bAbI's files what comes before the first "_". */
 static natsl_status name_task(natsl_eval_job *j, int i, natsl_eval_files kind)
 {
     char *name = j->names[i];
     natsl_task_name(j->app->args.operands[i], name, sizeof j->names[i]);
     if (kind == NATSL_FILES_STORIES && name[0] != '_') name[strcspn(name, "_")] = '\0';
+    const natsl_status st = natsl_eval_check_name(j->app->args.operands[i], name, sizeof j->names[i]);
+    if (st != NATSL_OK) return st;
     for (int k = 0; k < i; k++) {
         if (strcmp(j->names[k], name) == 0)
             return natsl_fail(NATSL_ERR_USAGE, "%s and %s: both are named %s, expected files of different names",
@@ -331,7 +353,7 @@ natsl_status natsl_eval_maker_make(natsl_eval_maker *m, const natsl_eval_setting
     natsl_status st = NATSL_OK;
     memset(out, 0, sizeof *out);
     if (!settings->exact || task->kind >= NATSL_EVAL_PASSKEY)
-        return natsl_eval_make(settings, task, length, index, out);
+        return natsl_eval_make_next(settings, task, length, index, &m->fit, out);
     if (!m->ruler || m->task != task || m->length != length || m->next > index) {
         natsl_eval_maker_free(m);
         st = natsl_ruler_open(settings->sources, task, length, natsl_eval_max_new(settings, task), &m->ruler);
@@ -342,6 +364,7 @@ natsl_status natsl_eval_maker_make(natsl_eval_maker *m, const natsl_eval_setting
     for (; st == NATSL_OK && m->next <= index; m->next++) {
         natsl_eval_sample_free(out);
         st = natsl_ruler_next(m->ruler, out);
+        if (st == NATSL_ERR_USAGE && m->next < index) st = NATSL_OK; /* that one does not fit: whoever has it says so */
     }
     return st;
 }
@@ -474,14 +497,17 @@ natsl_status natsl_eval_write_data(natsl_eval_job *j)
 {
     natsl_app *app = j->app;
     natsl_status st = NATSL_OK;
+    int uneven = 0;
     const double start = natsl_now_s();
     if (!app->args.dry_run) {
         for (size_t i = (size_t)app->rank; st == NATSL_OK && i < j->store.n_cells; i += (size_t)app->size)
             st = write_file(j, j->tasks[i % j->n_tasks], j->store.cells[i].length);
     }
     st = natsl_app_agree(app, st);
+    for (size_t i = 0; i < j->store.n_cells; i++) uneven |= j->store.cells[i].samples < j->samples;
     if (st == NATSL_OK && app->rank == 0 && !app->args.quiet) {
-        printf("%zu files of %lld samples in %s/synthetic, %.1f s\n", j->store.n_cells, (long long)j->samples,
+        printf("%zu file%s of %s%lld samples in %s/synthetic, %.1f s\n", j->store.n_cells,
+               j->store.n_cells == 1 ? "" : "s", uneven ? "up to " : "", (long long)j->samples,
                app->args.out ? app->args.out : "DIR", natsl_now_s() - start);
         st = natsl_stdout_flush();
     }

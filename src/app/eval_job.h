@@ -61,12 +61,13 @@ natsl_status natsl_eval_choose_ranks(natsl_eval_job *j, int weights_loaded);
 /** Prints what would be done, and what it takes. */
 natsl_status natsl_eval_print_plan(natsl_eval_job *j);
 
-/** Makes the samples that one process asks for: in exact mode they come one after the other, so asking in ascending order is
- * cheap. Zeroed before the first use. */
+/** Makes the samples that one process asks for: in exact mode they come one after the other, and questions about one haystack have its
+ * length in common, so asking in ascending order is cheap. Zeroed before the first use. */
 typedef struct natsl_eval_maker {
     natsl_ruler *ruler;
     const natsl_eval_task *task;
     int64_t length, next;
+    natsl_eval_fit fit;
 } natsl_eval_maker;
 /** Not collective. */
 natsl_status natsl_eval_maker_make(natsl_eval_maker *maker, const natsl_eval_settings *settings,
@@ -98,6 +99,9 @@ typedef enum natsl_eval_files {
 natsl_eval_files natsl_eval_files_of(const char *suite);
 /** Opens these files: a task of each; of files of samples, and of documents without --lengths, one length for all. */
 natsl_status natsl_eval_open_files(natsl_eval_job *j);
+/** Whether a file's name can be that of a task, which has a directory in --out and stands in JSON and on pages; one that was cut to
+ * fit in name [size] ends with a whole character. NATSL_ERR_USAGE. Not collective. */
+natsl_status natsl_eval_check_name(const char *path, char *name, size_t size);
 /** SHA-256 of these files, on rank 0. */
 natsl_status natsl_eval_digest_files(natsl_eval_job *j);
 /** Samples of a task at a length. */

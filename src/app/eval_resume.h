@@ -13,6 +13,8 @@
 #include "groups.h"
 #include "resume.h"
 
+#define NATSL_EVAL_RUN_BYTES 1024
+
 typedef struct natsl_eval_resume {
     natsl_eval_keeper keeper; /* for the runner */
     natsl_eval_job *job;
@@ -24,7 +26,7 @@ typedef struct natsl_eval_resume {
     const natsl_eval_cell *cell;
     int64_t index, first;              /* its number; of the first that asks about its haystack */
     char directory[NATSL_SERIES_PATH]; /* of what is kept of it */
-    char run[1024];
+    char run[NATSL_EVAL_RUN_BYTES];    /* what it is about, in words */
 } natsl_eval_resume;
 
 /** For a group; *r zeroed before. keeper stays unset where there is no --checkpoint. Not collective. */
@@ -37,6 +39,8 @@ void natsl_eval_resume_finished(natsl_eval_resume *r, int more);
 /** Adds the checkpoints of all groups to the log's last line. Collective on the job's communicator. */
 void natsl_eval_resume_report(const natsl_eval_resume *r, natsl_eval_job *job);
 
+/** That --checkpoint's directory is not --out's, as far as they are there. Rank 0. NATSL_ERR_USAGE. */
+natsl_status natsl_eval_resume_check(const natsl_app *app);
 /** Makes and takes --checkpoint's directory; *lock: to be closed at the end, -1: none. Rank 0. NATSL_ERR_IO, NATSL_ERR_USAGE. */
 natsl_status natsl_eval_resume_take(const natsl_app *app, int *lock);
 /** All samples are finished: removes what killed runs have left. Rank 0. */

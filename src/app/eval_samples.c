@@ -5,6 +5,7 @@
 #include "core.h"
 #include "eval_resume.h"
 #include "groups.h"
+#include "journal.h"
 #include "progress.h"
 #include "score.h"
 #include "signals.h"
@@ -144,10 +145,15 @@ static json_t *record_json(const natsl_eval_job *j, const natsl_eval_cell *cell,
 }
 
 /** Whether the next sample that is wanted asks about the same haystack. */
-static int is_shared(const natsl_eval_job *j, const natsl_eval_cell *cell, const natsl_eval_task *task, int64_t index)
+static int is_shared(const natsl_eval_job *j, size_t cell_number, int64_t index)
 {
-    return index + 1 < cell->samples &&
-           natsl_eval_first(&j->settings, task, index + 1) == natsl_eval_first(&j->settings, task, index);
+    const natsl_eval_cell *cell = &j->store.cells[cell_number];
+    const natsl_eval_task *task = j->tasks[cell_number % j->n_tasks];
+    const uint8_t *done = j->done + cell_number * (size_t)j->samples;
+    int64_t next = index + 1;
+    while (next < cell->samples && done[next]) next++;
+    return next < cell->samples &&
+           natsl_eval_first(&j->settings, task, next) == natsl_eval_first(&j->settings, task, index);
 }
 
 /** Stores a sample that does not fit in its length (the error text says so), as a failure. Collective on the group. */
@@ -160,10 +166,11 @@ static natsl_status store_unfit(group *g, const natsl_eval_cell *cell, const nat
                    (long long)index);
     if (g->groups.leads)
         st = natsl_eval_part_add(g->part, cell,
-                                 json_pack("{s:I, s:s, s:[s], s:{s:s}, s:i, s:I, s:I, s:[f], s:[i], s:b, s:s}", "index",
-                                           (json_int_t)index, "pred", "", "outputs", "(the sample does not fit)",
-                                           "others", "id", id, "truncation", -1, "length", (json_int_t)cell->length,
-                                           "prompt", (json_int_t)0, "depth", -1.0, "hits", 0, "ok", 0, "error", text),
+                                 json_pack("{s:I, s:s, s:s, s:[s], s:{s:s}, s:i, s:I, s:I, s:[f], s:[i], s:b, s:s}",
+                                           "index", (json_int_t)index, "pred", "", "input", "", "outputs",
+                                           "(the sample does not fit)", "others", "id", id, "truncation", -1, "length",
+                                           (json_int_t)cell->length, "prompt", (json_int_t)0, "depth", -1.0, "hits", 0,
+                                           "ok", 0, "error", text),
                                  json_pack("{s:I, s:i, s:I, s:f, s:f, s:I}", "index", (json_int_t)index, "ranks",
                                            g->runner.size, "read_tokens", (json_int_t)0, "read_seconds", 0.0,
                                            "generate_seconds", 0.0, "peak_bytes", (json_int_t)0));
@@ -182,15 +189,14 @@ static natsl_status answer_one(group *g, size_t cell_number, int64_t index)
     if (st == NATSL_OK) st = natsl_eval_tokens(&j->settings, &sample);
     st = natsl_agree(g->runner.comm, st);
     if (st == NATSL_ERR_USAGE && j->app->args.keep_going) return store_unfit(g, cell, task, index);
-    const natsl_rng rng = natsl_rng_at(j->settings.seed ^ 0x6368f6f3a5u,
-                                       (uint64_t)cell->length * 64 + cell_number % j->n_tasks, (uint64_t)index);
+    const natsl_rng rng = natsl_eval_answer_rng(&j->settings, task, cell->length, index);
     natsl_eval_resume_sample(&g->resume, cell, index, natsl_eval_first(&j->settings, task, index));
     if (st == NATSL_OK) {
         if (task->kind == NATSL_EVAL_MQAR) st = natsl_eval_run_ids(&g->runner, &sample, &answer);
         else if (task->kind == NATSL_EVAL_DOCUMENT) st = natsl_eval_run_document(&g->runner, &sample, j->bin, &answer);
         else
             st = natsl_eval_run(&g->runner, &sample, natsl_eval_max_new(&j->settings, task),
-                                is_shared(j, cell, task, index), rng, &answer);
+                                is_shared(j, cell_number, index), rng, &answer);
         if (st == NATSL_OK && g->groups.leads)
             st = natsl_eval_part_add(g->part, cell, record_json(j, cell, task, index, &sample, &answer),
                                      json_pack("{s:I, s:i, s:I, s:f, s:f, s:I}", "index", (json_int_t)index, "ranks",
@@ -198,7 +204,7 @@ static natsl_status answer_one(group *g, size_t cell_number, int64_t index)
                                                answer.read_s, "generate_seconds", answer.generate_s, "peak_bytes",
                                                (json_int_t)answer.peak_bytes));
         st = natsl_agree(g->runner.comm, st);
-        if (st == NATSL_OK) natsl_eval_resume_finished(&g->resume, is_shared(j, cell, task, index));
+        if (st == NATSL_OK) natsl_eval_resume_finished(&g->resume, is_shared(j, cell_number, index));
         g->done += sample.tokens;
         natsl_eval_answer_free(&answer);
     }
@@ -262,6 +268,7 @@ static natsl_status run_lengths(natsl_eval_job *j, size_t from, size_t to)
         natsl_progress_finish(&g.progress);
         st = natsl_groups_agree(&g.groups, st);
         natsl_eval_resume_report(&g.resume, j);
+        natsl_journal_gather(app);
     }
     if (g.part >= 0) (void)close(g.part);
     natsl_eval_maker_free(&g.maker);

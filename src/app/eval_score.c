@@ -47,7 +47,7 @@ static natsl_status describe(const natsl_eval_job *j, const char *path, char tas
         char *dash = strrchr(task, '-');
         if (dash && dash > task && dash[1] && !dash[1 + strspn(dash + 1, "0123456789")]) *dash = '\0';
     }
-    if (*length > 0) return NATSL_OK;
+    if (*length > 0) return natsl_eval_check_name(path, task, 128);
     return natsl_fail(
         NATSL_ERR_USAGE,
         "%s: its path does not say a length (<length>/pred/<task>.jsonl, <task>/<length>.jsonl), expected "
@@ -116,7 +116,8 @@ static natsl_status score_line(const json_t *line, natsl_eval_metric metric, con
     natsl_status st = natsl_eval_outputs(&s, n);
     for (size_t i = 0; i < n && st == NATSL_OK; i++) {
         const json_t *one = json_array_get(outputs, i), *d = json_array_get(depth, i);
-        if (!json_is_string(one)) st = natsl_fail(NATSL_ERR_INPUT, "%s: expected output %zu is no text", where, i);
+        if (!json_is_string(one) || strlen(json_string_value(one)) != json_string_length(one))
+            st = natsl_fail(NATSL_ERR_INPUT, "%s: expected output %zu is no text, or has a character 0", where, i);
         else
             st = natsl_eval_output_set(&s.outputs[i], json_string_value(one), json_string_length(one),
                                        json_is_number(d) ? json_number_value(d) : -1.0);

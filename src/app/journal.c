@@ -11,10 +11,18 @@
 #include <natsl/version.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#define BLOCK_BYTES 65536
+#define TAG_LINES   3
+
 static int log_fd = -1;
+static int log_failed;
 static const char *log_path; /* of argv */
+static int own_rank = -1;    /* of a rank that keeps its lines for rank 0; -1: it does not */
+static char *kept;           /* [kept_length] these lines */
+static size_t kept_length;
 
 /** Hosts with their number of ranks, in rank order. Collective; NULL on other ranks than 0, or out of memory. */
 static json_t *hosts(natsl_app *app)
@@ -39,19 +47,38 @@ static json_t *hosts(natsl_app *app)
     return list;
 }
 
+/** That the log is not written over a file that is read: it would be empty before anybody reads it. */
+static natsl_status check_log(const natsl_args *a)
+{
+    const char *const inputs[] = {a->model, a->config, a->context, a->tokenizer_file, a->haystack, a->squad, a->hotpot};
+    const size_t n = sizeof inputs / sizeof inputs[0];
+    struct stat there, input;
+    if (stat(a->log_json, &there) != 0 || !S_ISREG(there.st_mode)) return NATSL_OK;
+    for (size_t i = 0; i < n + (size_t)a->n_operands; i++) {
+        const char *path = i < n ? inputs[i] : a->operands[i - n];
+        if (path && path[0] == '@') path++; /* a list */
+        if (path && stat(path, &input) == 0 && input.st_dev == there.st_dev && input.st_ino == there.st_ino)
+            return natsl_fail(NATSL_ERR_USAGE, "--log-json: %s is also read, expected another file", a->log_json);
+    }
+    return NATSL_OK;
+}
+
 natsl_status natsl_journal_open(natsl_app *app)
 {
     natsl_status st = NATSL_OK;
     const char *path = app->args.log_json;
     if (!path) return NATSL_OK;
-    if (app->rank == 0) {
+    if (app->rank == 0 && (st = check_log(&app->args)) == NATSL_OK) {
         log_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
         log_path = path;
         if (log_fd < 0) st = natsl_fail(NATSL_ERR_IO, "--log-json: cannot write %s: %s", path, strerror(errno));
     }
     if ((st = natsl_agree(app->comm, st)) != NATSL_OK) return st;
     json_t *where = hosts(app);
-    if (app->rank != 0) return NATSL_OK;
+    if (app->rank != 0) {
+        own_rank = app->rank;
+        return NATSL_OK;
+    }
     natsl_signals_log(log_fd);
     json_t *words = json_array();
     for (int i = 0; words && i < app->argc; i++) {
@@ -66,29 +93,74 @@ natsl_status natsl_journal_open(natsl_app *app)
     return NATSL_OK;
 }
 
+static void write_lines(const char *text, size_t length)
+{
+    if (log_failed) return;
+    log_failed = write(log_fd, text, length) != (ssize_t)length;
+    if (log_failed) fprintf(stderr, "warning: --log-json: writing %s failed, the log ends here\n", log_path);
+}
+
+static void keep_line(const char *text, size_t length)
+{
+    char *more = realloc(kept, kept_length + length);
+    if (!more) return; /* the work matters more */
+    memcpy(more + kept_length, text, length);
+    kept = more;
+    kept_length += length;
+}
+
 void natsl_journal_write(natsl_app *app, const char *event, json_t *object)
 {
-    static int failed;
-    if (log_fd < 0 || !object || failed) {
+    const int keeps = own_rank >= 0 && app->rank == 0; /* a group's leader */
+    if ((log_fd < 0 && !keeps) || !object || log_failed) {
         json_decref(object);
         return;
     }
     json_t *line = json_pack("{s:s, s:f}", "event", event, "time_s", natsl_now_s() - app->start_s);
     if (line) (void)json_object_update(line, object);
+    if (line && keeps) (void)json_object_set_new(line, "rank", json_integer(own_rank));
     char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
     const size_t length = text ? strlen(text) : 0;
     if (text) {
         text[length] = '\n'; /* over the NUL: one write, so that no reader sees half a line */
-        failed = write(log_fd, text, length + 1) != (ssize_t)(length + 1);
-        if (failed) fprintf(stderr, "warning: --log-json: writing %s failed, the log ends here\n", log_path);
+        (keeps ? keep_line : write_lines)(text, length + 1);
     }
     free(text);
     json_decref(line);
     json_decref(object);
 }
 
+void natsl_journal_gather(natsl_app *app)
+{
+    char block[BLOCK_BYTES];
+    if (!app->args.log_json) return;
+    for (int rank = 1; rank < app->size; rank++) { /* few lines, of few ranks: one after the other */
+        uint64_t length = kept_length;
+        if (app->rank != 0 && app->rank != rank) continue;
+        if (app->rank == rank) {
+            NATSL_MPI(MPI_Send(&length, 1, MPI_UINT64_T, 0, TAG_LINES, app->comm));
+            for (size_t at = 0; at < kept_length; at += BLOCK_BYTES) {
+                const size_t n = kept_length - at < BLOCK_BYTES ? kept_length - at : BLOCK_BYTES;
+                NATSL_MPI(MPI_Send(kept + at, (int)n, MPI_CHAR, 0, TAG_LINES, app->comm));
+            }
+            continue;
+        }
+        NATSL_MPI(MPI_Recv(&length, 1, MPI_UINT64_T, rank, TAG_LINES, app->comm, MPI_STATUS_IGNORE));
+        for (uint64_t at = 0; at < length; at += BLOCK_BYTES) {
+            const size_t n = length - at < BLOCK_BYTES ? (size_t)(length - at) : BLOCK_BYTES;
+            NATSL_MPI(MPI_Recv(block, (int)n, MPI_CHAR, rank, TAG_LINES, app->comm, MPI_STATUS_IGNORE));
+            write_lines(block, n);
+        }
+    }
+    free(kept);
+    kept = NULL;
+    kept_length = 0;
+}
+
 void natsl_journal_close(natsl_app *app, natsl_status status)
 {
+    free(kept);
+    kept = NULL;
     if (log_fd < 0) return;
     json_t *end = app->summary ? json_incref(app->summary) : json_object();
     if (end) {

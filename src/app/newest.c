@@ -3,6 +3,7 @@
 
 #include "agree.h"
 #include "core.h"
+#include "eval_store.h"
 #include "journal.h"
 #include "series.h"
 
@@ -13,7 +14,7 @@
 static void warn(natsl_app *app)
 {
     fprintf(stderr, "warning: %s; going on from the one before\n", natsl_error_text());
-    natsl_journal_write(app, "damaged", json_pack("{s:s}", "text", natsl_error_text()));
+    natsl_journal_write(app, "damaged", json_pack("{s:o}", "text", natsl_json_text_or_null(natsl_error_text())));
 }
 
 natsl_status natsl_newest_find(natsl_app *app, const char *directory, natsl_newest_load *load, void *user,

@@ -154,6 +154,12 @@ natsl_status natsl_options_parse(const char *command, const natsl_option *own, c
 /** A whole number with an optional K, M or G (powers of 1024); false when it is none or does not fit int64. */
 int natsl_parse_count(const char *text, int64_t *out);
 
+/** The word of a common option that takes words ("route": "learned"), as `args` have it. */
+const char *natsl_option_word(const natsl_args *args, const char *name);
+/** "weights=f32 kept=f32 route=learned kernels=fast state-pass=auto" in text [size]: the common options on which numbers depend. numbers
+ * 1: "weights=0 ...", as checkpoints of natsl eval had them before. Returned. */
+const char *natsl_options_text(const natsl_args *args, int numbers, char *text, size_t size);
+
 /** The help lines of a table. */
 void natsl_options_print(FILE *to, const natsl_option *options);
 

@@ -4,6 +4,7 @@
 #include "agree.h"
 #include "core.h"
 #include "digest.h"
+#include "eval_store.h"
 #include "h5.h"
 #include "journal.h"
 #include "newest.h"
@@ -84,19 +85,17 @@ static uint64_t digest_before(const natsl_job *s)
 /** r->run: model, document and all options that decide what is computed, but for ranks, threads and lengths of passes and stages. */
 static natsl_status describe(natsl_resume *r)
 {
-    static const char *const routes[] = {"learned", "softmax", "linear"}, *const storages[] = {"f32", "bf16"};
-    static const char *const kernels[] = {"fast", "ref"}, *const passes[] = {"auto", "relay", "scan"};
     natsl_job *s = r->job;
-    const natsl_args *a = &s->app->args;
+    char options[256];
     uint64_t document = 0;
     const natsl_status st = digest_document(s, &document);
     if (st != NATSL_OK) return st;
     (void)snprintf(r->run, sizeof r->run,
                    "command=%s model=%016" PRIx64 " tokens=%lld document=%016" PRIx64 " begin=%lld before=%016" PRIx64
-                   " weights=%s kept=%s route=%s kernels=%s state-pass=%s write=%s",
+                   " %s write=%s",
                    r->order.command, natsl_model_digest(s->model), (long long)natsl_doc_length(s->doc), document,
-                   (long long)r->begin, digest_before(s), storages[a->weights], storages[a->kept], routes[a->route],
-                   kernels[a->kernels], passes[a->state_pass], r->order.write);
+                   (long long)r->begin, digest_before(s), natsl_options_text(&s->app->args, 0, options, sizeof options),
+                   r->order.write);
     return NATSL_OK;
 }
 
@@ -282,7 +281,9 @@ natsl_status natsl_resume_begin(natsl_resume *r, natsl_job *job, const natsl_res
         else fprintf(stderr, "no checkpoint in %s: beginning at the first token\n", order->directory);
     }
     if (r->loaded > 0)
-        natsl_journal_write(app, "resume", json_pack("{s:s, s:I}", "file", r->path, "position", (json_int_t)r->loaded));
+        natsl_journal_write(
+            app, "resume",
+            json_pack("{s:o, s:I}", "file", natsl_json_text_or_null(r->path), "position", (json_int_t)r->loaded));
     natsl_signals_catch();
     return NATSL_OK;
 }
@@ -355,7 +356,8 @@ natsl_status natsl_resume_save(natsl_app *app, natsl_context *cx, const char *di
         fprintf(stderr, "warning: %s; no checkpoint at token %lld, the reading goes on\n", natsl_error_text(),
                 (long long)position);
         natsl_journal_write(app, "checkpoint_failed",
-                            json_pack("{s:s, s:I}", "text", natsl_error_text(), "position", (json_int_t)position));
+                            json_pack("{s:o, s:I}", "text", natsl_json_text_or_null(natsl_error_text()), "position",
+                                      (json_int_t)position));
     }
     return st;
 }
@@ -377,9 +379,9 @@ static natsl_status save(natsl_resume *r, int ends)
     if (st == NATSL_OK) st = natsl_series_path(r->order.directory, position, path);
     if (st != NATSL_OK) return st;
     r->saved++;
-    natsl_journal_write(
-        s->app, "checkpoint",
-        json_pack("{s:s, s:I, s:f}", "file", path, "position", (json_int_t)position, "seconds", r->saved_s - start));
+    natsl_journal_write(s->app, "checkpoint",
+                        json_pack("{s:o, s:I, s:f}", "file", natsl_json_text_or_null(path), "position",
+                                  (json_int_t)position, "seconds", r->saved_s - start));
     return NATSL_OK;
 }
 

@@ -22,7 +22,9 @@ void natsl_put_html(natsl_buffer *b, const char *text)
         case '<': natsl_puts(b, "&lt;"); break;
         case '>': natsl_puts(b, "&gt;"); break;
         case '"': natsl_puts(b, "&quot;"); break;
-        default: natsl_put(b, text, 1);
+        default: /* no page and no picture may have control characters */
+            if ((unsigned char)*text < 0x20 && *text != '\n' && *text != '\t') natsl_puts(b, "\xef\xbf\xbd");
+            else natsl_put(b, text, 1);
         }
     }
 }

@@ -1,5 +1,5 @@
-/* eval_page.h - what pages and pictures of results share: the lengths and tasks of all runs. Private to eval_report.c and
- * eval_heatmap.c. Owns: nothing. MPI: none. */
+/* eval_page.h - what pages and pictures of results share: the lengths and tasks of all runs. Private to
+ * eval_report*.c and eval_heatmap.c. Owns: nothing. MPI: none. */
 #ifndef NATSL_EVAL_PAGE_H
 #define NATSL_EVAL_PAGE_H
 
@@ -24,6 +24,13 @@ typedef struct natsl_page {
 void natsl_page_survey(natsl_page *p);
 /** The cell of a run; NULL: it has none. */
 const json_t *natsl_page_cell(const natsl_page *p, size_t run, const char *task, int64_t length);
+
+/* ---- eval_report_gate.c ---- */
+
+/** Share of chunks kept by layer and length: a chart, where there are gates. */
+void natsl_page_layers(natsl_page *p, size_t run);
+/** Where along the prompt chunks of one sample of each task were kept. */
+void natsl_page_strips(natsl_page *p);
 
 /** NaN: there is no number. */
 static inline double natsl_page_real(const json_t *object, const char *name)

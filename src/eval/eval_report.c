@@ -10,8 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MOST_LAYERS 512
-
 static const char style[] =
     ":root{--bg:#fff;--fg:#1b1f24;--mute:#5b6570;--grid:#dfe3e8;--card:#f5f6f8;--c0:#2463a6;--c1:#c2500c;--c2:#0d7a6b;-"
     "-c3:#7a3fc4;"
@@ -176,7 +174,10 @@ static void put_run(natsl_page *p, size_t r)
     if (natsl_page_word(results, "haystack") && natsl_page_word(settings, "haystack_sha256")) {
         natsl_puts(b, "; haystack ");
         natsl_put_html(b, natsl_page_word(results, "haystack"));
-        natsl_printf(b, " (SHA-256 <code>%.16s</code>)", natsl_page_word(settings, "haystack_sha256"));
+        natsl_puts(b, " (SHA-256 <code>");
+        (void)snprintf(text, 17, "%s", natsl_page_word(settings, "haystack_sha256"));
+        natsl_put_html(b, text);
+        natsl_puts(b, "</code>)");
     }
     natsl_puts(b, ".</p>\n");
     if (documents) return;
@@ -228,7 +229,25 @@ static void put_table(natsl_page *p, size_t r, const char *row, const char *key,
     natsl_puts(b, "</table></div>\n");
 }
 
-/** One value of every run and length: [run][length]. task NULL: the mean over tasks, weighted by nothing. */
+/** The mean score at every length of every run, as results have it: none where a task is missing. */
+static void collect_means(const natsl_page *p, double *values)
+{
+    for (size_t r = 0; r < p->n_runs; r++) {
+        const json_t *lengths = json_object_get(p->runs[r].results, "lengths"), *one;
+        double *row = values + r * p->n_lengths;
+        size_t i;
+        for (size_t l = 0; l < p->n_lengths; l++) row[l] = NAN;
+        json_array_foreach(lengths, i, one)
+        {
+            for (size_t l = 0; l < p->n_lengths; l++) {
+                if (json_integer_value(json_object_get(one, "length")) == p->lengths[l])
+                    row[l] = natsl_page_real(one, "score");
+            }
+        }
+    }
+}
+
+/** One value of every run and length: [run][length]. task NULL: the mean over those tasks that have it. */
 static void collect(const natsl_page *p, const char *task, const char *what, double *values)
 {
     for (size_t r = 0; r < p->n_runs; r++) {
@@ -254,7 +273,8 @@ static natsl_status put_lines(natsl_page *p, int width, int height, const char *
     natsl_series *series = natsl_calloc(p->n_runs, sizeof *series, "a chart");
     const int ok = values && series, whiskers = task && strcmp(what, "score") == 0;
     if (ok) {
-        collect(p, task, what, values);
+        if (!task && strcmp(what, "score") == 0) collect_means(p, values);
+        else collect(p, task, what, values);
         collect(p, task, "low", values + all);
         collect(p, task, "high", values + 2 * all);
         for (size_t i = 0; i < all; i++) values[i] *= factor;
@@ -326,123 +346,6 @@ static void put_depths(natsl_page *p)
     }
 }
 
-/* ---- what the gate kept ---------------------------------------------------------------------------------------------- */
-
-/** Mean over tasks of a layer's kept share at a length; NaN: it has no gate. */
-static double layer_share(const natsl_page *p, size_t run, size_t layer, int64_t length)
-{
-    double sum = 0.0;
-    size_t n = 0;
-    for (size_t t = 0; t < p->n_tasks; t++) {
-        const json_t *v =
-            json_array_get(json_object_get(natsl_page_cell(p, run, p->tasks[t], length), "kept_share_by_layer"), layer);
-        if (json_is_number(v) && json_number_value(v) >= 0.0) sum += json_number_value(v), n++;
-    }
-    return n ? sum / (double)n : NAN;
-}
-
-static void put_layers(natsl_page *p, size_t run)
-{
-    static double values[MOST_LAYERS * MOST_LENGTHS];
-    static char names[MOST_LAYERS][24];
-    const char *rows[MOST_LAYERS];
-    size_t n = 0;
-    for (size_t layer = 0; layer < MOST_LAYERS; layer++) {
-        int gate = 0;
-        for (size_t l = 0; l < p->n_lengths; l++) {
-            values[n * p->n_lengths + l] = layer_share(p, run, layer, p->lengths[l]);
-            gate |= isfinite(values[n * p->n_lengths + l]);
-        }
-        if (!gate) continue;
-        (void)snprintf(names[n], sizeof names[n], "%zu", layer);
-        rows[n] = names[n];
-        n++;
-    }
-    if (n == 0) return;
-    char title[256];
-    (void)snprintf(title, sizeof title, "kept share by layer and length, percent%s%.200s", p->n_runs > 1 ? ": " : "",
-                   p->n_runs > 1 ? p->runs[run].name : "");
-    const int height = 52 + (n < 4 ? 34 : n < 12 ? 22 : 14) * (int)n;
-    natsl_chart_heat(p->out, 480, height, title, "Layer", rows, n, p->lengths, p->n_lengths, values, 0);
-}
-
-/** One sample: which chunks the gate kept along the prompt, and where needles were. */
-static void put_strip(natsl_page *p, const char *task, const json_t *strip)
-{
-    natsl_buffer *b = p->out;
-    const json_t *layers = json_object_get(strip, "layers"), *depth = json_object_get(strip, "depth"),
-                 *hits = json_object_get(strip, "hits");
-    size_t l, shown = 0, i;
-    const json_t *layer;
-    const double left = 30.0, width = 1090.0;
-    json_array_foreach(layers, l, layer) shown +=
-        json_is_string(layer) && strpbrk(json_string_value(layer), "0123456789") != NULL;
-    if (shown == 0) return;
-    const double bottom = 14.0 + 12.0 * (double)shown;
-    natsl_puts(b, "<figure style=\"flex-basis:100%\"><figcaption>");
-    natsl_put_html(b, task);
-    natsl_printf(b, "</figcaption><svg viewBox=\"0 0 1130 %.0f\" role=\"img\">\n", bottom + 4.0);
-    shown = 0;
-    json_array_foreach(layers, l, layer)
-    {
-        const char *text = json_string_value(layer);
-        const size_t n = text ? strlen(text) : 0;
-        if (n == 0 || !strpbrk(text, "0123456789")) continue;
-        const double y = 12.0 + 12.0 * (double)shown++;
-        natsl_printf(b,
-                     "<text class=\"e\" x=\"24\" y=\"%.1f\">%zu</text><rect class=\"n\" x=\"%.1f\" y=\"%.1f\" "
-                     "width=\"%.1f\" height=\"11\"/>",
-                     y + 9, l, left, y, width);
-        for (i = 0; i < n;) { /* neighbours of one shade are one piece */
-            size_t k = i;
-            while (k < n && text[k] == text[i]) k++;
-            if (text[i] > '0' && text[i] <= '9')
-                natsl_printf(
-                    b, "<rect class=\"f0\" fill-opacity=\"%.2f\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"11\"/>",
-                    (text[i] - '0') / 9.0, left + width * (double)i / (double)n, y,
-                    width * (double)(k - i) / (double)n);
-            i = k;
-        }
-        natsl_puts(b, "\n");
-    }
-    for (i = 0; i < json_array_size(depth); i++) {
-        const double d = json_number_value(json_array_get(depth, i));
-        const int hit = json_integer_value(json_array_get(hits, i)) != 0;
-        if (!(d >= 0.0 && d <= 1.0)) continue;
-        natsl_printf(b, "<path d=\"M%.1f 11l-5 -9h10zM%.1f 11V%.1f\" fill=\"%s\" stroke=\"%s\"/>", left + width * d,
-                     left + width * d, bottom, hit ? "#0bb586" : "#e23a62", hit ? "#0bb586" : "#e23a62");
-    }
-    natsl_puts(b, "</svg></figure>\n");
-}
-
-static void put_strips(natsl_page *p)
-{
-    natsl_buffer *b = p->out;
-    char text[24];
-    for (size_t r = 0; r < p->n_runs; r++) {
-        int begun = 0;
-        for (size_t t = 0; t < p->n_tasks; t++) {
-            for (size_t l = p->n_lengths; l-- > 0;) {
-                const json_t *strip = json_object_get(natsl_page_cell(p, r, p->tasks[t], p->lengths[l]), "strip");
-                char title[256];
-                if (!strip) continue;
-                if (!begun++) {
-                    natsl_puts(b, "<h3>What the gate kept of one sample");
-                    if (p->n_runs > 1) natsl_puts(b, ": "), natsl_put_html(b, p->runs[r].name);
-                    natsl_puts(b, "</h3><p>From the prompt's beginning (left) to its end; one line per layer with a "
-                                  "gate; full colour: all heads keep "
-                                  "all chunks there. Marks: needles, green where the answer had the value, red where "
-                                  "not.</p><div class=\"row\">\n");
-                }
-                (void)snprintf(title, sizeof title, "%.200s, %s", p->tasks[t], natsl_short_tokens(p->lengths[l], text));
-                put_strip(p, title, strip);
-                break; /* the longest only */
-            }
-        }
-        if (begun) natsl_puts(b, "</div>\n");
-    }
-}
-
 /* ---- documents ------------------------------------------------------------------------------------------------------- */
 
 #define MOST_BINS 4096
@@ -467,26 +370,46 @@ static int has_documents(const natsl_page *p)
     return 0;
 }
 
-/** Loss against position of one document, all runs. */
-static natsl_status put_document(natsl_page *p, const char *task, int width, int height)
+/** Loss by position of a document's longest windows; NULL: none. */
+static const json_t *bins_of(const natsl_page *p, size_t run, const char *task)
 {
-    size_t n = 0, s = 0;
-    for (size_t r = 0; r < p->n_runs; r++) {
-        const size_t bins = json_array_size(json_object_get(longest_document(p, r, task), "by_position"));
-        if (bins > n) n = bins < MOST_BINS ? bins : MOST_BINS;
+    return json_object_get(longest_document(p, run, task), "by_position");
+}
+
+/** Whether bins end at the same places, as far as both go. */
+static int same_bins(const json_t *a, const json_t *b)
+{
+    for (size_t i = 0; i < json_array_size(a) && i < json_array_size(b); i++) {
+        if (json_integer_value(json_object_get(json_array_get(a, i), "to")) !=
+            json_integer_value(json_object_get(json_array_get(b, i), "to")))
+            return 0;
     }
-    if (n == 0) return NATSL_OK;
+    return 1;
+}
+
+/** Loss against position of one document, of all runs that have the bins of run `first`; they are marked as drawn. */
+static natsl_status put_document(natsl_page *p, const char *task, size_t first, unsigned char *drawn, int width,
+                                 int height)
+{
+    const json_t *like = bins_of(p, first, task);
+    size_t n = 0, s = 0;
+    for (size_t r = first; r < p->n_runs; r++) {
+        const size_t bins = json_array_size(bins_of(p, r, task));
+        if (bins > n && same_bins(like, bins_of(p, r, task))) n = bins < MOST_BINS ? bins : MOST_BINS;
+    }
     int64_t *ends = natsl_calloc(n, sizeof *ends, "a chart");
     double *values = natsl_alloc(p->n_runs * n, sizeof *values, "a chart");
     natsl_series *series = natsl_calloc(p->n_runs, sizeof *series, "a chart");
     const int ok = ends && values && series;
-    for (size_t r = 0; ok && r < p->n_runs; r++) {
-        const json_t *bins = json_object_get(longest_document(p, r, task), "by_position");
+    for (size_t r = first; ok && r < p->n_runs; r++) {
+        const json_t *bins = bins_of(p, r, task);
+        if (drawn[r] || json_array_size(bins) == 0 || !same_bins(like, bins)) continue;
         for (size_t i = 0; i < n; i++) {
             const json_t *bin = json_array_get(bins, i);
             values[r * n + i] = natsl_page_real(bin, "loss");
             if (bin) ends[i] = json_integer_value(json_object_get(bin, "to"));
         }
+        drawn[r] = 1;
         series[s++] = (natsl_series){p->runs[r].name, (int)r, values + r * n, NULL, NULL};
     }
     if (ok) natsl_chart_lines(p->out, width, height, task, ends, n, series, s, -1.0, "");
@@ -494,6 +417,19 @@ static natsl_status put_document(natsl_page *p, const char *task, int width, int
     natsl_free(values);
     natsl_free(series);
     return ok ? NATSL_OK : NATSL_ERR_NOMEM;
+}
+
+/** All runs of one document: those whose bins differ have charts of their own. */
+static natsl_status put_runs(natsl_page *p, const char *task, int width, int height)
+{
+    natsl_status st = NATSL_OK;
+    unsigned char *drawn = natsl_calloc(p->n_runs, 1, "a chart");
+    if (!drawn) return NATSL_ERR_NOMEM;
+    for (size_t r = 0; r < p->n_runs && st == NATSL_OK; r++) {
+        if (!drawn[r] && json_array_size(bins_of(p, r, task)) > 0) st = put_document(p, task, r, drawn, width, height);
+    }
+    natsl_free(drawn);
+    return st;
 }
 
 static natsl_status put_documents(natsl_page *p)
@@ -506,7 +442,7 @@ static natsl_status put_documents(natsl_page *p)
     put_legend(p);
     natsl_puts(p->out, "<div class=\"row\">");
     for (size_t t = 0; t < p->n_tasks && st == NATSL_OK; t++)
-        st = put_document(p, p->tasks[t], p->n_tasks > 1 ? 540 : 1110, p->n_tasks > 1 ? 230 : 260);
+        st = put_runs(p, p->tasks[t], p->n_tasks > 1 ? 540 : 1110, p->n_tasks > 1 ? 230 : 260);
     natsl_puts(p->out, "</div><h2>All losses</h2>\n");
     for (size_t r = 0; r < p->n_runs; r++) put_table(p, r, "document", "loss", put_loss);
     return st;
@@ -586,9 +522,9 @@ natsl_status natsl_eval_report(const natsl_eval_result *runs, size_t count, nats
     if (st == NATSL_OK)
         st = put_lines(&p, 480, 220, "kept share of chunks, percent", NULL, "kept_share", 100.0, 0.0, "");
     natsl_puts(out, "</div><div class=\"row\" style=\"margin-top:12px\">");
-    for (size_t r = 0; r < count; r++) put_layers(&p, r);
+    for (size_t r = 0; r < count; r++) natsl_page_layers(&p, r);
     natsl_puts(out, "</div>\n");
-    put_strips(&p);
+    natsl_page_strips(&p);
     natsl_puts(out, "</body></html>\n");
     if (out->failed) st = NATSL_ERR_NOMEM;
     if (st != NATSL_OK) natsl_buffer_free(out);

@@ -14,26 +14,41 @@ static double real_of(const json_t *object, const char *name)
     return json_number_value(json_object_get(object, name));
 }
 
-/** Percent with two decimals, as RULER rounds. */
-static double rounded(double percent) { return round(percent * 100.0) / 100.0; }
+/** Percent with two decimals, as RULER rounds (Python's round): what lies in the middle goes to the even digit, as in 3.125. */
+static double rounded(double percent)
+{
+    char text[64];
+    (void)snprintf(text, sizeof text, "%.2f", percent);
+    return strtod(text, NULL);
+}
 
-/** Expected outputs of a sample and those found, by depth; the sample's part of the score. */
+/** One expected output, by its depth. */
+static void count_depth(double depth, int hit, natsl_eval_score *score)
+{
+    if (!(depth >= 0.0 && depth <= 1.0)) return; /* the task has none */
+    int band = (int)(depth * NATSL_EVAL_BANDS);
+    if (band == NATSL_EVAL_BANDS) band--;
+    score->band_outputs[band]++;
+    score->band_hits[band] += hit;
+}
+
+/** Expected outputs of a sample and those found, by depth; the sample's part of the score. any: one of them will do, and they count as
+ * one, where one that was found is. */
 static double count_hits(const json_t *record, int any, natsl_eval_score *score)
 {
     const json_t *hits = json_object_get(record, "hits"), *depth = json_object_get(record, "depth");
     const size_t n = json_array_size(hits);
     int64_t found = 0;
+    size_t first = 0;
     for (size_t i = 0; i < n; i++) {
         const int hit = json_integer_value(json_array_get(hits, i)) != 0;
-        const double d = json_number_value(json_array_get(depth, i));
+        if (hit && found == 0) first = i;
         found += hit;
-        if (!(d >= 0.0 && d <= 1.0)) continue; /* the task has none */
-        int band = (int)(d * NATSL_EVAL_BANDS);
-        if (band == NATSL_EVAL_BANDS) band--;
-        score->band_outputs[band]++;
-        score->band_hits[band] += hit;
+        if (!any) count_depth(json_number_value(json_array_get(depth, i)), hit, score);
     }
-    return any ? (double)(found > 0) : (double)found / (double)n;
+    if (!any || n == 0) return n > 0 ? (double)found / (double)n : 0.0;
+    count_depth(json_number_value(json_array_get(depth, first)), found > 0, score);
+    return (double)(found > 0);
 }
 
 /** A document's loss: nats and tokens of all bins. */
@@ -81,7 +96,7 @@ void natsl_eval_cell_score(const natsl_eval_cell *c, natsl_eval_score *score)
     if (score->samples == 0 || c->metric == NATSL_EVAL_LIKELIHOOD) return;
     const double p = sum / (double)score->samples;
     natsl_score_wilson(p, (double)score->samples, &score->low, &score->high);
-    score->score = rounded(100.0 * p);
+    score->score = rounded(p * 100.0);
     score->low = rounded(100.0 * score->low);
     score->high = rounded(100.0 * score->high);
 }
@@ -273,12 +288,13 @@ json_t *natsl_eval_results_json(const natsl_eval_store *store)
 {
     shape s;
     json_t *cells = json_array(), *lengths = json_array(), *out = NULL;
-    if (make_shape(store, &s) && cells && lengths) {
-        for (size_t i = 0; i < store->n_cells; i++)
-            (void)json_array_append_new(cells, cell_json(&store->cells[i], &s.scores[i]));
-        for (size_t l = 0; l < s.n_lengths; l++)
-            (void)json_array_append_new(lengths, json_pack("{s:I, s:o?}", "length", (json_int_t)s.lengths[l], "score",
-                                                           real_or_null(s.means[l])));
+    int whole = make_shape(store, &s) && cells && lengths;
+    for (size_t i = 0; i < store->n_cells && whole; i++)
+        whole = json_array_append_new(cells, cell_json(&store->cells[i], &s.scores[i])) == 0;
+    for (size_t l = 0; l < s.n_lengths && whole; l++)
+        whole = json_array_append_new(lengths, json_pack("{s:I, s:o?}", "length", (json_int_t)s.lengths[l], "score",
+                                                         real_or_null(s.means[l]))) == 0;
+    if (whole) {
         natsl_eval_summary sum = natsl_eval_summarise(s.lengths, s.means, s.n_lengths);
         if (!has_scores(&s)) sum.average = sum.increasing = sum.decreasing = NAN;
         out = json_pack("{s:O, s:O, s:o?, s:o?, s:o?, s:f, s:I}", "tasks", cells, "lengths", lengths, "average",
@@ -308,7 +324,7 @@ void natsl_eval_results_print(FILE *to, const natsl_eval_store *store, const cha
                 if (score && isfinite(score->loss))
                     (void)snprintf(cell, sizeof cell, "%.4f (n=%lld)%s", score->loss, (long long)score->samples,
                                    score->samples < store->cells[i].samples ? "*" : "");
-                else if (score && score->samples > 0)
+                else if (score && isfinite(score->score))
                     (void)snprintf(cell, sizeof cell, "%.1f (%.1f-%.1f)%s", score->score, score->low, score->high,
                                    score->samples < store->cells[i].samples ? "*" : "");
                 else (void)snprintf(cell, sizeof cell, "-");

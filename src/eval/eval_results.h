@@ -1,6 +1,6 @@
 /* eval_results.h - scores of finished samples: by task and length, by depth, means, effective length.
  * Owns: nothing beyond what its functions return. MPI: none. Source: RULER's paper and repository (means, threshold).
- * Tests: tests/unit/test_eval.c */
+ * Tests: tests/unit/test_eval_results.c */
 #ifndef NATSL_EVAL_RESULTS_H
 #define NATSL_EVAL_RESULTS_H
 

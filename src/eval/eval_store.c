@@ -68,6 +68,8 @@ json_t *natsl_json_text(const char *text, size_t length)
     return string;
 }
 
+json_t *natsl_json_text_or_null(const char *text) { return text ? natsl_json_text(text, strlen(text)) : json_null(); }
+
 /* ---- cells ----------------------------------------------------------------------------------------------------------- */
 
 natsl_status natsl_eval_store_start(natsl_eval_store *store, const char *directory, natsl_eval_cell *cells,

@@ -4,7 +4,7 @@
  * many ranks it was computed. DIR/<task>/<length>.runs.jsonl has the rest (seconds, memory). While a run goes on, every
  * group appends whole lines to a file of its own, DIR/part-<rank>.jsonl; natsl_eval_store_merge puts them into the
  * others and removes them. A last line that a kill has cut is dropped: its sample is computed again.
- * Owns: the samples' lines. MPI: none; one process of a run holds the store. Tests: tests/unit/test_eval.c,
+ * Owns: the samples' lines. MPI: none; one process of a run holds the store. Tests: tests/unit/test_eval_results.c,
  * tests/cli/eval.sh */
 #ifndef NATSL_EVAL_STORE_H
 #define NATSL_EVAL_STORE_H
@@ -65,5 +65,7 @@ natsl_status natsl_eval_part_add(int fd, const natsl_eval_cell *cell, json_t *re
 
 /** A JSON string of text that need not be UTF-8: what is none becomes U+FFFD. NULL: no memory. */
 json_t *natsl_json_text(const char *text, size_t length);
+/** The same of a text that ends with NUL; NULL becomes JSON's null. */
+json_t *natsl_json_text_or_null(const char *text);
 
 #endif

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* What a sample's random numbers are for. */
-enum { STREAM_TEXT = 1, STREAM_BANDS, STREAM_SHIFT };
+enum { STREAM_TEXT = 1, STREAM_BANDS, STREAM_SHIFT, STREAM_ANSWER };
 
 /** A number that names (what, task, length). */
 static uint64_t stream_of(int what, const natsl_eval_task *task, int64_t length)
@@ -243,17 +243,22 @@ static natsl_status make_tokens(const natsl_eval_settings *settings, const natsl
                       (long long)index, (long long)length, (long long)natsl_eval_max_new(settings, task));
 }
 
-/** A further question about the haystack of sample `first`. */
+/** A question about the haystack of sample `first`, whose text has as many bytes as that of the first one. */
 static natsl_status make_question(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
-                                  int64_t index, int64_t first, natsl_rng rng, natsl_eval_sample *out)
+                                  int64_t index, int64_t first, natsl_rng rng, natsl_eval_fit *fit,
+                                  natsl_eval_sample *out)
 {
     const int64_t room = prompt_tokens(settings, task, length);
     int64_t tokens = 0;
     int full = 0;
-    natsl_status st = make_tokens(settings, task, length, first, rng, out);
-    const int64_t bytes = out->length;
-    natsl_eval_sample_free(out);
-    if (st == NATSL_OK) st = make_bytes(settings, task, length, index, rng, bytes, out, &full);
+    if (fit->task != task || fit->length != length || fit->first != first) {
+        const natsl_status st = make_tokens(settings, task, length, first, rng, out);
+        if (st != NATSL_OK) return st;
+        *fit = (natsl_eval_fit){task, length, first, out->length};
+        if (index == first) return NATSL_OK;
+        natsl_eval_sample_free(out);
+    }
+    natsl_status st = make_bytes(settings, task, length, index, rng, fit->bytes, out, &full);
     if (st == NATSL_OK) st = natsl_measure_count(settings->measure, out->text, (size_t)out->length, room, &tokens);
     if (st == NATSL_OK && tokens > room)
         st = natsl_fail(NATSL_ERR_USAGE, "%s: sample %lld does not fit in %lld tokens", task->name, (long long)index,
@@ -262,8 +267,8 @@ static natsl_status make_question(const natsl_eval_settings *settings, const nat
     return st;
 }
 
-natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
-                             int64_t index, natsl_eval_sample *out)
+natsl_status natsl_eval_make_next(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                                  int64_t index, natsl_eval_fit *fit, natsl_eval_sample *out)
 {
     const int64_t max_new = natsl_eval_max_new(settings, task);
     /* questions about one haystack draw the same */
@@ -280,8 +285,8 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
         return natsl_ruler_spread(settings->sources, task, length, max_new, (int64_t)settings->n_before, rng,
                                   natsl_eval_depth(settings, task, length, index), out);
     if (natsl_measure_of(settings->measure) != NATSL_MEASURE_BYTES && !own_length)
-        return first == index ? make_tokens(settings, task, length, index, rng, out)
-                              : make_question(settings, task, length, index, first, rng, out);
+        return shares(settings, task) ? make_question(settings, task, length, index, first, rng, fit, out)
+                                      : make_tokens(settings, task, length, index, rng, out);
     st = make_bytes(settings, task, length, index, rng, length - max_new, out, &full);
     if (st == NATSL_OK && !own_length && out->length + max_new > length) {
         st = natsl_fail(NATSL_ERR_INTERNAL, "%s: sample %lld has %lld tokens and %lld to generate, more than %lld",
@@ -289,6 +294,19 @@ natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_ev
         natsl_eval_sample_free(out);
     }
     return st;
+}
+
+natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                             int64_t index, natsl_eval_sample *out)
+{
+    natsl_eval_fit fit = {0};
+    return natsl_eval_make_next(settings, task, length, index, &fit, out);
+}
+
+natsl_rng natsl_eval_answer_rng(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                                int64_t index)
+{
+    return natsl_rng_at(settings->seed, stream_of(STREAM_ANSWER, task, length), (uint64_t)index);
 }
 
 natsl_status natsl_eval_tokens(const natsl_eval_settings *settings, natsl_eval_sample *sample)

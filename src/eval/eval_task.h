@@ -140,6 +140,21 @@ double natsl_eval_depth(const natsl_eval_settings *settings, const natsl_eval_ta
  * natsl_eval_check; NATSL_ERR_NOMEM. *out is empty on error. */
 natsl_status natsl_eval_make(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
                              int64_t index, natsl_eval_sample *out);
+
+/** How long the text of several questions is: where lengths are in tokens, its bytes are found by trying, once for all of them. Zeroed
+ * before the first use; for one natsl_eval_settings. */
+typedef struct natsl_eval_fit {
+    const natsl_eval_task *task; /* NULL: nothing is known (borrowed) */
+    int64_t length, first, bytes;
+} natsl_eval_fit;
+
+/** natsl_eval_make of one sample after the other: the same samples, faster where several ask about one haystack. */
+natsl_status natsl_eval_make_next(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                                  int64_t index, natsl_eval_fit *fit, natsl_eval_sample *out);
+/** Random numbers of the answer to sample `index`, at a temperature above 0. */
+natsl_rng natsl_eval_answer_rng(const natsl_eval_settings *settings, const natsl_eval_task *task, int64_t length,
+                                int64_t index);
+
 void natsl_eval_sample_free(natsl_eval_sample *sample);
 
 /** The sample's text as the model reads it: ids, tokens, shared_tokens, with settings->before. NATSL_ERR_NOMEM, NATSL_ERR_INPUT. */

@@ -427,14 +427,23 @@ natsl_status natsl_ruler_single(const natsl_ruler_sources *sources, const natsl_
     return st;
 }
 
+/** Units of the smallest sample. */
+static int64_t least_units(const natsl_ruler *r, int64_t index)
+{
+    if (r->task->kind == NATSL_EVAL_CWE) return 16;
+    if (r->task->kind != NATSL_EVAL_QA) return NATSL_RULER_HOPS + 1;
+    const natsl_questions *qs = r->sources->questions[strcmp(r->task->name, "qa_2") == 0];
+    const int64_t gold = (int64_t)qs->questions[(size_t)index % qs->n_questions].n_gold;
+    return gold > NATSL_RULER_HOPS + 1 ? gold : NATSL_RULER_HOPS + 1;
+}
+
 /** r's units: the most with which a sample drawn from these generators fits. */
 static natsl_status fill(natsl_ruler *r, int64_t index, natsl_eval_sample *out)
 {
     const natsl_mt p = r->p, q = r->q;
     int64_t fits = 0, above = 0;
     natsl_status st = NATSL_OK;
-    for (int64_t n = r->task->kind == NATSL_EVAL_CWE ? 16 : NATSL_RULER_HOPS + 1;
-         st == NATSL_OK && above - fits != 1;) {
+    for (int64_t n = least_units(r, index); st == NATSL_OK && above - fits != 1;) {
         r->p = p;
         r->q = q;
         natsl_eval_sample_free(out);

@@ -21,7 +21,8 @@ typedef struct natsl_ruler_sources {
     uint64_t seed;                       /* 42 upstream */
 } natsl_ruler_sources;
 
-/** A user's text as words. */
+/** A user's text as words. As upstream splits at single blanks, a text that begins or ends with blanks (a line break) has an empty word
+ * there. */
 struct natsl_essay {
     char *text;
     size_t *begin;       /* [count + 1] word i is text[begin[i] .. begin[i+1] - 1), a blank between two */

@@ -14,6 +14,7 @@ static int ends_sentence(const char *word, size_t length)
 {
     static const char *const abbreviations[] = {"Mr.",  "Mrs.", "Ms.",  "Dr.",   "St.", "vs.",
                                                 "etc.", "e.g.", "i.e.", "Prof.", "No."};
+    if (length == 0) return 0;
     while (length > 1 && strchr("\"')]}", word[length - 1])) length--;
     if (!strchr(".!?", word[length - 1])) return 0;
     for (size_t i = 0; i < sizeof abbreviations / sizeof abbreviations[0]; i++) {
@@ -22,39 +23,58 @@ static int ends_sentence(const char *word, size_t length)
     return !(length == 2 && word[0] >= 'A' && word[0] <= 'Z' && word[1] == '.'); /* an initial */
 }
 
+/** One more word, and a blank behind it. */
+static void add_word(natsl_essay *e, size_t *at, const char *word, size_t length)
+{
+    e->begin[e->count++] = *at;
+    memcpy(e->text + *at, word, length);
+    *at += length;
+    e->text[(*at)++] = ' ';
+}
+
+/** The text's words, with room for two more of them than it has. */
+static void split_essay(natsl_essay *e, const char *text, size_t length)
+{
+    size_t begin = 0, end = 0, at = 0;
+    int inside = 0;
+    if (natsl_blank_bytes(text, length)) add_word(e, &at, "", 0);
+    for (size_t i = 0; i <= length;) {
+        const size_t blank = i < length ? natsl_blank_bytes(text + i, length - i) : 1;
+        if (!blank && !inside) begin = i, inside = 1;
+        if (blank && inside) {
+            add_word(e, &at, text + begin, i - begin);
+            inside = 0;
+            end = i;
+        }
+        i += blank ? blank : 1;
+    }
+    if (end < length) add_word(e, &at, "", 0);
+    e->begin[e->count] = at;
+}
+
+static size_t word_bytes(const natsl_essay *e, size_t w) { return e->begin[w + 1] - 1 - e->begin[w]; }
+
 natsl_status natsl_essay_create(const char *text, size_t length, const char *name, natsl_essay **out)
 {
     natsl_status st = NATSL_OK;
     natsl_essay *e = natsl_calloc(1, sizeof *e, "haystack");
-    size_t at = 0;
     *out = NULL;
     if (!e) return NATSL_ERR_NOMEM;
-    const size_t words = (size_t)natsl_count_words(text, length);
+    const size_t words = (size_t)natsl_count_words(text, length) + 2;
     e->text = natsl_alloc(length + 1, 1, "haystack");
     e->begin = natsl_alloc(words + 1, sizeof *e->begin, "haystack");
     e->ends = natsl_calloc(words, 1, "haystack");
     if (!e->text || !e->begin || !e->ends) st = NATSL_ERR_NOMEM;
-    else if (words == 0) st = natsl_fail(NATSL_ERR_INPUT, "%s: no words", name);
+    else if (words == 2) st = natsl_fail(NATSL_ERR_INPUT, "%s: no words", name);
     if (st == NATSL_OK) {
-        size_t begin = 0;
-        int inside = 0;
-        for (size_t i = 0; i <= length;) {
-            const size_t blank = i < length ? natsl_blank_bytes(text + i, length - i) : 1;
-            if (!blank && !inside) begin = i, inside = 1;
-            if (blank && inside) {
-                e->begin[e->count++] = at;
-                memcpy(e->text + at, text + begin, i - begin);
-                at += i - begin;
-                e->text[at++] = ' ';
-                inside = 0;
-            }
-            i += blank ? blank : 1;
-        }
-        e->begin[e->count] = at;
-        for (size_t w = 0; w < e->count; w++) {
-            const char next = w + 1 < e->count ? e->text[e->begin[w + 1]] : 'A';
-            e->ends[w] = (unsigned char)(ends_sentence(e->text + e->begin[w], e->begin[w + 1] - 1 - e->begin[w]) &&
-                                         !(next >= 'a' && next <= 'z'));
+        split_essay(e, text, length);
+        for (size_t w = 0; w < e->count; w++) { /* behind the last word the first one comes again */
+            size_t next = w;
+            do next = (next + 1) % e->count;
+            while (word_bytes(e, next) == 0);
+            const char c = e->text[e->begin[next]];
+            e->ends[w] =
+                (unsigned char)(ends_sentence(e->text + e->begin[w], word_bytes(e, w)) && !(c >= 'a' && c <= 'z'));
         }
     }
     if (st != NATSL_OK) natsl_essay_destroy(&e);
@@ -95,15 +115,6 @@ static size_t number_of(const natsl_questions *q, const char *document)
 static const char *text_of(const json_t *object, const char *name)
 {
     return json_string_value(json_object_get(object, name));
-}
-
-/** Appends a number that is not there yet. */
-static void add_number(size_t *list, size_t *n, size_t number)
-{
-    for (size_t i = 0; i < *n; i++) {
-        if (list[i] == number) return;
-    }
-    list[(*n)++] = number;
 }
 
 static natsl_status damaged(const char *path, const char *what, size_t number)
@@ -167,7 +178,7 @@ static natsl_status squad_paragraph(natsl_questions *q, const char *path, size_t
         json_array_foreach(paragraphs, k, other)
         {
             const size_t number = number_of(q, text_of(other, "context"));
-            if (number != gold) add_number(to->more, &to->n_more, number);
+            if (number != gold) to->more[to->n_more++] = number;
         }
     }
     return NATSL_OK;
@@ -272,7 +283,7 @@ static natsl_status read_hotpot(natsl_questions *q, const char *path, const json
         {
             char *text = st == NATSL_OK ? hotpot_document(pair, &short_of) : NULL;
             if (!text) return NATSL_ERR_NOMEM;
-            add_number(to->gold, &to->n_gold, number_of(q, text));
+            to->gold[to->n_gold++] = number_of(q, text);
             natsl_free(text);
         }
     }

@@ -80,16 +80,29 @@ static natsl_status put_essay(natsl_ruler *r, int64_t n, needle *needles, const 
     static const int depths[40] = {0,  3,  5,  8,  10, 13, 15, 18, 21, 23, 26, 28, 31, 33, 36, 38, 41, 44, 46, 49,
                                    51, 54, 56, 59, 62, 64, 67, 69, 72, 74, 77, 79, 82, 85, 87, 90, 92, 95, 97, 100};
     const natsl_essay *e = r->sources->essay;
-    size_t places[40], sentences = 0, sentence = 0, next = count;
+    size_t places[40], sentences = 0, sentence = 0, next = count, gaps = 0;
+    int begins = 1; /* a sentence */
     natsl_status st = natsl_py_sample(&r->p, 40, count, places);
     if (st != NATSL_OK) return st;
-    for (int64_t i = 0; i < n; i++) sentences += e->ends[(size_t)i % e->count] || i == n - 1;
+    for (int64_t i = 0; i < n; i++) {
+        const size_t w = (size_t)i % e->count;
+        if (e->begin[w + 1] - e->begin[w] == 1) continue; /* an empty word */
+        begins = e->ends[w];
+        sentences += e->ends[w];
+    }
+    sentences += !begins;
     for (size_t i = 0; i < count; i++) places[i] = (size_t)((double)sentences * ((double)depths[places[i]] / 100.0));
     qsort(places, count, sizeof *places, descending);
-    /* Segments and needles by turns, joined by blanks: an empty segment has its blanks, too. */
+    /* Segments and needles by turns, joined by blanks: an empty segment has its blanks, too. An empty word is one more blank, but between
+     * sentences, and at the end. */
+    begins = 1;
     for (int64_t i = 0, in_segment = 0;; i++) {
-        const size_t w = (size_t)i % e->count;
-        const int begins = i == 0 || i == n || e->ends[(size_t)(i - 1) % e->count];
+        const size_t w = (size_t)i % e->count, bytes = e->begin[w + 1] - 1 - e->begin[w];
+        if (i < n && bytes == 0) {
+            gaps += !begins;
+            continue;
+        }
+        if (i == n) begins = 1, sentence = sentences;
         for (; begins && next > 0 && places[next - 1] == sentence; in_segment = 0) {
             natsl_put(b, " ", 1);
             put_needle(b, r, &needles[order[count - next--]]);
@@ -97,8 +110,10 @@ static natsl_status put_essay(natsl_ruler *r, int64_t n, needle *needles, const 
         }
         if (i == n) return NATSL_OK;
         if (in_segment++) natsl_put(b, " ", 1);
-        natsl_put(b, e->text + e->begin[w], e->begin[w + 1] - 1 - e->begin[w]);
-        sentence += e->ends[w] || i == n - 1;
+        for (; gaps > 0; gaps--) natsl_put(b, " ", 1);
+        natsl_put(b, e->text + e->begin[w], bytes);
+        begins = e->ends[w];
+        sentence += e->ends[w];
     }
 }
 

@@ -1,20 +1,29 @@
 /* score.c - RULER's rules of scoring. See score.h. */
 #include "score.h"
 
+#include "measure.h"
+#include "utf8.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include <utf8proc.h>
 
 /** Blanks of one byte, as Python strips them from text. */
 static int is_blank(unsigned char c) { return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1c && c <= 0x1f); }
 
+/** Without blanks at both ends, those of Unicode, too, as Python's str.strip. */
 static size_t strip(char *text, size_t length)
 {
-    size_t begin = 0;
-    while (length > 0 && is_blank((unsigned char)text[length - 1])) length--;
-    while (begin < length && is_blank((unsigned char)text[begin])) begin++;
-    memmove(text, text + begin, length - begin);
-    return length - begin;
+    size_t begin = length, end = length; /* of what is not blank */
+    for (size_t i = 0; i < length;) {
+        const size_t blank = natsl_blank_bytes(text + i, length - i);
+        if (!blank && begin == length) begin = i;
+        i += blank ? blank : 1;
+        if (!blank) end = i;
+    }
+    memmove(text, text + begin, end - begin);
+    return end - begin;
 }
 
 size_t natsl_score_clean(char *text, size_t length)
@@ -28,32 +37,26 @@ size_t natsl_score_clean(char *text, size_t length)
 
 int natsl_score_is_null(const char *text, size_t length)
 {
-    for (size_t i = 0; i < length; i++) {
-        if (!is_blank((unsigned char)text[i]) && (unsigned char)text[i] >= 0x20) return 0;
+    for (size_t i = 0; i < length;) {
+        const size_t blank = natsl_blank_bytes(text + i, length - i);
+        if (!blank && (unsigned char)text[i] >= 0x20) return 0;
+        i += blank ? blank : 1;
     }
     return 1;
 }
 
-/** The next character of text[*at .. length), in lower case; a byte that begins none stands for itself. Letters of the
- * Latin, Greek and Cyrillic alphabets are known, in the blocks whose cases alternate or lie at a fixed distance. */
+/** The next character of text[*at .. length), in lower case; a byte that begins none stands for itself. */
 static uint32_t next_lower(const char *text, size_t length, size_t *at)
 {
     const unsigned char *p = (const unsigned char *)text + *at;
-    const size_t left = length - *at;
-    uint32_t c = p[0];
-    size_t n = 1;
-    if (c >= 0xc2 && c < 0xe0 && left > 1 && (p[1] & 0xc0) == 0x80) c = (c & 31) << 6 | (p[1] & 63u), n = 2;
+    size_t n = natsl_utf8_length(p[0]);
+    int whole = n > 0 && n <= length - *at && (n == 1 || natsl_utf8_second(p[0], p[1]));
+    for (size_t i = 2; whole && i < n; i++) whole = (p[i] & 0xc0) == 0x80;
+    if (!whole) return (*at)++, p[0] | 0x80000000u;
+    const uint32_t c = natsl_utf8_get(text + *at, &n);
     *at += n;
-    if (n == 1) return c >= 'A' && c <= 'Z' ? c + 32 : c >= 0x80 ? c | 0x80000000u : c;
-    if ((c >= 0xc0 && c <= 0xde && c != 0xd7) || (c >= 0x391 && c <= 0x3a9) || (c >= 0x410 && c <= 0x42f))
-        return c + 32;
-    if (c >= 0x400 && c <= 0x40f) return c + 80;
-    if (c == 0x178) return 0xff;
-    if (c == 0x130 || c == 0x131 || c == 0x138 || c == 0x149 || c == 0x17f)
-        return c; /* no pair, or none of one character */
-    if ((c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17e)) return c & 1 ? c + 1 : c;
-    if ((c >= 0x100 && c <= 0x177) || (c >= 0x460 && c <= 0x481) || (c >= 0x48a && c <= 0x4bf)) return c | 1;
-    return c;
+    if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
+    return c == 0x130 ? c : (uint32_t)utf8proc_tolower((utf8proc_int32_t)c); /* that one becomes two characters */
 }
 
 int natsl_score_contains(const char *text, size_t length, const char *want)

@@ -1,6 +1,6 @@
 /* score.h - scores of predictions by RULER's rules, and intervals around them.
  * Owns: nothing. MPI: none. Source: RULER's evaluate.py and metrics; InfiniteBench; BABILong;
- * Wilson 1927. Tests: tests/unit/test_eval.c */
+ * Wilson 1927. Tests: tests/unit/test_eval_results.c */
 #ifndef NATSL_SCORE_H
 #define NATSL_SCORE_H
 

@@ -105,6 +105,9 @@ refused 2 'in/long.txt and in/sub/long.h5: both results would be long.h5, expect
     score --model m.h5 in/long.txt in/sub/long.h5 --out bad --keep-going
 refused 2 'both results would be long.h5' score --model m.h5 in/long.txt @in/list --out bad
 refused 2 'standard input is read alone' score --model m.h5 in/long.txt - --out bad
+cp in/one.txt in/...txt
+rank_counts=0 refused 2 'in/...txt: its result would be called .., expected another name' score --model m.h5 in/long.txt in/...txt --out bad
+rm in/...txt
 refused 2 '--keep-going: is for several documents' score --model m.h5 in/long.txt --out bad --keep-going
 refused 2 '--ranks-per-doc: is for several documents' read --model m.h5 in/long.txt --out bad --ranks-per-doc 2
 refused 5 '--out: m.h5: is no directory' "${score[@]}" --out m.h5

@@ -85,6 +85,8 @@ expect "and nothing else" test -z "$(find signalled -name 'part-*')"
 accepted 0 "${shared[@]}" --out warm1 --temperature 1 --top-k 20
 accepted 2 "${shared[@]}" --out warm2 --temperature 1 --top-k 20 --ranks-per-sample 2
 same warm1 warm2
+accepted 0 "${common[@]}" --tasks niah_single_1,niah_multiquery --lengths 1200 --samples 2 --max-new 3 --out warm3 --temperature 1 --top-k 20
+expect "whatever other tasks there are" cmp warm1/niah_multiquery/1200.jsonl warm3/niah_multiquery/1200.jsonl
 accepted 0 "${common[@]}" --tasks niah_single_1 --lengths 1200 --samples 2 --dry-run
 grep -q '^length .*1200: 1 task of 2 samples, 1 rank per sample, 1 group side by side' .out || complain "no plan"
 
@@ -103,6 +105,21 @@ accepted 3 eval --model m.h5 --suite jsonl mine.jsonl --max-new 4 --quiet --out 
 grep -q 'warning: 1 line.*line 3' .err || complain "the damaged line is not told of"
 expect "the others are answered" cmp mine1/mine/9.jsonl mine4/mine/9.jsonl
 head -n 2 mine.jsonl >two.jsonl
+# names of files: no text, of directories, of results
+mkdir $'odd\xff'
+cp two.jsonl $'odd\xff/two.jsonl'
+cp hay.txt $'odd\xff/hay.txt'
+cp m.h5 $'odd\xff/m.h5'
+accepted 0 eval --model $'odd\xff/m.h5' --suite niah --haystack $'odd\xff/hay.txt' --lengths 1K --samples 1 --max-new 4 --quiet --out odd
+expect "the paths as far as they are text" grep -q '"haystack": "odd\\ufffd/hay.txt\|"haystack": "odd'$'\xef\xbf\xbd''/hay.txt' odd/results.json
+accepted 0 eval --model m.h5 --suite jsonl $'odd\xff/two.jsonl' --max-new 4 --quiet --out odd2
+rank_counts=0
+for name in $'x\xff' $'x\x01' .. . results.json; do
+    cp two.jsonl "$name.jsonl"
+    refused 2 'expected another name .a link will do' eval --model m.h5 --suite jsonl "$name.jsonl" --max-new 4 --out r
+    refused 2 'expected another name .a link will do' eval --suite jsonl --score-only "$name.jsonl" --lengths 9 --out r
+done
+rank_counts=
 refused 2 'files of different names' eval --model m.h5 --suite jsonl two.jsonl ./two.jsonl --out r
 refused 2 'without a file' eval --model m.h5 --suite jsonl --out r
 refused 2 'are not for --suite jsonl' eval --model m.h5 --suite jsonl mine.jsonl --lengths 4K --out r
@@ -114,6 +131,15 @@ exact=(eval --suite ruler --mode exact --quiet --samples 2)
 accepted 0 "${exact[@]}" --model m.h5 --max-new 4 --tasks niah_multikey_3,vt --lengths 3K --out exact1
 accepted 2 "${exact[@]}" --model m.h5 --max-new 4 --tasks niah_multikey_3,vt --lengths 3K --out exact2
 same exact1 exact2
+# one that does not fit, of another group than those behind it
+article() { printf '{"paragraphs": ['; for i in $(seq 12); do printf '%s{"context": "%s %s", "qas": [' "${comma:-}" "$1 $i" "$2"; [ "$i" -gt 1 ] || printf '{"question": "%s?", "is_impossible": false, "answers": [{"text": "%s"}]}' "$1" "$1"; printf ']}'; comma=,; done; printf ']}'; comma=; }
+long=$(head -c 1000 /dev/zero | tr '\0' x)
+{ printf '{"data": ['; article a short; printf ,; article b "$long"; printf ,; article c short; printf ,; article d short; printf ']}'; } >articles.json
+unfit=(eval --suite ruler --mode exact --quiet --samples 4 --model m.h5 --max-new 4 --tasks qa_1 --squad articles.json --lengths 3000 --keep-going)
+accepted 0 "${unfit[@]}" --out unfit1
+accepted 2 "${unfit[@]}" --out unfit2
+expect "one does not fit" test "$(grep -c '"error":' unfit1/qa_1/3000.jsonl)" -eq 1
+same unfit1 unfit2
 accepted 0 "${exact[@]}" --data-only --tokenizer whitespace --tasks vt,fwe,niah_multikey_3 --lengths 4K --out data
 data=data/synthetic/4096/data
 expect "coded words of fwe" grep -q '"outputs": \["ufnllw", "iwshay", "rhbtmq"\], "length": 3990' $data/fwe/validation.jsonl
@@ -125,6 +151,10 @@ expect "two runs on a page" grep -q 'class="legend"' both.html
 accepted 0 report one grown --heatmap both.svg
 expect "a picture of its own" grep -q '^<svg xmlns' both.svg
 expect "and one beside every page" grep -q '>niah_multikey_2</text>' one/heatmap.svg
+rank_counts=0
+refused 2 '--out: one/results.json is also read' report one --out one/results.json
+refused 2 '--heatmap: b.svg is --out, too' report one --out b.svg --heatmap b.svg
+rank_counts=
 refused 3 'no-such-directory' report no-such-directory --out r.html
 refused 3 'not a results.json of natsl eval' report one/settings.json --out r.html
 refused 2 'DIR is missing' report --out r.html
@@ -157,6 +187,15 @@ refused 3 'HDF5 file, expected a text' eval --model m.h5 --suite ruler --tasks n
 refused 3 'no-such-model' eval --model no-such-model --suite ruler --tasks niah_single_1 --lengths 4K --out r
 refused 3 'text' eval --model "$GOLDEN/hybrid-model.h5" --suite ruler --tasks niah_single_1 --lengths 4K --out r
 refused 2 'with keep_inputs "all", not "cut"' "${few[@]}" --out one
+# what is there by default only, what is not, and what older runs did not write
+rank_counts=0
+refused 2 'with state_pass "auto", not "scan"' "${few[@]}" --out one --keep-inputs all --state-pass scan
+kv=(eval --model m.h5 --suite kv --lengths 1K --samples 1 --max-new 4 --quiet)
+accepted 0 "${kv[@]}" --questions 2 --out questions
+refused 2 'with questions 2, not unset' "${kv[@]}" --out questions
+sed -i -z 's/,\n *"state_pass": "auto"//' one/settings.json
+accepted 0 "${few[@]}" --out one --keep-inputs all
+rank_counts=
 refused 2 'with model_digest' eval --model other.h5 --suite ruler --haystack hay.txt --max-new 12 --tasks niah_single_1 --lengths 2K --out one --keep-inputs all
 sed -i '2s/"pred"/"prad"/' one/niah_single_1/2048.jsonl
 refused 3 'one/niah_single_1/2048.jsonl, line 2: not a sample' "${few[@]}" --out one --keep-inputs all

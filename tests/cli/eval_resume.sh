@@ -114,5 +114,17 @@ stopped perplexity TERM 2 1 "${loss[@]}" --out got5 --ranks-per-sample 2
 accepted 3 "${loss[@]}" --out got5 --ranks-per-sample 3 --checkpoint ck
 same want5 got5
 
+# A checkpoint that the second group cannot write: a warning and an event of its own, and the reading goes on
+ln -s "$SCRATCH/no-such-directory/x" ck/niah-8192-1
+accepted 2 eval --model m.h5 --max-new 3 --suite niah --haystack "$SOURCE/LICENSE" --lengths 8K --samples 2 --quiet --out got8 "${often[@]}" --log-json .log.json
+cp .err .err.kept
+expect "a warning" grep -q '^warning: .*ck/niah-8192-1.*; no checkpoint at token' .err.kept
+expect "the second group's event" grep -Eq '"event":"checkpoint_failed".*"rank":1' .log.json
+expect "and their number" grep -Eq '"event":"end".*"checkpoints_failed":[1-9]' .log.json
+rm ck/niah-8192-1
+expect "nothing else is left" test -z "$(ls -A ck)"
+
+refused 2 '--checkpoint: r: is --out, too' eval --model m.h5 --suite kv --lengths 2K --out r --checkpoint r
+refused 2 '--checkpoint: got8/\.: is --out, too, expected a directory of its own' eval --model m.h5 --suite kv --lengths 2K --out got8 --checkpoint got8/.
 refused 2 '--checkpoint-every: needs .* expected --checkpoint DIR' "${one[@]}" --out r --checkpoint-every 5
 finish

@@ -39,6 +39,17 @@ expect "bins of one size" "${check[@]}" loss loss700 five.h5 five
 accepted 0 "${common[@]}" --suite perplexity five.txt --lengths 1K,2K --out windows
 expect "windows one after the other" test "$(cat windows/five/1024.jsonl | wc -l)-$(cat windows/five/2048.jsonl | wc -l)" = 4-2
 expect "a page about loss" grep -q 'Loss by position' windows/report.html
+mkdir taken
+cp five.txt taken/five
+cases=$((cases + 1)) case_name="a file has a task's name"
+on 0 "${common[@]}" --suite perplexity taken/five --out taken
+[ "$code" -eq 5 ] && grep -q '^natsl: --out: taken/five: is no directory' .err || complain "exit code $code, expected 5 and a line"
+expect "and stays" cmp five.txt taken/five
+refused 2 '--log-json: five.txt is also read' "${common[@]}" --suite perplexity five.txt --out r --log-json five.txt
+printf x >one.txt
+accepted 0 "${common[@]}" --suite perplexity one.txt five.txt --out one
+grep -Eq '^one +-$' .out || complain "no line for a document of one token"
+expect "no loss of one token" bash -c '! grep -q nan one/report.html one/results.json'
 refused 2 '5000 of them, expected at most 4096' "${common[@]}" --suite perplexity five.txt --bins 1 --out r
 refused 2 'without a file' "${common[@]}" --suite perplexity --out r
 refused 2 'is for --suite perplexity' "${common[@]}" --suite kv --lengths 2K --bins 7 --out r
@@ -150,6 +161,7 @@ unfit=("${json[@]}" --suite ruler --tasks niah_multikey_2 --lengths 200,1K --sam
 accepted 0 "${unfit[@]}" --out unfit
 cp .out said
 expect "those that do not fit are counted" grep -q '^2 samples do not fit' said
+expect "with the fields that other scorers want" grep -Eq '"input":""' unfit/niah_multikey_2/200.jsonl
 expect "the others are answered" grep -q '"end":' unfit/niah_multikey_2/1024.jsonl
 expect "on the page, too" grep -q '2 do not fit' unfit/report.html
 accepted 2 "${unfit[@]}" --out unfit2
@@ -176,6 +188,8 @@ refused 3 'p.jsonl, line 2: no "pred"' eval --score-only --suite jsonl p.jsonl -
 accepted 0 eval --score-only --suite jsonl --metric integer p.jsonl --lengths 4K --keep-going --out p
 grep -q 'left out p.jsonl, line 2' .err || complain "the damaged line is not told of"
 expect "the other line counts" grep -q '^Score,100.0$' p/synthetic/4096/pred/summary.csv
+printf '{"pred": "a", "outputs": ["a\\u0000c"]}\n' >zero.jsonl
+rank_counts=0 refused 3 'zero.jsonl, line 1: expected output 0 is no text, or has a character 0' eval --score-only --suite jsonl zero.jsonl --lengths 4K --out r
 refused 2 "has no task 'p'" eval --score-only --suite ruler p.jsonl --lengths 4K --out r
 refused 2 'scores what files' eval --score-only --suite ruler --out r
 refused 2 'runs no model' eval --score-only --suite ruler p.jsonl --model m.h5 --out r

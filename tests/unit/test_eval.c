@@ -1,8 +1,8 @@
-/* test_eval.c - samples of benchmarks, scores by RULER's rules, intervals, finished samples on disk. */
+/* test_eval.c - samples of benchmarks. Scores of finished ones: test_eval_results.c. */
 #define _GNU_SOURCE /* memmem */
 #include "babi.h"
 #include "core.h"
-#include "eval_results.h"
+#include "eval_task.h"
 #include "recall.h"
 #include "ruler.h"
 #include "score.h"
@@ -495,182 +495,6 @@ static void test_refused(void)
     }
 }
 
-/* ---- scores ---------------------------------------------------------------------------------------------------------- */
-
-static void test_clean(void)
-{
-    static const char *const cases[][2] = {{"  a b \n", "a b"},
-                                           {"", ""},
-                                           {" \t\n", ""},
-                                           {"\x01\x02", ""},
-                                           {"a\tb\x01"
-                                            "c",
-                                            "a\nb\nc"},
-                                           {"\x01 x \x02", "x"}};
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        char text[64];
-        (void)snprintf(text, sizeof text, "%s", cases[i][0]);
-        const int null = natsl_score_is_null(text, strlen(text));
-        text[natsl_score_clean(text, strlen(text))] = '\0';
-        CU_ASSERT_STRING_EQUAL(text, cases[i][1]);
-        CU_ASSERT_EQUAL(null, cases[i][1][0] == '\0');
-    }
-    CU_ASSERT(natsl_score_contains("The Answer is 12345.", 20, "answer IS 12345"));
-    CU_ASSERT(!natsl_score_contains("1234", 4, "12345"));
-    CU_ASSERT(natsl_score_contains("91234567", 8, "1234567")); /* no word boundaries */
-    CU_ASSERT(natsl_score_contains("", 0, ""));
-    CU_ASSERT(!natsl_score_contains("abc", 3, "abcd"));
-    CU_ASSERT(!natsl_score_contains("aab", 3, "ac"));
-    CU_ASSERT(natsl_score_contains("aaab", 4, "aab"));
-    static const char *const pairs[][2] = {{"ÉCOLE", "école"},   {"Ž", "ž"}, {"Ł", "ł"}, {"ΩMEGA", "ωmega"},
-                                           {"МОСКВА", "москва"}, {"Ё", "ё"}, {"Ÿ", "ÿ"}, {"Đ", "đ"}};
-    for (size_t i = 0; i < COUNT(pairs); i++) {
-        EXPECT(natsl_score_contains(pairs[i][0], strlen(pairs[i][0]), pairs[i][1]), "%s", pairs[i][0]);
-        EXPECT(natsl_score_contains(pairs[i][1], strlen(pairs[i][1]), pairs[i][0]), "%s", pairs[i][1]);
-    }
-    CU_ASSERT(!natsl_score_contains("×", 2, "÷")); /* no letters */
-}
-
-static void test_wilson(void)
-{
-    double low, high; /* by hand and with statsmodels' proportion_confint(method="wilson") */
-    natsl_score_wilson(0.0, 10.0, &low, &high);
-    CU_ASSERT(low == 0.0 && fabs(high - 0.2775328) < 1e-6);
-    natsl_score_wilson(1.0, 10.0, &low, &high);
-    CU_ASSERT(fabs(low - 0.7224672) < 1e-6 && high == 1.0);
-    natsl_score_wilson(0.5, 100.0, &low, &high);
-    CU_ASSERT(fabs(low - 0.4038315) < 1e-6 && fabs(high - 0.5961685) < 1e-6);
-}
-
-static void test_summary(void)
-{
-    static const int64_t lengths[] = {4096, 8192, 16384, 32768, 65536, 131072};
-    const double llama[] = {96.5, 95.8, 95.4, 94.8, 88.4, 66.6};
-    natsl_eval_summary s = natsl_eval_summarise(lengths, llama, 6);
-    CU_ASSERT(fabs(s.average - 89.6) < 0.05 && fabs(s.increasing - 85.5) < 0.05 && fabs(s.decreasing - 93.7) < 0.05);
-    CU_ASSERT(s.effective == 65536 && !s.all_effective);
-    const double gap[] = {90.0, NAN, 90.0};
-    s = natsl_eval_summarise(lengths, gap, 3);
-    CU_ASSERT(fabs(s.average - 60.0) < 1e-9 && s.effective == 4096);
-    const double low[] = {85.5, 100.0}, all[] = {85.6, 100.0};
-    CU_ASSERT_EQUAL(natsl_eval_summarise(lengths, low, 2).effective, 0);
-    s = natsl_eval_summarise(lengths, all, 2);
-    CU_ASSERT(s.effective == 8192 && s.all_effective);
-}
-
-/* ---- files ----------------------------------------------------------------------------------------------------------- */
-
-static json_t *record_of(int64_t index, int hit, double depth)
-{
-    return json_pack("{s:I, s:s, s:[s], s:i, s:i, s:[f], s:[i], s:i, s:i}", "index", (json_int_t)index, "pred",
-                     hit ? "x" : "\n", "outputs", "x", "length", 10, "prompt", 8, "depth", depth, "hits", hit,
-                     "kept_chunks", 1, "chunks", 4);
-}
-
-static json_t *run_of(int64_t index)
-{
-    return json_pack("{s:I, s:f, s:f, s:i}", "index", (json_int_t)index, "read_seconds", 2.0, "generate_seconds", 1.0,
-                     "peak_bytes", 1000);
-}
-
-static int exists(const char *name)
-{
-    char path[256];
-    (void)snprintf(path, sizeof path, "%s/%s", scratch, name);
-    return access(path, F_OK) == 0;
-}
-
-static natsl_status merged(natsl_eval_store *store)
-{
-    natsl_eval_cell cells[2] = {{.task = "one", .length = 10, .samples = 4},
-                                {.task = "two", .length = 10, .samples = 4}};
-    CU_ASSERT_EQUAL_FATAL(natsl_eval_store_start(store, scratch, cells, 2), NATSL_OK);
-    const natsl_status st = natsl_eval_store_read(store);
-    return st == NATSL_OK ? natsl_eval_store_merge(store) : st;
-}
-
-static void test_store(void)
-{
-    natsl_eval_store store;
-    natsl_eval_cell cell = {.task = "one", .length = 10}, two = {.task = "two", .length = 10};
-    natsl_eval_score score;
-    int a = -1, b = -1;
-    (void)snprintf(scratch, sizeof scratch, "/tmp/natsl-test-eval-XXXXXX");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(scratch));
-    CU_ASSERT_EQUAL(natsl_eval_part_open(scratch, 0, &a), NATSL_OK);
-    CU_ASSERT_EQUAL(natsl_eval_part_open(scratch, 3, &b), NATSL_OK);
-    CU_ASSERT_EQUAL(natsl_eval_part_add(a, &cell, record_of(2, 1, 0.25), run_of(2)), NATSL_OK);
-    CU_ASSERT_EQUAL(natsl_eval_part_add(b, &cell, record_of(0, 0, 0.99), run_of(0)), NATSL_OK);
-    CU_ASSERT_EQUAL(natsl_eval_part_add(b, &two, record_of(9, 1, 1.0), run_of(9)), NATSL_OK);
-    CU_ASSERT_EQUAL(write(b, "{\"task\": \"one\", \"le", 19), 19); /* killed here */
-    (void)close(a);
-    (void)close(b);
-    CU_ASSERT_EQUAL(merged(&store), NATSL_OK);
-    CU_ASSERT(!exists("part-0.jsonl") && !exists("part-3.jsonl") && exists("one/10.jsonl") &&
-              exists("one/10.runs.jsonl"));
-    natsl_eval_cell_score(&store.cells[0], &score);
-    CU_ASSERT(score.samples == 2 && score.nulls == 1 && score.score == 50.0 && score.kept_share == 0.25);
-    CU_ASSERT(score.band_outputs[2] == 1 && score.band_hits[2] == 1 && score.band_outputs[9] == 1 &&
-              score.band_hits[9] == 0);
-    CU_ASSERT(score.read_tps == 4.0 && score.seconds == 6.0 && score.peak_bytes == 1000.0);
-    natsl_eval_cell_score(&store.cells[1], &score);
-    CU_ASSERT(score.samples == 0 && isnan(score.score)); /* sample 9 is kept, but not one of the four wanted */
-    CU_ASSERT(store.cells[1].room > 9 && store.cells[1].records[9] != NULL);
-    json_t *results = natsl_eval_results_json(&store);
-    CU_ASSERT(json_array_size(json_object_get(results, "tasks")) == 2);
-    json_decref(results);
-    natsl_eval_store_free(&store);
-    /* again: from the files, with one more; one that is there already does not count */
-    CU_ASSERT_EQUAL(natsl_eval_part_open(scratch, 1, &a), NATSL_OK);
-    CU_ASSERT_EQUAL(natsl_eval_part_add(a, &cell, record_of(1, 1, 0.5), run_of(1)), NATSL_OK);
-    CU_ASSERT_EQUAL(natsl_eval_part_add(a, &cell, record_of(0, 1, 0.99), run_of(0)), NATSL_OK);
-    (void)close(a);
-    CU_ASSERT_EQUAL(merged(&store), NATSL_OK);
-    natsl_eval_cell_score(&store.cells[0], &score);
-    CU_ASSERT(score.samples == 3 && fabs(score.score - 66.67) < 1e-9);
-    natsl_eval_store_free(&store);
-}
-
-static void test_hostile_files(void)
-{
-    static const struct {
-        const char *text;
-        size_t length;
-        const char *says;
-    } cases[] = {
-#define CASE(text, says) {text, sizeof text - 1, says}
-        CASE("{\"index\":0", "line 1"),
-        CASE("\n", "line 1"),
-        CASE("[]\n", "no JSON object"),
-        CASE("{\"index\":0}\n", "not a sample"),
-        CASE("{\"index\":0,\"pred\":\"\",\"length\":1,\"outputs\":[],\"hits\":[],\"depth\":[]}\n", "not a sample"),
-        CASE("{\"index\":0,\"pred\":\"\",\"length\":1,\"outputs\":[\"a\"],\"hits\":[1],\"depth\":[\"x\"]}\n",
-             "not a sample"),
-        CASE("{\"index\":-1,\"pred\":\"\",\"length\":1,\"outputs\":[\"a\"],\"hits\":[1],\"depth\":[0.5]}\n", "index"),
-        CASE("{\"index\":99999999999,\"pred\":\"\",\"length\":1,\"outputs\":[\"a\"],\"hits\":[1],\"depth\":[0.5]}\n",
-             "index"),
-        CASE("{\"index\":0,\"index\":0}\n", "line 1"),
-        CASE("{\"index\":0,\"pred\":\"\xff\"}\n", "line 1"),
-        CASE("\0\n", "line 1"),
-    };
-    natsl_eval_store store;
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        write_file("one/10.jsonl", cases[i].text, cases[i].length);
-        CU_ASSERT_EQUAL(merged(&store), NATSL_ERR_INPUT);
-        EXPECT(strstr(natsl_error_text(), cases[i].says) && strstr(natsl_error_text(), "one/10.jsonl"), "case %zu: %s",
-               i, natsl_error_text());
-        natsl_eval_store_free(&store);
-    }
-    write_file("one/10.jsonl", "", 0);
-    write_file("part-7.jsonl", "{}\n", 3);
-    CU_ASSERT_EQUAL(merged(&store), NATSL_ERR_INPUT);
-    CU_ASSERT(exists("part-7.jsonl")); /* nothing is thrown away */
-    natsl_eval_store_free(&store);
-    char command[128];
-    (void)snprintf(command, sizeof command, "rm -r %s", scratch);
-    CU_ASSERT_EQUAL(system(command), 0);
-}
-
 int main(void)
 {
     static const test_entry tests[] = {
@@ -685,11 +509,6 @@ int main(void)
         {"questions about one haystack", test_shared},
         {"files of samples", test_lines},
         {"what does not fit is refused", test_refused},
-        {"predictions as RULER cleans them", test_clean},
-        {"Wilson's interval", test_wilson},
-        {"means and effective length", test_summary},
-        {"finished samples on disk", test_store},
-        {"damaged files of samples", test_hostile_files},
     };
     return run_suite("eval", tests, COUNT(tests));
 }

@@ -126,6 +126,53 @@ static void test_heatmap(void)
     json_decref(three);
 }
 
+static json_t *loss_example(const int *ends, int n, double loss)
+{
+    json_t *results = example("m"), *bins = json_array();
+    for (int i = 0; i < n; i++)
+        (void)json_array_append_new(bins, json_pack("{s:i, s:i, s:i, s:f}", "from", i ? ends[i - 1] : 0, "to", ends[i],
+                                                    "tokens", 5, "loss", loss + i));
+    json_t *cell = json_array_get(json_object_get(results, "tasks"), 0);
+    (void)json_object_set_new(cell, "by_position", bins);
+    (void)json_object_set_new(cell, "loss", json_real(loss));
+    return results;
+}
+
+static size_t count_of(const natsl_buffer *b, const char *what)
+{
+    size_t n = 0;
+    for (size_t i = 0; i + strlen(what) <= b->length; i++) n += memcmp(b->text + i, what, strlen(what)) == 0;
+    return n;
+}
+
+/** Runs whose bins end elsewhere have a chart of their own; means that a task is missing for are none; nothing of a file's is markup. */
+static void test_runs(void)
+{
+    static const int doubled[] = {64, 128, 256}, even[] = {100, 200, 300};
+    natsl_buffer page;
+    json_t *runs[] = {loss_example(doubled, 3, 1.0), loss_example(even, 3, 2.0), loss_example(doubled, 2, 3.0)};
+    const natsl_eval_result all[] = {{"a", runs[0]}, {"b", runs[1]}, {"c", runs[2]}};
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_report(all, 3, &page), NATSL_OK);
+    CU_ASSERT_EQUAL(count_of(&page, ">256</text>"), 1);
+    CU_ASSERT_EQUAL(count_of(&page, ">300</text>"), 1);
+    CU_ASSERT_EQUAL(count_of(&page, "<title>2</title>"), 2); /* of the first run's second bin, the second's first */
+    natsl_buffer_free(&page);
+
+    json_t *settings = json_object_get(runs[0], "settings"), *lengths = json_object_get(runs[0], "lengths");
+    (void)json_object_set_new(settings, "haystack_sha256", json_string("<b>\x01"));
+    (void)json_object_set_new(runs[0], "haystack", json_string("h"));
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_report(all, 1, &page), NATSL_OK);
+    CU_ASSERT(has(&page, "<code>&lt;b&gt;\xef\xbf\xbd</code>"));
+    const size_t points = count_of(&page, "<title>75</title>");
+    natsl_buffer_free(&page);
+    (void)json_object_set_new(json_array_get(lengths, 0), "score",
+                              json_null()); /* of one task the score, of all none */
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_report(all, 1, &page), NATSL_OK);
+    CU_ASSERT_EQUAL(count_of(&page, "<title>75</title>"), points - 1);
+    natsl_buffer_free(&page);
+    for (int i = 0; i < 3; i++) json_decref(runs[i]);
+}
+
 static void test_files(void)
 {
     char directory[] = "/tmp/natsl-test-report-XXXXXX", path[128], command[160];
@@ -165,6 +212,7 @@ int main(void)
         {"charts", test_charts},
         {"the page", test_page},
         {"heat map", test_heatmap},
+        {"several runs", test_runs},
         {"files", test_files},
     };
     return run_suite("eval_report", tests, COUNT(tests));

@@ -190,9 +190,44 @@ static void test_samples(void)
     }
 }
 
+/** The length of a haystack that several questions share is found once: samples are the same with it and without. */
+static void test_fit(void)
+{
+    natsl_tokenizer *t = tokenizer_of("bytes.json", 1);
+    natsl_measure *m = NULL;
+    CU_ASSERT_EQUAL_FATAL(natsl_measure_create(NATSL_MEASURE_TOKENS, t, &m), NATSL_OK);
+    const natsl_eval_task *kv = natsl_eval_task_find("kv", "kv");
+    const natsl_eval_settings settings = {.seed = 5, .measure = m, .questions = 3};
+    natsl_eval_fit fit = {0};
+    natsl_eval_sample s, alone;
+    int64_t bytes = 0;
+    for (int64_t index = 1; index < 7; index++) { /* of the first haystack not the first question */
+        CU_ASSERT_EQUAL_FATAL(natsl_eval_make_next(&settings, kv, 3000, index, &fit, &s), NATSL_OK);
+        CU_ASSERT_EQUAL_FATAL(natsl_eval_make(&settings, kv, 3000, index, &alone), NATSL_OK);
+        CU_ASSERT(s.length == alone.length && memcmp(s.text, alone.text, (size_t)s.length) == 0);
+        CU_ASSERT(fit.task == kv && fit.length == 3000 && fit.first == index / 3 * 3 && fit.bytes >= s.length);
+        bytes = s.length;
+        natsl_eval_sample_free(&s);
+        natsl_eval_sample_free(&alone);
+    }
+    fit.first = 6;
+    fit.bytes /= 2; /* that it is taken from there shows */
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_make_next(&settings, kv, 3000, 7, &fit, &s), NATSL_OK);
+    CU_ASSERT(s.length < bytes * 2 / 3);
+    natsl_eval_sample_free(&s);
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_make_next(&settings, kv, 2000, 7, &fit, &s),
+                          NATSL_OK); /* and not where it is another's */
+    CU_ASSERT(fit.length == 2000 && fit.first == 6);
+    natsl_eval_sample_free(&s);
+    natsl_measure_destroy(&m);
+    natsl_tokenizer_destroy(&t);
+}
+
 int main(void)
 {
-    static const test_entry tests[] = {
-        {"counts", test_counts}, {"shared beginnings", test_shared}, {"samples", test_samples}};
+    static const test_entry tests[] = {{"counts", test_counts},
+                                       {"shared beginnings", test_shared},
+                                       {"samples", test_samples},
+                                       {"length of a haystack", test_fit}};
     return run_suite("measure", tests, COUNT(tests));
 }

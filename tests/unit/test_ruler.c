@@ -6,6 +6,7 @@
 
 #include "../suite.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -76,12 +77,13 @@ static void test_single(void)
 }
 
 /** Samples 0 and 1 of the whole pipeline at 4096 tokens: digest without the answer's beginning, tokens, outputs. */
-static void check_pipeline(const char *task, const int64_t tokens[2], const char *const digests[2], const char *outputs)
+static void check_task(const natsl_ruler_sources *from, const natsl_eval_task *t, const int64_t tokens[2],
+                       const char *const digests[2], const char *outputs)
 {
-    const natsl_eval_task *t = natsl_eval_task_find("ruler", task);
+    const char *task = t->name;
     natsl_ruler *r = NULL;
     char all[256] = "";
-    const natsl_status st = natsl_ruler_open(&sources, t, 4096, t->max_new, &r);
+    const natsl_status st = natsl_ruler_open(from, t, 4096, t->max_new, &r);
     EXPECT(st == NATSL_OK, "%s: %s", task, natsl_error_text());
     for (int i = 0; i < 2 && st == NATSL_OK; i++) {
         natsl_eval_sample s;
@@ -96,6 +98,11 @@ static void check_pipeline(const char *task, const int64_t tokens[2], const char
     }
     if (outputs) EXPECT(strcmp(all, outputs) == 0, "%s: %s", task, all);
     natsl_ruler_close(&r);
+}
+
+static void check_pipeline(const char *task, const int64_t tokens[2], const char *const digests[2], const char *outputs)
+{
+    check_task(&sources, natsl_eval_task_find("ruler", task), tokens, digests, outputs);
 }
 
 /** Where the answers of niah_single_1 stand: what RULER's program writes as the samples' index. */
@@ -214,18 +221,86 @@ static void test_questions(void)
     (void)unlink(path);
 }
 
+/** Questions with ten documents of their own each, as HotpotQA's. */
+static void test_many_documents(void)
+{
+    char path[] = "/tmp/natsl-test-ruler-XXXXXX";
+    natsl_questions *questions = NULL;
+    natsl_ruler_sources with = sources;
+    natsl_eval_sample s;
+    const natsl_eval_task *t = natsl_eval_task_find("ruler", "qa_2");
+    const int fd = mkstemp(path);
+    FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    for (int q = 0; q < 6; q++) {
+        fprintf(file, "%s{\"question\": \"who is %d?\", \"answer\": \"a%d\", \"context\": [", q ? ", " : "[", q, q);
+        for (int d = 0; d < 10; d++) /* two of them are one */
+            fprintf(file, "%s[\"title %d\", [\"A sentence. \", \"Another, %d.\"]]", d ? ", " : "",
+                    10 * q + (d < 9 ? d : 1), 10 * q + (d < 9 ? d : 1));
+        fprintf(file, "]}");
+    }
+    fprintf(file, "]");
+    (void)fclose(file);
+    CU_ASSERT_EQUAL_FATAL(natsl_questions_open(path, 1, &questions), NATSL_OK);
+    CU_ASSERT(questions->n_documents == 54 && questions->questions[0].n_gold == 10);
+    with.questions[1] = questions;
+    with.measure = NULL;
+    for (int i = 0; i <= 4; i++) {
+        CU_ASSERT_EQUAL_FATAL(natsl_ruler_spread(&with, t, 2000, 32, 0, natsl_rng_at(1, 2, (uint64_t)i), i / 4.0, &s),
+                              NATSL_OK);
+        CU_ASSERT(s.length + 32 <= 2000 && s.length > 1800);
+        EXPECT(fabs(s.outputs[0].depth - i / 4.0) < 0.08, "%d: %g", i, s.outputs[0].depth);
+        natsl_eval_sample_free(&s);
+    }
+    CU_ASSERT_EQUAL(natsl_ruler_spread(&with, t, 600, 32, 0, natsl_rng_at(1, 2, 0), 0.5, &s), NATSL_ERR_USAGE);
+    natsl_questions_close(&questions);
+    (void)unlink(path);
+}
+
+/** Needles in a text that begins and ends with a line break and comes again, against a few lines of Python that do as RULER's program
+ * does, with keys that need no word lists. */
+static void test_text(void)
+{
+    static char text[32768];
+    size_t length = (size_t)sprintf(text, "\n");
+    for (int i = 0; i < 200; i++) {
+        length += (size_t)sprintf(text + length, "Fact %d", i);
+        for (int k = 0; k < 5 + i % 9; k++) length += (size_t)sprintf(text + length, " w%d", (i * 31 + k * k) % 97);
+        length += (size_t)sprintf(text + length, "%s%s", i % 5 ? "." : "?", i % 7 ? " " : "\n");
+    }
+    natsl_essay *e = NULL;
+    CU_ASSERT_EQUAL_FATAL(natsl_essay_create(text, length, "text", &e), NATSL_OK);
+    CU_ASSERT_EQUAL(e->count, 2195);
+    natsl_ruler_sources with = sources;
+    with.essay = e;
+    natsl_eval_task t = {.suite = "ruler",
+                         .name = "essay",
+                         .text = 1,
+                         .keys = 4,
+                         .values = 1,
+                         .questions = 4,
+                         .max_new = 128,
+                         .key_kind = NATSL_UUIDS,
+                         .value_kind = NATSL_NUMBERS};
+    check_task(&with, &t, (int64_t[]){4096, 4096}, (const char *[]){"691943684ad893f0", "81a5d14032fc82d4"}, NULL);
+    t.keys = t.questions = 1;
+    t.values = 4;
+    check_task(&with, &t, (int64_t[]){4096, 4096}, (const char *[]){"894911130d173824", "f1a530ec8e0eb888"}, NULL);
+    natsl_essay_destroy(&e);
+}
+
 /** The user's text as words and sentences. */
 static void test_essay(void)
 {
     static const char text[] = "  Dr. Who  came\tat 5 p.m. today.\nHe said \"Stop!\" and went. Did he? J. did. ";
     static const char ends[] =
-        "0000001000010101"; /* Dr. Who came at 5 p.m. today. He said "Stop!" and went. Did he? J. did. */
+        "000000010000101010"; /* Dr. Who came at 5 p.m. today. He said "Stop!" and went. Did he? J. did. */
     natsl_essay *e = NULL;
     CU_ASSERT_EQUAL_FATAL(natsl_essay_create(text, sizeof text - 1, "text", &e), NATSL_OK);
-    CU_ASSERT_EQUAL_FATAL(e->count, 16);
+    CU_ASSERT_EQUAL_FATAL(e->count, 18); /* an empty one at either end */
     for (size_t i = 0; i < e->count; i++)
         EXPECT(e->ends[i] == ends[i] - '0', "word %zu, '%.8s'", i, e->text + e->begin[i]);
-    CU_ASSERT_NSTRING_EQUAL(e->text, "Dr. Who came at 5 p.m. today. He said \"Stop!\" and went.", 55);
+    CU_ASSERT_NSTRING_EQUAL(e->text, " Dr. Who came at 5 p.m. today. He said \"Stop!\" and went.", 56);
     const natsl_eval_task t = {.suite = "ruler",
                                .name = "essay",
                                .text = 1,
@@ -240,7 +315,16 @@ static void test_essay(void)
     natsl_eval_sample s;
     CU_ASSERT_EQUAL_FATAL(natsl_ruler_single(&with, &t, 40, 0, &s), NATSL_OK); /* repeated */
     CU_ASSERT_PTR_NOT_NULL(memmem(s.text, (size_t)s.length, "One of the special magic numbers for ", 37));
-    CU_ASSERT_EQUAL(natsl_count_words(s.text, (size_t)s.length), 40 + 10 + 23 + 13 + 12);
+    CU_ASSERT_EQUAL(natsl_count_words(s.text, (size_t)s.length), 40 - 5 + 10 + 23 + 13 + 12);
+    CU_ASSERT_PTR_NULL(memmem(s.text, (size_t)s.length, "did.  Dr.", 9)); /* sentences are joined by one blank */
+    natsl_eval_sample_free(&s);
+    natsl_essay_destroy(&e);
+    CU_ASSERT_EQUAL_FATAL(natsl_essay_create("so it goes\n", 11, "text", &e), NATSL_OK); /* no sentence ends */
+    CU_ASSERT_EQUAL(e->count, 4);
+    with.essay = e;
+    CU_ASSERT_EQUAL_FATAL(natsl_ruler_single(&with, &t, 8, 0, &s), NATSL_OK);
+    CU_ASSERT_PTR_NOT_NULL(memmem(s.text, (size_t)s.length, "so it goes  so it goes", 22));
+    CU_ASSERT_PTR_NULL(memmem(s.text, (size_t)s.length, "goes  \n", 7));
     natsl_eval_sample_free(&s);
     natsl_essay_destroy(&e);
     CU_ASSERT_EQUAL(natsl_essay_create(" \n ", 3, "text", &e), NATSL_ERR_INPUT);
@@ -270,9 +354,13 @@ static void test_lists(void)
 int main(void)
 {
     static const test_entry tests[] = {
-        {"word lists and keys", test_lists},   {"single samples", test_single},
-        {"the whole pipeline", test_pipeline}, {"questions about documents", test_questions},
+        {"word lists and keys", test_lists},
+        {"single samples", test_single},
+        {"the whole pipeline", test_pipeline},
+        {"questions about documents", test_questions},
+        {"questions with many documents", test_many_documents},
         {"the user's text", test_essay},
+        {"needles in a text", test_text},
     };
     const char *directory = getenv("NATSL_WORD_LISTS");
     if (directory && directory[0]) {
