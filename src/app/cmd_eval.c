@@ -88,8 +88,6 @@ static natsl_status prepare(natsl_eval_job *j)
 
 /* ---- the directory --------------------------------------------------------------------------------------------------- */
 
-#define STATE_PASS "state_pass"
-
 /** What samples and answers depend on. A run that goes on must have the same. */
 static json_t *settings_json(const natsl_eval_job *j)
 {
@@ -105,17 +103,15 @@ static json_t *settings_json(const natsl_eval_job *j)
         (void)json_array_append_new(stops, natsl_json_text(a->stops[i], strlen(a->stops[i])));
     if (j->model) (void)snprintf(digest, sizeof digest, "%016llx", (unsigned long long)natsl_model_digest(j->model));
     json_t *settings = json_pack(
-        "{s:s, s:s, s:I, s:s?, s:s?, s:s?, s:s?, s:s?, s:I, s:o?, s:f, s:I, s:f, s:s, s:s, s:s, s:s, s:s}", "suite",
-        a->suite, "mode", natsl_eval_mode_words[a->mode], "seed", (json_int_t)j->settings.seed, "model_digest",
+        "{s:s, s:s, s:I, s:s?, s:s?, s:s?, s:s?, s:s?, s:I, s:o?, s:f, s:I, s:f, s:s, s:s, s:s, s:s, s:s, s:s}",
+        "suite", a->suite, "mode", natsl_eval_mode_words[a->mode], "seed", (json_int_t)j->settings.seed, "model_digest",
         digest[0] ? digest : NULL, "haystack_sha256", j->text ? j->hay_digest : NULL, "squad_sha256",
         a->squad ? j->documents_digest[0] : NULL, "hotpot_sha256", a->hotpot ? j->documents_digest[1] : NULL,
         "word_lists_sha256", j->lists.n_keys ? j->lists.digest : NULL, "max_new", (json_int_t)a->max_new, "stops",
         stops, "temperature", a->temperature, "top_k", (json_int_t)a->top_k, "top_p", a->top_p, "route",
         natsl_option_word(a, "route"), "weights", natsl_option_word(a, "weights"), "kept", natsl_option_word(a, "kept"),
-        "kernels", natsl_option_word(a, "kernels"), "keep_inputs", natsl_eval_keep_words[a->keep_inputs], "files",
-        files, "metric", natsl_eval_metric_words[a->metric]);
-    if (settings)
-        (void)json_object_set_new(settings, STATE_PASS, json_string(natsl_option_word(&j->app->args, "state-pass")));
+        "kernels", natsl_option_word(a, "kernels"), "state_pass", natsl_option_word(a, "state-pass"), "keep_inputs",
+        natsl_eval_keep_words[a->keep_inputs], "files", files, "metric", natsl_eval_metric_words[a->metric]);
     /* only where a suite has them */
     if (settings && a->questions > 1)
         (void)json_object_set_new(settings, "questions", json_integer((json_int_t)a->questions));
@@ -159,9 +155,7 @@ static natsl_status compare_settings(const json_t *now, const char *path)
     if (!json_is_object(before)) st = natsl_fail(NATSL_ERR_INPUT, "%s: %s", path, before ? "no object" : error.text);
     json_object_foreach((json_t *)(uintptr_t)now, key, value)
     {
-        const json_t *was = json_object_get(before, key);
-        if (!was && strcmp(key, STATE_PASS) == 0) continue; /* runs of before did not write it */
-        if (st == NATSL_OK) st = compare_one(path, key, was, value);
+        if (st == NATSL_OK) st = compare_one(path, key, json_object_get(before, key), value);
     }
     json_object_foreach(before, key, value)
     {

@@ -43,6 +43,10 @@ static const natsl_option options[] = {
      .value = "TEXT",
      .help = "end before this text; may be given several times"},
     {.kind = NATSL_OPT_FLAG,
+     .name = "ignore-eos",
+     .offset = AT(ignore_eos),
+     .help = "go on behind a token that ends a text"},
+    {.kind = NATSL_OPT_FLAG,
      .name = "json",
      .offset = AT(json),
      .help = "print one JSON object at the end instead of text"},
@@ -52,7 +56,7 @@ static const natsl_option options[] = {
 
 /** What rank 0 decides about each token. */
 typedef struct decision {
-    int32_t token, ends, status;
+    int32_t token, eos, ends, status;
 } decision;
 
 /** Text on its way to stdout, or to the JSON object. Rank 0 only. */
@@ -91,8 +95,10 @@ static natsl_status put_piece(output *o)
 {
     const char *ready = NULL;
     size_t length = 0;
+    int stopped = 0;
     const natsl_status st =
-        natsl_text_stream_add(o->stream, o->piece.at ? o->piece.at : "", o->piece.length, &ready, &length, &o->stopped);
+        natsl_text_stream_add(o->stream, o->piece.at ? o->piece.at : "", o->piece.length, &ready, &length, &stopped);
+    o->stopped |= stopped;
     return st == NATSL_OK ? put(o, ready, length) : st;
 }
 
@@ -146,12 +152,15 @@ static natsl_status loop(natsl_job *s, output *o, float *logits, natsl_candidate
         if ((st = natsl_context_logits(s->cx, logits)) != NATSL_OK) return st;
         if (app->rank == 0) {
             natsl_status mine = natsl_sample(logits, (size_t)s->info.config.vocab_size, &how, &rng, scratch, &d.token);
-            if (mine == NATSL_OK) mine = put_token(o, d.token);
+            for (int i = 0; i < s->info.n_eos && !a->ignore_eos; i++) d.eos |= s->info.eos_tokens[i] == d.token;
+            if (mine == NATSL_OK && d.eos) o->stopped = 1;
+            else if (mine == NATSL_OK) mine = put_token(o, d.token);
             d.status = (int32_t)mine;
             d.ends = o->stopped;
         }
         NATSL_MPI(MPI_Bcast(&d, sizeof d, MPI_BYTE, 0, app->comm));
         if (d.status != NATSL_OK) return natsl_app_agree(app, (natsl_status)d.status);
+        if (d.eos) break; /* no part of the text */
         ++*made;
         if (d.ends || *made == a->max_new) break;
         if ((st = natsl_context_next(s->cx, d.token)) != NATSL_OK) return st;
@@ -286,8 +295,9 @@ const natsl_command natsl_command_generate = {
     .details =
         "Reads DOC (a text file, an HDF5 token file or -) or loads the context that natsl read kept, reads the prompt, "
         "and\n"
-        "prints what follows, as it comes. Statistics go to standard error. The text ends after --max-new tokens or\n"
-        "before a --stop text. A model without a tokenizer goes on from a token file, and ids are printed.\n",
+        "prints what follows, as it comes. Statistics go to standard error. The text ends after --max-new tokens,\n"
+        "before a --stop text, or before a token that ends texts (natsl info says which, if the model has one). A "
+        "model without a tokenizer goes on from a token file, and ids are printed.\n",
     .options = options,
     .operand = "DOC",
     .least = 0,

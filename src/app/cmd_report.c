@@ -4,6 +4,7 @@
 #include "core.h"
 #include "eval_files.h"
 
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -76,9 +77,24 @@ static natsl_status check_out(const natsl_args *a, const char *option, const cha
     return NATSL_OK;
 }
 
+/** Whether both are one file, there or not. */
+static int same_place(const char *a, const char *b)
+{
+    struct stat s, t;
+    char x[4096], y[4096];
+    if (stat(a, &s) == 0 && stat(b, &t) == 0) return s.st_dev == t.st_dev && s.st_ino == t.st_ino;
+    (void)snprintf(x, sizeof x, "%s", a);
+    (void)snprintf(y, sizeof y, "%s", b);
+    const int one =
+        stat(dirname(x), &s) == 0 && stat(dirname(y), &t) == 0 && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
+    (void)snprintf(x, sizeof x, "%s", a);
+    (void)snprintf(y, sizeof y, "%s", b);
+    return one && strcmp(basename(x), basename(y)) == 0;
+}
+
 static natsl_status check_outs(const natsl_args *a)
 {
-    if (a->out && a->heatmap && strcmp(a->out, a->heatmap) == 0)
+    if (a->out && a->heatmap && same_place(a->out, a->heatmap))
         return natsl_fail(NATSL_ERR_USAGE, "--heatmap: %s is --out, too, expected another file", a->heatmap);
     const natsl_status st = check_out(a, "--out", a->out);
     return st == NATSL_OK ? check_out(a, "--heatmap", a->heatmap) : st;

@@ -146,6 +146,7 @@ static natsl_status open_data(natsl_train_job *j)
                                  (uint64_t)s->seed, &j->data[i]);
         for (size_t k = 0; st == NATSL_OK && k < s->phases[i].n_tokens; k++)
             st = natsl_data_check(j->data[i], s->phases[i].tokens[k]);
+        st = natsl_app_agree(j->app, st); /* opening the next is collective, and a rank may be short of memory */
     }
     if (st != NATSL_OK || s->validation.every == 0) return st;
     (void)snprintf(where, sizeof where, "%s: validation.data", j->app->args.config);

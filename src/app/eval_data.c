@@ -264,6 +264,9 @@ natsl_status natsl_eval_check_name(const char *path, char *name, size_t size)
     for (size_t i = 0; i < sizeof taken / sizeof taken[0] && !wrong; i++) {
         if (strcmp(name, taken[i]) == 0) wrong = "is that of a file of results";
     }
+    const size_t length = strlen(name);
+    if (!wrong && strncmp(name, "part-", 5) == 0 && length >= 6 && strcmp(name + length - 6, ".jsonl") == 0)
+        wrong = "is that of a file of results";
     if (!wrong) return NATSL_OK;
     return natsl_fail(NATSL_ERR_USAGE, "%s: the name of its task, '%s', %s; expected another name (a link will do)",
                       path, name, wrong);

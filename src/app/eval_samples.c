@@ -101,7 +101,7 @@ static json_t *record_json(const natsl_eval_job *j, const natsl_eval_cell *cell,
                            int64_t index, const natsl_eval_sample *s, const natsl_eval_answer *answer)
 {
     json_t *outputs = json_array(), *depth = json_array(), *hits = json_array(), *layers = json_array();
-    char id[128];
+    char id[256];
     size_t found = 0;
     char *text = natsl_alloc(answer->length + 1, 1, "prediction");
     json_t *record = NULL;
@@ -159,14 +159,14 @@ static int is_shared(const natsl_eval_job *j, size_t cell_number, int64_t index)
 /** Stores a sample that does not fit in its length (the error text says so), as a failure. Collective on the group. */
 static natsl_status store_unfit(group *g, const natsl_eval_cell *cell, const natsl_eval_task *task, int64_t index)
 {
-    char text[512], id[128];
+    char id[256];
     natsl_status st = NATSL_OK;
-    (void)snprintf(text, sizeof text, "%s", natsl_error_text());
+    json_t *text = natsl_json_text_or_null(natsl_error_text()); /* before anything else can fail */
     (void)snprintf(id, sizeof id, "%s-%s-%lld-%lld", task->suite, task->name, (long long)cell->length,
                    (long long)index);
     if (g->groups.leads)
         st = natsl_eval_part_add(g->part, cell,
-                                 json_pack("{s:I, s:s, s:s, s:[s], s:{s:s}, s:i, s:I, s:I, s:[f], s:[i], s:b, s:s}",
+                                 json_pack("{s:I, s:s, s:s, s:[s], s:{s:s}, s:i, s:I, s:I, s:[f], s:[i], s:b, s:O?}",
                                            "index", (json_int_t)index, "pred", "", "input", "", "outputs",
                                            "(the sample does not fit)", "others", "id", id, "truncation", -1, "length",
                                            (json_int_t)cell->length, "prompt", (json_int_t)0, "depth", -1.0, "hits", 0,
@@ -174,6 +174,7 @@ static natsl_status store_unfit(group *g, const natsl_eval_cell *cell, const nat
                                  json_pack("{s:I, s:i, s:I, s:f, s:f, s:I}", "index", (json_int_t)index, "ranks",
                                            g->runner.size, "read_tokens", (json_int_t)0, "read_seconds", 0.0,
                                            "generate_seconds", 0.0, "peak_bytes", (json_int_t)0));
+    json_decref(text);
     return natsl_agree(g->runner.comm, st);
 }
 

@@ -37,12 +37,22 @@ static natsl_status make_tokenizer(natsl_job *s, const char *json, size_t length
     return NATSL_OK;
 }
 
+/** s->info, of the model's file. Collective. */
+static natsl_status read_info(natsl_job *s)
+{
+    natsl_app *app = s->app;
+    const natsl_status st =
+        natsl_app_agree(app, app->rank == 0 ? natsl_model_file_info(app->args.model, &s->info) : NATSL_OK);
+    if (st != NATSL_OK) return st;
+    NATSL_MPI(MPI_Bcast(&s->info, sizeof s->info, MPI_BYTE, 0, app->comm));
+    return NATSL_OK;
+}
+
 natsl_status natsl_job_look(natsl_job *s, natsl_app *app)
 {
     natsl_job_begin(s, app);
-    natsl_status st = app->rank == 0 ? natsl_model_file_info(app->args.model, &s->info) : NATSL_OK;
-    if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
-    NATSL_MPI(MPI_Bcast(&s->info, sizeof s->info, MPI_BYTE, 0, app->comm));
+    natsl_status st = read_info(s);
+    if (st != NATSL_OK) return st;
     char *json = NULL;
     size_t length = 0;
     st = natsl_model_file_tokenizer(app->comm, app->args.model, s->info.tokenizer, &json, &length);
@@ -59,11 +69,10 @@ natsl_status natsl_job_open(natsl_job *s, natsl_app *app, const char *context)
     natsl_status st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &s->model);
     if (st != NATSL_OK) return st;
     s->load_s = natsl_now_s() - start;
-    s->info.config = *natsl_model_config(s->model);
-    (void)snprintf(s->info.tokenizer, sizeof s->info.tokenizer, "%s", natsl_model_tokenizer(s->model));
     size_t length = 0;
     const char *json = natsl_model_tokenizer_json(s->model, &length);
-    st = make_tokenizer(s, json, length);
+    st = read_info(s);
+    if (st == NATSL_OK) st = make_tokenizer(s, json, length);
     if (st != NATSL_OK) natsl_job_close(s);
     if (st != NATSL_OK) return st;
     st = context ? natsl_context_load(app->comm, s->model, &s->options, context, &s->cx)

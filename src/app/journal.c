@@ -16,6 +16,7 @@
 
 #define BLOCK_BYTES 65536
 #define TAG_LINES   3
+#define LOG_BEGIN   "{\"event\":\"start\"" /* of a log's first line */
 
 static int log_fd = -1;
 static int log_failed;
@@ -47,7 +48,8 @@ static json_t *hosts(natsl_app *app)
     return list;
 }
 
-/** That the log is not written over a file that is read: it would be empty before anybody reads it. */
+/** That the log is not written over a file that is read, which would be empty before anybody reads it, nor over any other that is no
+ * log. */
 static natsl_status check_log(const natsl_args *a)
 {
     const char *const inputs[] = {a->model, a->config, a->context, a->tokenizer_file, a->haystack, a->squad, a->hotpot};
@@ -60,6 +62,12 @@ static natsl_status check_log(const natsl_args *a)
         if (path && stat(path, &input) == 0 && input.st_dev == there.st_dev && input.st_ino == there.st_ino)
             return natsl_fail(NATSL_ERR_USAGE, "--log-json: %s is also read, expected another file", a->log_json);
     }
+    char head[sizeof LOG_BEGIN] = "";
+    FILE *file = fopen(a->log_json, "rb");
+    const size_t have = file ? fread(head, 1, sizeof LOG_BEGIN - 1, file) : 0;
+    if (file) (void)fclose(file);
+    if (have > 0 && strcmp(head, LOG_BEGIN) != 0)
+        return natsl_fail(NATSL_ERR_USAGE, "--log-json: %s is there and is no log, expected another file", a->log_json);
     return NATSL_OK;
 }
 

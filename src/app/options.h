@@ -32,7 +32,7 @@ typedef struct natsl_args {
     int tokenizer; /* 0 byte, 1 none */
     int64_t seed, max_new, top_k;
     double temperature, top_p;
-    int json, special_tokens;
+    int json, special_tokens, ignore_eos;
     const char *tokenizer_file;              /* tokenize, eval */
     const char *parts, *lengths, *json_file; /* bench */
     int64_t repeat, context_tokens, decode_tokens;

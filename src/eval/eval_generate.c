@@ -30,8 +30,8 @@ static natsl_status choose(natsl_eval_runner *r, natsl_text_stream *stream, nats
     size_t length = 0;
     natsl_status st = natsl_sample(r->logits, vocab, &r->how, rng, r->scratch, &d->token);
     r->piece.length = 0;
-    if (st == NATSL_OK) st = natsl_decoder_add(r->decoder, d->token, &r->piece);
-    for (size_t i = 0; i < r->n_ends; i++) d->ends |= r->ends[i] == d->token;
+    for (size_t i = 0; i < r->n_ends && st == NATSL_OK; i++) d->ends |= r->ends[i] == d->token;
+    if (st == NATSL_OK && !d->ends) st = natsl_decoder_add(r->decoder, d->token, &r->piece);
     if (st != NATSL_OK || d->ends) return st;
     st = natsl_text_stream_add(stream, r->piece.at ? r->piece.at : "", r->piece.length, &ready, &length, &d->ends);
     return st == NATSL_OK ? natsl_eval_answer_add(out, ready, length) : st;

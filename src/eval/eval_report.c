@@ -394,8 +394,10 @@ static natsl_status put_document(natsl_page *p, const char *task, size_t first, 
     const json_t *like = bins_of(p, first, task);
     size_t n = 0, s = 0;
     for (size_t r = first; r < p->n_runs; r++) {
-        const size_t bins = json_array_size(bins_of(p, r, task));
-        if (bins > n && same_bins(like, bins_of(p, r, task))) n = bins < MOST_BINS ? bins : MOST_BINS;
+        const json_t *bins = bins_of(p, r, task);
+        if (drawn[r] || json_array_size(bins) <= n || !same_bins(like, bins)) continue;
+        like = bins; /* those after it must agree with it whole */
+        n = json_array_size(bins) < MOST_BINS ? json_array_size(bins) : MOST_BINS;
     }
     int64_t *ends = natsl_calloc(n, sizeof *ends, "a chart");
     double *values = natsl_alloc(p->n_runs * n, sizeof *values, "a chart");

@@ -110,7 +110,9 @@ static natsl_status pick_documents(natsl_ruler *r, const natsl_questions *qs, co
     const size_t wanted = n - q->n_gold;
     const int all_more = wanted > q->n_more;
     size_t pool = 0;
-    size_t *others = natsl_alloc(qs->n_documents, sizeof *others, "documents");
+    /* an article that has a document twice names it twice */
+    size_t *others =
+        natsl_alloc(qs->n_documents > q->n_more ? qs->n_documents : q->n_more, sizeof *others, "documents");
     if (!others) return NATSL_ERR_NOMEM;
     if (all_more) {
         memcpy(picks + q->n_gold, q->more, q->n_more * sizeof *picks);

@@ -245,6 +245,15 @@ failed:
     return st;
 }
 
+/** Whether the file is the one that was opened first, as far as its length and its time say. */
+static natsl_status check_same(const natsl_st_file *f, const struct stat *s)
+{
+    if ((size_t)s->st_size == f->length && s->st_mtim.tv_sec == f->modified.tv_sec &&
+        s->st_mtim.tv_nsec == f->modified.tv_nsec)
+        return NATSL_OK;
+    return natsl_fail(NATSL_ERR_INPUT, "%s: it has been changed while it is read", f->path);
+}
+
 natsl_status natsl_st_read(natsl_st_file *f, const natsl_st_tensor *t, size_t at, size_t bytes, void *to)
 {
     struct stat s;
@@ -252,15 +261,16 @@ natsl_status natsl_st_read(natsl_st_file *f, const natsl_st_tensor *t, size_t at
         return natsl_fail(NATSL_ERR_INTERNAL, "tensor %.200s: bytes that it does not have", t->name);
     if (f->fd < 0) {
         natsl_status st = open_file(f, &s);
-        if (st == NATSL_OK && ((size_t)s.st_size != f->length || s.st_mtim.tv_sec != f->modified.tv_sec ||
-                               s.st_mtim.tv_nsec != f->modified.tv_nsec))
-            st = natsl_fail(NATSL_ERR_INPUT, "%s: it has been changed while it is read", f->path);
+        if (st == NATSL_OK) st = check_same(f, &s);
         if (st != NATSL_OK) {
             natsl_st_rest(f);
             return st;
         }
     }
-    return get_bytes(f, t->at + at, bytes, to);
+    const natsl_status st = get_bytes(f, t->at + at, bytes, to);
+    if (st != NATSL_OK) return st;
+    if (fstat(f->fd, &s) != 0) return natsl_fail(NATSL_ERR_IO, "%s: %s", f->path, strerror(errno));
+    return check_same(f, &s); /* what was read may be from before and after a change */
 }
 
 void natsl_st_rest(natsl_st_file *file)

@@ -10,6 +10,8 @@
 #define PROBE_BYTES 32768
 /* Samples that are drawn to know what the longest words take, and other words that are drawn where these do not fit. */
 #define PROBES 64
+/* Places of a text that are tried where a needle would be in a word of which nobody can tell what its tokens hold. */
+#define PLACES 16
 
 /** Part of a corpus of texts, as a haystack. */
 typedef struct region {
@@ -244,13 +246,20 @@ natsl_status natsl_needle_window(natsl_data *d, size_t k, natsl_data_part part, 
                                  size_t *n_answers, int8_t *told)
 {
     const source *s = &d->sources[k];
-    const natsl_rng rng = natsl_data_generator(d, k, part, NATSL_FOR_WINDOW, turn);
+    natsl_rng rng = natsl_data_generator(d, k, part, NATSL_FOR_WINDOW, turn);
     region r;
     natsl_hay hay;
     natsl_needle_task task = draw_task(d, k, part, turn, &r, &hay);
     window w = {0};
-    const natsl_status st =
-        d->made ? make_tokens(d, s, &task, &hay, tokens, rng, &w, ids) : make_bytes(&task, tokens, rng, &w, ids);
+    natsl_status st = NATSL_OK;
+    for (int place = 0;; place++) {
+        st = d->made ? make_tokens(d, s, &task, &hay, tokens, rng, &w, ids) : make_bytes(&task, tokens, rng, &w, ids);
+        if (st != NATSL_ERR_INPUT || place == PLACES) break;
+        (void)natsl_rng_next(&rng);
+        natsl_free(w.spans);
+        natsl_needle_free(&w.sample);
+        w = (window){0};
+    }
     if (st == NATSL_OK) label(s, &w, ids, targets, answers, n_answers, told);
     *count = w.length;
     natsl_free(w.spans);

@@ -152,11 +152,13 @@ static natsl_status decode_word(natsl_made_text *m, size_t w, int *exact)
         st = natsl_decoder_add(d, m->ids.at[(size_t)from->ids + i], &m->word);
         m->ends[i] = (int64_t)(m->word.length - before);
     }
+    const size_t shown = m->word.length;
     if (st == NATSL_OK) st = natsl_decoder_finish(d, &m->word);
+    const int lags = n > 1 && m->word.length != shown; /* a token's text may have come with the one after it */
     if (st == NATSL_OK && n > 0) m->ends[n - 1] = (int64_t)(m->word.length - before);
     natsl_decoder_destroy(&d);
     *exact = 0;
-    if (st != NATSL_OK || n == 0) return st;
+    if (st != NATSL_OK || n == 0 || lags) return st;
     /* A text's beginning may be longer by a space that the tokenizer puts before it: that is no byte of the text. */
     const int64_t length = to->at - from->at, more = m->ends[n - 1] - length;
     if (more < 0 || (more > 0 && memcmp(m->word.at + before + more, m->mended.at + from->at, (size_t)length) != 0))
@@ -194,7 +196,13 @@ static natsl_status token_of(natsl_made_text *m, int64_t at, int64_t *first, int
         if (exact) m->at_seam = word; /* the next place may be in it, too */
     }
     if (exact) {
-        while (m->ends[*first - from->ids] <= at - from->at) ++*first;
+        int64_t low = 0, high = to->ids - from->ids - 1; /* the first token that ends behind the place: one does */
+        while (low < high) {
+            const int64_t middle = low + (high - low) / 2;
+            if (m->ends[middle] > at - from->at) high = middle;
+            else low = middle + 1;
+        }
+        *first += low;
         *last = *first + 1;
     } else if (to->at - from->at > MOST_UNCLEAR) {
         return natsl_fail(

@@ -193,8 +193,16 @@ refused 2 'with state_pass "auto", not "scan"' "${few[@]}" --out one --keep-inpu
 kv=(eval --model m.h5 --suite kv --lengths 1K --samples 1 --max-new 4 --quiet)
 accepted 0 "${kv[@]}" --questions 2 --out questions
 refused 2 'with questions 2, not unset' "${kv[@]}" --out questions
+cp one/settings.json .settings
 sed -i -z 's/,\n *"state_pass": "auto"//' one/settings.json
-accepted 0 "${few[@]}" --out one --keep-inputs all
+refused 2 'with state_pass unset, not "auto"' "${few[@]}" --out one --keep-inputs all
+cp .settings one/settings.json
+refused 2 '--heatmap: .* is --out, too' report one --out page.html --heatmap ./page.html
+echo text >not-a-log
+refused 2 'not-a-log is there and is no log' report one --out page.html --log-json not-a-log
+expect "it is still there" grep -qx text not-a-log
+accepted 0 report one --out page.html --log-json a-log
+accepted 0 report one --out page.html --log-json a-log
 rank_counts=
 refused 2 'with model_digest' eval --model other.h5 --suite ruler --haystack hay.txt --max-new 12 --tasks niah_single_1 --lengths 2K --out one --keep-inputs all
 sed -i '2s/"pred"/"prad"/' one/niah_single_1/2048.jsonl

@@ -83,6 +83,31 @@ done
 accepted 0 generate --model m.h5 doc.txt --prompt 'Q: who?' --max-new $new --quiet --stop "$(cat stop)" --json
 grep -q '"end":"stop"' .out || complain "--json does not say that a stop text ended it"
 
+# a token that ends texts: one that comes
+"$PYTHON" -c '
+import h5py, json, shutil, numpy as np
+tokens = json.load(open("json-0"))["tokens"]
+shutil.copy("m.h5", "ends.h5")
+f = h5py.File("ends.h5", "r+")
+f.attrs["eos_token_id"] = np.array([next(i for i in range(256) if i not in tokens), tokens[50]], np.int64)
+at = tokens.index(tokens[50])
+open("before", "wb").write(bytes(tokens[:at]) + b"\n")
+json.dump(tokens[:at], open("before.json", "w"))' || complain "no token that ends texts"
+for ranks in 0 3; do
+    accepted "$ranks" generate --model ends.h5 doc.txt --prompt 'Q: who?' --max-new $new --quiet
+    cp .out stopped
+    expect "ends before token 50's like (ranks: $ranks)" cmp stopped before
+done
+accepted 0 generate --model ends.h5 doc.txt --prompt 'Q: who?' --max-new $new --quiet --json
+cp .out ended
+expect "--json: it is not among the tokens" "$PYTHON" -c '
+import json
+j, want = json.load(open("ended")), json.load(open("before.json"))
+assert j["tokens"] == want and j["count"] == len(want) and j["end"] == "stop", j'
+accepted 0 generate --model ends.h5 doc.txt --prompt 'Q: who?' --max-new $new --quiet --ignore-eos --json
+cp .out ended
+expect "--ignore-eos goes on" cmp ended json-0
+
 # random choice: the seed decides, not the number of ranks
 draw() { accepted "$1" generate --model m.h5 --prompt x --max-new 60 --temperature 1 --top-k 50 --top-p 0.95 --seed "$2" --json --quiet && cp .out "$3"; }
 draw 0 1 a1 && draw 0 1 a2 && draw 3 1 a3 && draw 0 2 b1

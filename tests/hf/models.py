@@ -309,7 +309,8 @@ def check(directory, names):
             worst = max(worst, np.abs(logits - want["logits"]).max() / largest,
                         np.abs(last - want["logits"][-1]).max() / largest)
             worst_logprob = max(worst_logprob, np.abs(logprobs - want["logprobs"]).max() / largest)
-            line = run(ranks, "generate", "--model", model, doc, "--max-new", str(GREEDY), "--json", "--quiet")
+            line = run(ranks, "generate", "--model", model, doc, "--max-new", str(GREEDY), "--ignore-eos", "--json",
+                       "--quiet")
             if json.loads(line)["tokens"] != want["greedy"].tolist():
                 print(f"{name}: on {ranks} ranks {json.loads(line)['tokens']}, expected {want['greedy'].tolist()}")
                 bad += 1

@@ -272,6 +272,33 @@ static void test_places(void)
     }
 }
 
+/** A decoder that holds a token back until the next one comes: the whole word counts. */
+static void test_held_back(void)
+{
+    static const char json[] =
+        "{\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"},\"decoder\":{\"type\":\"BPEDecoder\",\"suffix\":\"</w>\"},"
+        "\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"1\":0,\"2\":1,\"3\":2,\"12\":3,"
+        "\",</w>\":4,\":</w>\":5},\"merges\":[[\"1\",\"2\"]]}}";
+    static const char text[] = ": 123, :";
+    natsl_tokenizer *t = NULL;
+    natsl_made_text *made = NULL;
+    natsl_text_span spans[] = {
+        {.begin = 0, .end = 1}, {.begin = 2, .end = 5}, {.begin = 4, .end = 5}, {.begin = 7, .end = 8}};
+    int64_t count = 0;
+    CU_ASSERT_EQUAL_FATAL(natsl_tokenizer_create("json", 0, json, sizeof json - 1, "test", &t), NATSL_OK);
+    CU_ASSERT_EQUAL_FATAL(natsl_made_create(t, &made), NATSL_OK);
+    CU_ASSERT_EQUAL_FATAL(natsl_made_encode(made, text, sizeof text - 1, 1, NULL, 0), NATSL_OK);
+    (void)natsl_made_ids(made, &count);
+    CU_ASSERT_EQUAL(count, 5);
+    CU_ASSERT_EQUAL(natsl_made_locate(made, spans, COUNT(spans)), NATSL_OK);
+    CU_ASSERT(spans[0].first == 0 && spans[0].last == 1);
+    CU_ASSERT(spans[1].first == 1 && spans[1].last == 4);
+    CU_ASSERT(spans[2].first == 1 && spans[2].last == 4);
+    CU_ASSERT(spans[3].first == 4 && spans[3].last == 5);
+    natsl_made_destroy(&made);
+    natsl_tokenizer_destroy(&t);
+}
+
 /* ---- needles ------------------------------------------------------------------------------------------------------------- */
 
 /** All that is promised of windows of one source. */
@@ -570,9 +597,15 @@ static void write_texts(void)
 
 int main(void)
 {
-    static const test_entry tests[] = {
-        {"bytes as ever", test_bytes}, {"places", test_places}, {"needles", test_needles}, {"pure function", test_pure},
-        {"held out", test_held_out},   {"least", test_least},   {"copies", test_copies},   {"refused", test_refused}};
+    static const test_entry tests[] = {{"bytes as ever", test_bytes},
+                                       {"places", test_places},
+                                       {"needles", test_needles},
+                                       {"pure function", test_pure},
+                                       {"a decoder that holds back", test_held_back},
+                                       {"held out", test_held_out},
+                                       {"least", test_least},
+                                       {"copies", test_copies},
+                                       {"refused", test_refused}};
     static const char *const files[] = {"story.txt", "odd.txt", "odder.txt", "split.txt", "mixed.txt"};
     const char *temporary = getenv("TMPDIR");
     (void)snprintf(directory, sizeof directory, "%s/natsl-data-XXXXXX", temporary && *temporary ? temporary : "/tmp");

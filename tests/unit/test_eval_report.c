@@ -158,6 +158,17 @@ static void test_runs(void)
     CU_ASSERT_EQUAL(count_of(&page, "<title>2</title>"), 2); /* of the first run's second bin, the second's first */
     natsl_buffer_free(&page);
 
+    /* a run that ends early has the bins of both others, which differ; and a name that is no text */
+    static const int thirds[] = {64, 128, 192};
+    json_t *short_first[] = {loss_example(doubled, 2, 1.0), loss_example(doubled, 3, 2.0),
+                             loss_example(thirds, 3, 3.0)};
+    const natsl_eval_result other[] = {{"x\xff", short_first[0]}, {"y", short_first[1]}, {"z", short_first[2]}};
+    CU_ASSERT_EQUAL_FATAL(natsl_eval_report(other, 3, &page), NATSL_OK);
+    CU_ASSERT(count_of(&page, ">256</text>") == 1 && count_of(&page, ">192</text>") == 1);
+    CU_ASSERT(has(&page, "x\xef\xbf\xbd") && !has(&page, "x\xff"));
+    natsl_buffer_free(&page);
+    for (int i = 0; i < 3; i++) json_decref(short_first[i]);
+
     json_t *settings = json_object_get(runs[0], "settings"), *lengths = json_object_get(runs[0], "lengths");
     (void)json_object_set_new(settings, "haystack_sha256", json_string("<b>\x01"));
     (void)json_object_set_new(runs[0], "haystack", json_string("h"));

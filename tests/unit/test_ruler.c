@@ -150,17 +150,17 @@ static void put_paragraph(FILE *file, int a, int p)
     for (int k = 0; k < 40; k++) fprintf(file, " w%d", (a * 31 + p * 17 + k) % 97);
 }
 
-/** A file like SQuAD's: two articles of thirty paragraphs, of which every third has a question without an answer. */
-static void write_squad(const char *path)
+/** A file like SQuAD's: articles of paragraphs (some of them the same), of which every third has a question without an answer. */
+static void write_squad(const char *path, int articles, int paragraphs, int different)
 {
     FILE *file = fopen(path, "w");
     CU_ASSERT_PTR_NOT_NULL_FATAL(file);
     fprintf(file, "{\"data\": [");
-    for (int a = 0; a < 2; a++) {
+    for (int a = 0; a < articles; a++) {
         fprintf(file, "%s{\"paragraphs\": [", a ? ", " : "");
-        for (int p = 0; p < 30; p++) {
+        for (int p = 0; p < paragraphs; p++) {
             fprintf(file, "%s{\"context\": \"", p ? ", " : "");
-            put_paragraph(file, a, p);
+            put_paragraph(file, a, p % different);
             fprintf(file,
                     "\", \"qas\": [{\"question\": \"What is %d-%d?\", \"is_impossible\": %s, \"answers\": [{\"text\": "
                     "\"w%d\"}, {\"text\": \"it\"}]}]}",
@@ -187,7 +187,7 @@ static void test_questions(void)
     const int fd = mkstemp(path);
     CU_ASSERT_FATAL(fd >= 0);
     (void)close(fd);
-    write_squad(path);
+    write_squad(path, 2, 30, 30);
     CU_ASSERT_EQUAL_FATAL(natsl_questions_open(path, 0, &questions), NATSL_OK);
     CU_ASSERT(questions->n_documents == 60 && questions->n_questions == 40);
     natsl_ruler_sources with = sources;
@@ -218,6 +218,32 @@ static void test_questions(void)
     }
     natsl_questions_close(&questions);
     CU_ASSERT_EQUAL(natsl_questions_open(path, 1, &questions), NATSL_ERR_INPUT);
+    (void)unlink(path);
+}
+
+/** An article that repeats its paragraphs has more of them than the file has documents. */
+static void test_repeated(void)
+{
+    char path[] = "/tmp/natsl-test-ruler-XXXXXX";
+    natsl_questions *questions = NULL;
+    natsl_ruler *r = NULL;
+    natsl_eval_sample s;
+    const int fd = mkstemp(path);
+    CU_ASSERT_FATAL(fd >= 0);
+    (void)close(fd);
+    write_squad(path, 1, 60, 30);
+    CU_ASSERT_EQUAL_FATAL(natsl_questions_open(path, 0, &questions), NATSL_OK);
+    CU_ASSERT(questions->n_documents == 30 && questions->questions[0].n_more == 58);
+    natsl_ruler_sources with = sources;
+    with.questions[0] = questions;
+    CU_ASSERT_EQUAL_FATAL(natsl_ruler_open(&with, natsl_eval_task_find("ruler", "qa_1"), 1000, 32, &r), NATSL_OK);
+    for (int i = 0; i < 6; i++) {
+        CU_ASSERT_EQUAL_FATAL(natsl_ruler_next(r, &s), NATSL_OK);
+        CU_ASSERT(natsl_count_words(s.text, (size_t)s.length) + 32 <= 1000);
+        natsl_eval_sample_free(&s);
+    }
+    natsl_ruler_close(&r);
+    natsl_questions_close(&questions);
     (void)unlink(path);
 }
 
@@ -359,6 +385,7 @@ int main(void)
         {"the whole pipeline", test_pipeline},
         {"questions about documents", test_questions},
         {"questions with many documents", test_many_documents},
+        {"paragraphs that come again", test_repeated},
         {"the user's text", test_essay},
         {"needles in a text", test_text},
     };

@@ -268,8 +268,9 @@ static void round_trip(void)
 /** A file that something happens to between being opened and being read ends in an error with its name. */
 static void changed_meanwhile(void)
 {
-    static const char *const says[] = {"cut short while it is read", "has been changed", "has been changed",
-                                       "No such file", "not a regular file"};
+    static const char *const says[] = {"cut short while it is read", "has been changed",
+                                       "has been changed",           "No such file",
+                                       "not a regular file",         "has been changed"};
     static const struct timespec written_before[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 1}};
     char name[] = "/tmp/natsl-safetensors-XXXXXX";
     size_t length = 0;
@@ -283,21 +284,23 @@ static void changed_meanwhile(void)
         CU_ASSERT_FATAL(natsl_st_open(name, &f) == NATSL_OK);
         const natsl_st_tensor *a = natsl_st_find(&f, "a"), *b = natsl_st_find(&f, "b");
         CU_ASSERT_FATAL(a && b);
-        if (i == 0) CU_ASSERT(natsl_st_read(&f, a, 0, 4, got) == NATSL_OK && got[3] == 3); /* open from now on */
-        if (i <= 1) CU_ASSERT(truncate(name, (off_t)length - 9) == 0);                     /* in the middle of a */
-        if (i == 2) CU_ASSERT(utimensat(AT_FDCWD, name, written_before, 0) == 0); /* clocks of files are coarse */
-        if (i >= 3) CU_ASSERT(unlink(name) == 0);
+        if (i == 0 || i == 5)
+            CU_ASSERT(natsl_st_read(&f, a, 0, 4, got) == NATSL_OK && got[3] == 3); /* open from now on */
+        if (i <= 1) CU_ASSERT(truncate(name, (off_t)length - 9) == 0);             /* in the middle of a */
+        if (i == 2 || i == 5)
+            CU_ASSERT(utimensat(AT_FDCWD, name, written_before, 0) == 0); /* clocks of files are coarse */
+        if (i == 3 || i == 4) CU_ASSERT(unlink(name) == 0);
         if (i == 4) CU_ASSERT(mkdir(name, 0700) == 0);
         CU_ASSERT(natsl_st_read(&f, a, 0, 24, got) == NATSL_ERR_INPUT);
         EXPECT(strstr(natsl_error_text(), says[i]) && strstr(natsl_error_text(), name), "case %zu: %s", i,
                natsl_error_text());
-        CU_ASSERT(natsl_st_read(&f, b, 0, 8, got) == NATSL_ERR_INPUT); /* all of it is gone */
-        if (i == 0)
-            CU_ASSERT(natsl_st_read(&f, a, 0, 20, got) == NATSL_OK && got[19] == 19); /* what is left is there */
+        CU_ASSERT(natsl_st_read(&f, b, 0, 8, got) == NATSL_ERR_INPUT);  /* all of it is gone */
+        CU_ASSERT(natsl_st_read(&f, a, 0, 20, got) == NATSL_ERR_INPUT); /* what is left may be another file's */
         natsl_st_close(&f);
+        if (i == 4) CU_ASSERT(rmdir(name) == 0);
     }
     (void)close(fd);
-    (void)rmdir(name);
+    (void)unlink(name);
     free(file);
 }
 
