@@ -11,6 +11,7 @@ cluster_missing()
     for command in munged slurmctld slurmd sbatch srun scontrol; do
         command -v "$command" >/dev/null || { echo "$command (Debian: slurm-wlm, munge)"; return; }
     done
+    grep -q ' /sys/fs/cgroup' /proc/self/mounts || echo "control groups, mounted on /sys/fs/cgroup, for slurmd" # not in every container
 }
 
 # port_free N: nobody listens there, nor on the next one.
