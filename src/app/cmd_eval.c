@@ -5,6 +5,7 @@
 #include "eval_files.h"
 #include "eval_job.h"
 #include "eval_resume.h"
+#include "json_text.h"
 #include "series.h"
 #include "signals.h"
 

@@ -2,8 +2,8 @@
 #include "agree.h"
 #include "app.h"
 #include "core.h"
-#include "eval_store.h"
 #include "job.h"
+#include "json_text.h"
 #include "sample.h"
 #include "tokenizer.h"
 
@@ -62,10 +62,8 @@ typedef struct decision {
 /** Text on its way to stdout, or to the JSON object. Rank 0 only. */
 typedef struct output {
     int json;
-    natsl_text_stream *stream;
-    natsl_decoder *decoder; /* NULL: the model has no tokenizer; ids are written instead of text */
-    natsl_bytes piece;      /* of the token in hand */
-    char *text;             /* [length] all text so far, with --json */
+    natsl_token_text *words; /* NULL: the model has no tokenizer; ids are written instead of text */
+    char *text;              /* [length] all text so far, with --json */
     size_t length, capacity;
     json_t *tokens;
     int stopped;
@@ -90,46 +88,34 @@ static natsl_status put(output *o, const char *text, size_t length)
     return NATSL_OK;
 }
 
-/** What the decoder has made of the last token goes its way. */
-static natsl_status put_piece(output *o)
+static natsl_status put_token(output *o, int32_t token)
 {
     const char *ready = NULL;
     size_t length = 0;
-    int stopped = 0;
-    const natsl_status st =
-        natsl_text_stream_add(o->stream, o->piece.at ? o->piece.at : "", o->piece.length, &ready, &length, &stopped);
-    o->stopped |= stopped;
-    return st == NATSL_OK ? put(o, ready, length) : st;
-}
-
-static natsl_status put_token(output *o, int32_t token)
-{
     if (o->json && json_array_append_new(o->tokens, json_integer(token)) != 0)
         return natsl_fail(NATSL_ERR_NOMEM, "--json: no memory for the tokens");
-    o->piece.length = 0;
-    if (!o->decoder) {
+    if (!o->words) {
         char id[16];
         const int n = snprintf(id, sizeof id, "%s%d", o->first ? "" : " ", token);
         o->first = 0;
         return o->json ? NATSL_OK : put(o, id, (size_t)n);
     }
-    const natsl_status st = natsl_decoder_add(o->decoder, token, &o->piece);
-    return st == NATSL_OK ? put_piece(o) : st;
+    const natsl_status st = natsl_token_text_add(o->words, token, &ready, &length, &o->stopped);
+    return st == NATSL_OK ? put(o, ready, length) : st;
 }
 
 /** The rest of the text and a last newline, or the JSON object. Rank 0. */
 static natsl_status put_end(output *o, int64_t made)
 {
-    const char *ready = NULL;
+    const char *ready = "";
     size_t length = 0;
-    o->piece.length = 0;
-    natsl_status st = o->decoder ? natsl_decoder_finish(o->decoder, &o->piece) : NATSL_OK;
-    if (st == NATSL_OK) st = put_piece(o);
-    natsl_text_stream_finish(o->stream, &ready, &length);
+    int stopped = 0;
+    natsl_status st = o->words ? natsl_token_text_finish(o->words, &ready, &length, &stopped) : NATSL_OK;
     if (st == NATSL_OK) st = put(o, ready, length);
     if (st != NATSL_OK) return st;
+    o->stopped |= stopped;
     if (!o->json) return put(o, "\n", 1);
-    json_t *text = o->decoder ? natsl_json_text(o->text ? o->text : "", o->length) : json_null();
+    json_t *text = o->words ? natsl_json_text(o->text ? o->text : "", o->length) : json_null();
     json_t *object = json_pack("{s:o?, s:O, s:I, s:s}", "text", text, "tokens", o->tokens, "count", (json_int_t)made,
                                "end", o->stopped ? "stop" : "max-new");
     char *line = object ? json_dumps(object, JSON_COMPACT) : NULL;
@@ -182,21 +168,19 @@ static natsl_status prompt_ids(const natsl_job *s, const char *prompt, natsl_ids
     return st;
 }
 
-/** Reads the prompt. On rank 0 the decoder sees the tokens before those to come: what a token's text is may depend on them. */
+/** Reads the prompt. On rank 0 o->words sees it, too. */
 static natsl_status read_prompt(natsl_job *s, const char *prompt, output *o)
 {
     natsl_ids ids = {0};
     int32_t last = 0;
     const int64_t length = s->doc ? natsl_doc_length(s->doc) : 0;
     natsl_status st = *prompt ? prompt_ids(s, prompt, &ids) : NATSL_OK;
-    if (st == NATSL_OK && s->app->rank == 0 && length > 0 && o->decoder) {
+    if (st == NATSL_OK && length > 0 && o->words) {
         st = natsl_doc_read(s->doc, length - 1, 1, &last);
-        if (st == NATSL_OK) st = natsl_decoder_add(o->decoder, last, &o->piece);
+        if (st == NATSL_OK) st = natsl_token_text_before(o->words, last);
     }
-    for (size_t i = 0; st == NATSL_OK && s->app->rank == 0 && i < ids.count; i++) {
-        o->piece.length = 0;
-        st = natsl_decoder_add(o->decoder, ids.at[i], &o->piece);
-    }
+    for (size_t i = 0; st == NATSL_OK && o->words && i < ids.count; i++)
+        st = natsl_token_text_before(o->words, ids.at[i]);
     st = natsl_app_agree(s->app, st);
     const double start = natsl_now_s();
     if (st == NATSL_OK && ids.count > 0) {
@@ -233,7 +217,8 @@ static natsl_status generate(natsl_job *s, const char *prompt)
     int64_t made = 0;
     natsl_status st = NATSL_OK;
     if (!s->tokenizer && (*prompt || a->n_stops > 0)) return natsl_job_no_text(s);
-    if (s->tokenizer) NATSL_TRY(st, cleanup, natsl_app_agree(app, natsl_decoder_create(s->tokenizer, 0, &o.decoder)));
+    if (s->tokenizer && app->rank == 0) st = natsl_token_text_create(s->tokenizer, a->stops, a->n_stops, &o.words);
+    NATSL_TRY(st, cleanup, natsl_app_agree(app, st));
     if (a->n_operands > 0) {
         NATSL_TRY(st, cleanup, natsl_job_open_doc(s, a->operands[0]));
         NATSL_TRY(st, cleanup, natsl_job_read_doc(s));
@@ -243,7 +228,6 @@ static natsl_status generate(natsl_job *s, const char *prompt)
     logits = natsl_alloc(vocab, sizeof *logits, "scores");
     scratch = app->rank == 0 ? natsl_alloc(vocab, sizeof *scratch, "candidates") : NULL;
     if (!logits || (app->rank == 0 && !scratch)) st = NATSL_ERR_NOMEM;
-    if (st == NATSL_OK && app->rank == 0) st = natsl_text_stream_create(a->stops, a->n_stops, &o.stream);
     if (st == NATSL_OK && app->rank == 0 && o.json && !(o.tokens = json_array()))
         st = natsl_fail(NATSL_ERR_NOMEM, "--json: no memory for the tokens");
     NATSL_TRY(st, cleanup, natsl_app_agree(app, st));
@@ -255,9 +239,7 @@ static natsl_status generate(natsl_job *s, const char *prompt)
 cleanup:
     json_decref(o.tokens);
     free(o.text);
-    natsl_text_stream_destroy(&o.stream);
-    natsl_decoder_destroy(&o.decoder);
-    natsl_bytes_free(&o.piece);
+    natsl_token_text_destroy(&o.words);
     natsl_free(scratch);
     natsl_free(logits);
     return st;

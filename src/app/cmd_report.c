@@ -3,11 +3,11 @@
 #include "app.h"
 #include "core.h"
 #include "eval_files.h"
+#include "whole_file.h"
 
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #define AT(member) offsetof(natsl_args, member)
 static const natsl_option options[] = {
@@ -66,35 +66,18 @@ static natsl_status report(const natsl_args *a)
 static natsl_status check_out(const natsl_args *a, const char *option, const char *out)
 {
     char path[4096];
-    struct stat there, input;
-    if (!out || stat(out, &there) != 0) return NATSL_OK;
+    if (!out || access(out, F_OK) != 0) return NATSL_OK;
     for (int i = 0; i < a->n_operands; i++) {
         const int n = snprintf(path, sizeof path, "%s/results.json", a->operands[i]);
-        if (n > 0 && (size_t)n < sizeof path && stat(path, &input) == 0 && input.st_dev == there.st_dev &&
-            input.st_ino == there.st_ino)
+        if (n > 0 && (size_t)n < sizeof path && natsl_same_file(path, out))
             return natsl_fail(NATSL_ERR_USAGE, "%s: %s is also read, expected another file", option, out);
     }
     return NATSL_OK;
 }
 
-/** Whether both are one file, there or not. */
-static int same_place(const char *a, const char *b)
-{
-    struct stat s, t;
-    char x[4096], y[4096];
-    if (stat(a, &s) == 0 && stat(b, &t) == 0) return s.st_dev == t.st_dev && s.st_ino == t.st_ino;
-    (void)snprintf(x, sizeof x, "%s", a);
-    (void)snprintf(y, sizeof y, "%s", b);
-    const int one =
-        stat(dirname(x), &s) == 0 && stat(dirname(y), &t) == 0 && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
-    (void)snprintf(x, sizeof x, "%s", a);
-    (void)snprintf(y, sizeof y, "%s", b);
-    return one && strcmp(basename(x), basename(y)) == 0;
-}
-
 static natsl_status check_outs(const natsl_args *a)
 {
-    if (a->out && a->heatmap && same_place(a->out, a->heatmap))
+    if (a->out && a->heatmap && natsl_same_file(a->out, a->heatmap))
         return natsl_fail(NATSL_ERR_USAGE, "--heatmap: %s is --out, too, expected another file", a->heatmap);
     const natsl_status st = check_out(a, "--out", a->out);
     return st == NATSL_OK ? check_out(a, "--heatmap", a->heatmap) : st;

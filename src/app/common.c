@@ -108,7 +108,7 @@ static natsl_status directory_of(const char *path, char *text, size_t size)
 static natsl_status check_out(const char *out, const char *const *inputs, int n_inputs)
 {
     char directory[4096];
-    struct stat there, input;
+    struct stat there;
     natsl_status st = directory_of(out, directory, sizeof directory);
     if (st != NATSL_OK) return st;
     if (stat(directory, &there) != 0) return natsl_fail(NATSL_ERR_IO, "%s: %s", directory, strerror(errno));
@@ -124,8 +124,7 @@ static natsl_status check_out(const char *out, const char *const *inputs, int n_
         return natsl_fail(NATSL_ERR_IO, "%s: is %s, expected a file to write", out,
                           S_ISDIR(there.st_mode) ? "a directory" : "not a regular file");
     for (int i = 0; i < n_inputs; i++) {
-        if (inputs[i] && strcmp(inputs[i], "-") != 0 && stat(inputs[i], &input) == 0 && input.st_dev == there.st_dev &&
-            input.st_ino == there.st_ino)
+        if (inputs[i] && strcmp(inputs[i], "-") != 0 && natsl_same_file(inputs[i], out))
             return natsl_fail(NATSL_ERR_USAGE, "--out: %s is also read, expected another file", out);
     }
     return NATSL_OK;

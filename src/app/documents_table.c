@@ -3,9 +3,9 @@
 #include "documents.h"
 
 #include "core.h"
-#include "eval_store.h"
 #include "h5.h"
 #include "journal.h"
+#include "json_text.h"
 #include "text_out.h"
 
 #include <math.h>

@@ -3,6 +3,7 @@
 
 #include "agree.h"
 #include "core.h"
+#include "json_text.h"
 #include "sha256.h"
 #include "text_out.h"
 

@@ -7,13 +7,13 @@
 #include "newest.h"
 #include "seal.h"
 #include "series.h"
+#include "whole_file.h"
 
 #include <dirent.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* Part of the time between checkpoints that an answer may lose. */
@@ -24,15 +24,14 @@
 
 /* ---- what is read ---------------------------------------------------------------------------------------------------------- */
 
-/** In run [NATSL_EVAL_RUN_BYTES]: model, text and all options that decide what is computed, but for ranks, threads and lengths of passes.
- * numbers: of natsl_options_text. */
-static void describe(const natsl_eval_resume *r, const natsl_eval_halfway *h, int numbers, char *run)
+/** r->run: model, text and all options that decide what is computed, but for ranks, threads and lengths of passes. */
+static void describe(natsl_eval_resume *r, const natsl_eval_halfway *h)
 {
     char options[256];
-    (void)snprintf(run, NATSL_EVAL_RUN_BYTES,
+    (void)snprintf(r->run, sizeof r->run,
                    "command=eval model=%016" PRIx64 " tokens=%lld text=%016" PRIx64 " shared=%d bins=%lld %s",
                    natsl_model_digest(r->job->model), (long long)h->end, h->digest, h->shared, (long long)r->job->bin,
-                   natsl_options_text(&r->app.args, numbers, options, sizeof options));
+                   natsl_options_text(&r->app.args, options, sizeof options));
 }
 
 /** directory [NATSL_SERIES_PATH]: of the sample in hand, or of its haystack. */
@@ -136,12 +135,11 @@ static natsl_status look(const loading *l, const char *path, int *same)
 {
     natsl_eval_halfway *h = l->halfway;
     hid_t file = -1;
-    char *text = NULL, own[20], before[NATSL_EVAL_RUN_BYTES];
+    char *text = NULL, own[20];
     natsl_status st = natsl_h5_open(path, &file);
     if (st != NATSL_OK) return st;
-    st = natsl_h5_text(file, path, "run", NATSL_EVAL_RUN_BYTES, &text);
-    describe(l->resume, h, 1, before);
-    if (st == NATSL_OK && strcmp(text, before) != 0) st = natsl_resume_compare(l->resume->run, path, text);
+    st = natsl_h5_text(file, path, "run", sizeof l->resume->run, &text);
+    if (st == NATSL_OK) st = natsl_resume_compare(l->resume->run, path, text);
     natsl_free(text);
     text = NULL;
     (void)snprintf(own, sizeof own, "%016" PRIx64, h->sample);
@@ -214,7 +212,7 @@ static natsl_status load(void *user, const natsl_model *model, const natsl_optio
     r->saved_s = natsl_now_s();
     natsl_status st = place(r, h->shared, r->directory); /* the same on all ranks */
     if (st != NATSL_OK) return st;
-    describe(r, h, 0, r->run);
+    describe(r, h);
     int there = r->app.rank == 0 && access(r->directory, F_OK) == 0;
     NATSL_MPI(MPI_Bcast(&there, 1, MPI_INT, 0, r->app.comm));
     if (!there) return NATSL_OK;
@@ -290,11 +288,7 @@ void natsl_eval_resume_report(const natsl_eval_resume *r, natsl_eval_job *job)
 natsl_status natsl_eval_resume_check(const natsl_app *app)
 {
     const char *root = app->args.checkpoint, *out = app->args.out;
-    struct stat a, b;
-    if (!root) return NATSL_OK;
-    const int same = stat(root, &a) == 0 && stat(out, &b) == 0 ? a.st_dev == b.st_dev && a.st_ino == b.st_ino
-                                                               : strcmp(root, out) == 0;
-    if (!same) return NATSL_OK;
+    if (!root || !natsl_same_file(root, out)) return NATSL_OK;
     return natsl_fail(NATSL_ERR_USAGE, "--checkpoint: %s: is --out, too, expected a directory of its own", root);
 }
 

@@ -13,8 +13,6 @@
 #include "groups.h"
 #include "resume.h"
 
-#define NATSL_EVAL_RUN_BYTES 1024
-
 typedef struct natsl_eval_resume {
     natsl_eval_keeper keeper; /* for the runner */
     natsl_eval_job *job;
@@ -26,7 +24,7 @@ typedef struct natsl_eval_resume {
     const natsl_eval_cell *cell;
     int64_t index, first;              /* its number; of the first that asks about its haystack */
     char directory[NATSL_SERIES_PATH]; /* of what is kept of it */
-    char run[NATSL_EVAL_RUN_BYTES];    /* what it is about, in words */
+    char run[1024];                    /* what it is about, in words */
 } natsl_eval_resume;
 
 /** For a group; *r zeroed before. keeper stays unset where there is no --checkpoint. Not collective. */

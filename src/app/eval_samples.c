@@ -6,6 +6,7 @@
 #include "eval_resume.h"
 #include "groups.h"
 #include "journal.h"
+#include "json_text.h"
 #include "progress.h"
 #include "score.h"
 #include "signals.h"

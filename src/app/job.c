@@ -37,22 +37,12 @@ static natsl_status make_tokenizer(natsl_job *s, const char *json, size_t length
     return NATSL_OK;
 }
 
-/** s->info, of the model's file. Collective. */
-static natsl_status read_info(natsl_job *s)
-{
-    natsl_app *app = s->app;
-    const natsl_status st =
-        natsl_app_agree(app, app->rank == 0 ? natsl_model_file_info(app->args.model, &s->info) : NATSL_OK);
-    if (st != NATSL_OK) return st;
-    NATSL_MPI(MPI_Bcast(&s->info, sizeof s->info, MPI_BYTE, 0, app->comm));
-    return NATSL_OK;
-}
-
 natsl_status natsl_job_look(natsl_job *s, natsl_app *app)
 {
     natsl_job_begin(s, app);
-    natsl_status st = read_info(s);
-    if (st != NATSL_OK) return st;
+    natsl_status st = app->rank == 0 ? natsl_model_file_info(app->args.model, &s->info) : NATSL_OK;
+    if ((st = natsl_app_agree(app, st)) != NATSL_OK) return st;
+    NATSL_MPI(MPI_Bcast(&s->info, sizeof s->info, MPI_BYTE, 0, app->comm));
     char *json = NULL;
     size_t length = 0;
     st = natsl_model_file_tokenizer(app->comm, app->args.model, s->info.tokenizer, &json, &length);
@@ -69,10 +59,10 @@ natsl_status natsl_job_open(natsl_job *s, natsl_app *app, const char *context)
     natsl_status st = natsl_model_open(app->comm, app->args.model, (natsl_storage)app->args.weights, &s->model);
     if (st != NATSL_OK) return st;
     s->load_s = natsl_now_s() - start;
+    s->info = s->model->info;
     size_t length = 0;
     const char *json = natsl_model_tokenizer_json(s->model, &length);
-    st = read_info(s);
-    if (st == NATSL_OK) st = make_tokenizer(s, json, length);
+    st = make_tokenizer(s, json, length);
     if (st != NATSL_OK) natsl_job_close(s);
     if (st != NATSL_OK) return st;
     st = context ? natsl_context_load(app->comm, s->model, &s->options, context, &s->cx)
@@ -201,7 +191,8 @@ static natsl_status predict(natsl_job *s, int64_t length, int scores)
     s->predicted_begin = natsl_context_position(s->cx);
     s->predicted_tokens = length;
     s->predicted_scores = scores;
-    if (st == NATSL_OK && app->rank == 0) st = natsl_job_predict(s, s->model->kept_share, &s->plan, &s->prediction);
+    if (st == NATSL_OK && app->rank == 0)
+        st = natsl_job_predict(s, s->model->info.kept_share, &s->plan, &s->prediction);
     return natsl_app_agree(app, st);
 }
 

@@ -4,6 +4,7 @@
 #include "agree.h"
 #include "core.h"
 #include "signals.h"
+#include "whole_file.h"
 
 #include <cblas.h>
 #include <errno.h>
@@ -54,12 +55,12 @@ static natsl_status check_log(const natsl_args *a)
 {
     const char *const inputs[] = {a->model, a->config, a->context, a->tokenizer_file, a->haystack, a->squad, a->hotpot};
     const size_t n = sizeof inputs / sizeof inputs[0];
-    struct stat there, input;
+    struct stat there;
     if (stat(a->log_json, &there) != 0 || !S_ISREG(there.st_mode)) return NATSL_OK;
     for (size_t i = 0; i < n + (size_t)a->n_operands; i++) {
         const char *path = i < n ? inputs[i] : a->operands[i - n];
         if (path && path[0] == '@') path++; /* a list */
-        if (path && stat(path, &input) == 0 && input.st_dev == there.st_dev && input.st_ino == there.st_ino)
+        if (path && natsl_same_file(path, a->log_json))
             return natsl_fail(NATSL_ERR_USAGE, "--log-json: %s is also read, expected another file", a->log_json);
     }
     char head[sizeof LOG_BEGIN] = "";

@@ -3,8 +3,8 @@
 
 #include "agree.h"
 #include "core.h"
-#include "eval_store.h"
 #include "journal.h"
+#include "json_text.h"
 #include "series.h"
 
 #include <stdio.h>

@@ -243,32 +243,23 @@ natsl_status natsl_options_parse(const char *command, const natsl_option *own, c
     return NATSL_OK;
 }
 
-/** A common option that takes words, and which of them it is. */
-static const natsl_option *option_of(const natsl_args *args, const char *name, int *word)
-{
-    const natsl_option *o = natsl_common_options;
-    while (strcmp(o->name, name) != 0) o++; /* names are the program's own */
-    memcpy(word, (const char *)args + o->offset, sizeof *word);
-    return o;
-}
-
 const char *natsl_option_word(const natsl_args *args, const char *name)
 {
+    const natsl_option *o = natsl_common_options;
     int word = 0;
-    const natsl_option *o = option_of(args, name, &word);
+    while (strcmp(o->name, name) != 0) o++; /* names are the program's own */
+    memcpy(&word, (const char *)args + o->offset, sizeof word);
     return o->words[word];
 }
 
-const char *natsl_options_text(const natsl_args *args, int numbers, char *text, size_t size)
+const char *natsl_options_text(const natsl_args *args, char *text, size_t size)
 {
     static const char *const names[] = {"weights", "kept", "route", "kernels", "state-pass"};
     size_t used = 0;
     text[0] = '\0';
     for (size_t i = 0; i < sizeof names / sizeof names[0] && used < size; i++) {
-        int word = 0;
-        const natsl_option *o = option_of(args, names[i], &word);
-        const int n = numbers ? snprintf(text + used, size - used, "%s%s=%d", i ? " " : "", names[i], word)
-                              : snprintf(text + used, size - used, "%s%s=%s", i ? " " : "", names[i], o->words[word]);
+        const int n =
+            snprintf(text + used, size - used, "%s%s=%s", i ? " " : "", names[i], natsl_option_word(args, names[i]));
         used += n > 0 ? (size_t)n : 0;
     }
     return text;

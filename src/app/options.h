@@ -156,9 +156,8 @@ int natsl_parse_count(const char *text, int64_t *out);
 
 /** The word of a common option that takes words ("route": "learned"), as `args` have it. */
 const char *natsl_option_word(const natsl_args *args, const char *name);
-/** "weights=f32 kept=f32 route=learned kernels=fast state-pass=auto" in text [size]: the common options on which numbers depend. numbers
- * 1: "weights=0 ...", as checkpoints of natsl eval had them before. Returned. */
-const char *natsl_options_text(const natsl_args *args, int numbers, char *text, size_t size);
+/** "weights=f32 kept=f32 route=learned kernels=fast state-pass=auto" in text [size]: the common options on which numbers depend. Returned. */
+const char *natsl_options_text(const natsl_args *args, char *text, size_t size);
 
 /** The help lines of a table. */
 void natsl_options_print(FILE *to, const natsl_option *options);

@@ -4,9 +4,9 @@
 #include "agree.h"
 #include "core.h"
 #include "digest.h"
-#include "eval_store.h"
 #include "h5.h"
 #include "journal.h"
+#include "json_text.h"
 #include "newest.h"
 #include "place.h"
 #include "result_part.h"
@@ -94,7 +94,7 @@ static natsl_status describe(natsl_resume *r)
                    "command=%s model=%016" PRIx64 " tokens=%lld document=%016" PRIx64 " begin=%lld before=%016" PRIx64
                    " %s write=%s",
                    r->order.command, natsl_model_digest(s->model), (long long)natsl_doc_length(s->doc), document,
-                   (long long)r->begin, digest_before(s), natsl_options_text(&s->app->args, 0, options, sizeof options),
+                   (long long)r->begin, digest_before(s), natsl_options_text(&s->app->args, options, sizeof options),
                    r->order.write);
     return NATSL_OK;
 }
@@ -241,7 +241,7 @@ static natsl_status choose_passes(natsl_resume *r)
     s->predicted_begin = natsl_context_position(s->cx);
     s->predicted_tokens = length;
     s->predicted_scores = strcmp(r->order.command, "score") == 0;
-    if (st == NATSL_OK && s->app->rank == 0) st = natsl_job_predict(s, s->model->kept_share, &plan, &p);
+    if (st == NATSL_OK && s->app->rank == 0) st = natsl_job_predict(s, s->model->info.kept_share, &plan, &p);
     if ((st = natsl_app_agree(s->app, st)) != NATSL_OK) return st;
     s->options.pass_tokens =
         natsl_resume_pass(s->cx, p.seconds > 0.0 ? (double)length / p.seconds : 0.0, r->order.every_s, r->pass_tokens);

@@ -90,7 +90,7 @@ natsl_status natsl_run_balance_begin(natsl_run *r)
     double seen[2] = {r->kept_before, r->chunks_before};
     if (cx->size > 1 && cx->position > 0)
         NATSL_MPI(MPI_Allreduce(MPI_IN_PLACE, seen, 2, MPI_DOUBLE, MPI_SUM, cx->comm));
-    const double known = cx->position > 0 && seen[1] > 0.0 ? fmax(seen[0] / seen[1], 1e-6) : cx->model->kept_share;
+    const double known = cx->position > 0 && seen[1] > 0.0 ? fmax(seen[0] / seen[1], 1e-6) : cx->model->info.kept_share;
     natsl_cost_run run = natsl_cost_run_of(cx->config, &cx->options, cx->size, r->begin, r->end - r->begin,
                                            natsl_expected_share(&cx->options, known), r->stream->logprobs != NULL);
     if (!natsl_balance_matters(&run, &cx->options)) return NATSL_OK;

@@ -4,6 +4,7 @@
 
 #include "agree.h"
 #include "cost.h"
+#include "files.h"
 #include "kept.h"
 #include "layout.h"
 #include "part.h"
@@ -17,11 +18,10 @@ struct natsl_model {
     MPI_Win window;      /* shared weights; MPI_WIN_NULL when each rank has its own */
     natsl_layout layout;
     natsl_weights weights;
-    void *store; /* [layout.store_bytes] */
-    char tokenizer[16];
-    char *tokenizer_json; /* [tokenizer_length] of the kind "json"; else NULL */
+    void *store;           /* [layout.store_bytes] */
+    natsl_model_info info; /* what its file says */
+    char *tokenizer_json;  /* [tokenizer_length] of the kind "json"; else NULL */
     size_t tokenizer_length;
-    double kept_share; /* that the file expects; 0: it says nothing */
     uint64_t digest;
 };
 

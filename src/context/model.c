@@ -139,12 +139,11 @@ static natsl_status make_model(MPI_Comm comm, const char *path, const natsl_conf
     NATSL_MPI(MPI_Comm_set_errhandler(m->comm, MPI_ERRORS_RETURN));
     NATSL_MPI(MPI_Comm_split_type(m->comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &m->node));
     NATSL_MPI(MPI_Comm_set_errhandler(m->node, MPI_ERRORS_RETURN));
-    memcpy(m->tokenizer, info.tokenizer, sizeof m->tokenizer);
-    m->kept_share = info.kept_share;
+    m->info = info;
 
     st = natsl_agree(m->comm, natsl_layout_create(&info.config, weights, &m->layout));
     if (st == NATSL_OK && path)
-        st = natsl_model_file_tokenizer(m->comm, path, m->tokenizer, &m->tokenizer_json, &m->tokenizer_length);
+        st = natsl_model_file_tokenizer(m->comm, path, info.tokenizer, &m->tokenizer_json, &m->tokenizer_length);
     if (st == NATSL_OK) st = natsl_agree(m->comm, allocate_weights(m, &reader));
     if (st == NATSL_OK) {
         if (!path) st = fill_random(m, &info.config, seed, reader);
@@ -194,7 +193,7 @@ void natsl_model_close(natsl_model **model)
 }
 
 const natsl_config *natsl_model_config(const natsl_model *model) { return &model->weights.config; }
-const char *natsl_model_tokenizer(const natsl_model *model) { return model->tokenizer; }
+const char *natsl_model_tokenizer(const natsl_model *model) { return model->info.tokenizer; }
 const char *natsl_model_tokenizer_json(const natsl_model *model, size_t *length)
 {
     *length = model->tokenizer_length;

@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -59,4 +61,28 @@ natsl_status natsl_whole_file(const char *path, size_t limit, const char *what, 
         *length = 0;
     }
     return st;
+}
+
+/** Device and number of the directory that a file of this path is in or would be in; *name: what follows it. */
+static int directory_of(const char *path, struct stat *s, const char **name)
+{
+    char directory[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    const size_t length = slash ? (size_t)(slash - path) + 1 : 0;
+    *name = path + length;
+    if (length >= sizeof directory) return 0;
+    memcpy(directory, path, length);
+    directory[length] = '\0';
+    return stat(length ? directory : ".", s) == 0;
+}
+
+int natsl_same_file(const char *a, const char *b)
+{
+    struct stat s, t;
+    const char *x, *y;
+    if (strcmp(a, b) == 0) return 1;
+    const int have = (stat(a, &s) == 0) + (stat(b, &t) == 0);
+    if (have == 1) return 0;
+    if (have == 0 && (!directory_of(a, &s, &x) || !directory_of(b, &t, &y) || strcmp(x, y) != 0)) return 0;
+    return s.st_dev == t.st_dev && s.st_ino == t.st_ino;
 }

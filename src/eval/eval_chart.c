@@ -16,21 +16,10 @@ void natsl_printf(natsl_buffer *b, const char *format, ...)
     natsl_put(b, text, n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
 }
 
-/** Bytes of the character that begins there, 0 when none does. */
-static size_t character_bytes(const unsigned char *text)
-{
-    const size_t n = natsl_utf8_length(text[0]);
-    if (n < 2) return n;
-    if (!natsl_utf8_second(text[0], text[1])) return 0;
-    for (size_t i = 2; i < n; i++) {
-        if ((text[i] & 0xc0) != 0x80) return 0; /* also at the text's end */
-    }
-    return n;
-}
-
 void natsl_put_html(natsl_buffer *b, const char *text)
 {
-    for (size_t n = 1; text && *text; text += n, n = 1) {
+    const char *end = text ? text + strlen(text) : NULL;
+    for (size_t n = 1; text != end; text += n, n = 1) {
         switch (*text) {
         case '&': natsl_puts(b, "&amp;"); break;
         case '<': natsl_puts(b, "&lt;"); break;
@@ -38,7 +27,7 @@ void natsl_put_html(natsl_buffer *b, const char *text)
         case '"': natsl_puts(b, "&quot;"); break;
         default: /* no page and no picture may have control characters, or bytes that are no UTF-8 */
             if ((unsigned char)*text < 0x20 && *text != '\n' && *text != '\t') n = 0;
-            else if ((unsigned char)*text >= 0x80) n = character_bytes((const unsigned char *)text);
+            else if ((unsigned char)*text >= 0x80) n = natsl_utf8_character(text, (size_t)(end - text));
             if (n > 0) natsl_put(b, text, n);
             else natsl_puts(b, "\xef\xbf\xbd"), n = 1;
         }

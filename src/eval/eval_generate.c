@@ -20,7 +20,7 @@ natsl_status natsl_eval_answer_add(natsl_eval_answer *out, const char *text, siz
     return NATSL_OK;
 }
 
-static natsl_status choose(natsl_eval_runner *r, natsl_text_stream *stream, natsl_rng *rng, natsl_eval_answer *out,
+static natsl_status choose(natsl_eval_runner *r, natsl_token_text *words, natsl_rng *rng, natsl_eval_answer *out,
                            decision *d)
 {
     const size_t vocab = (size_t)natsl_tokenizer_vocab(r->tokenizer);
@@ -29,51 +29,42 @@ static natsl_status choose(natsl_eval_runner *r, natsl_text_stream *stream, nats
         return natsl_fail(NATSL_INTERRUPTED, "interrupted while answering a sample");
     size_t length = 0;
     natsl_status st = natsl_sample(r->logits, vocab, &r->how, rng, r->scratch, &d->token);
-    r->piece.length = 0;
     for (size_t i = 0; i < r->n_ends && st == NATSL_OK; i++) d->ends |= r->ends[i] == d->token;
-    if (st == NATSL_OK && !d->ends) st = natsl_decoder_add(r->decoder, d->token, &r->piece);
     if (st != NATSL_OK || d->ends) return st;
-    st = natsl_text_stream_add(stream, r->piece.at ? r->piece.at : "", r->piece.length, &ready, &length, &d->ends);
+    st = natsl_token_text_add(words, d->token, &ready, &length, &d->ends);
     return st == NATSL_OK ? natsl_eval_answer_add(out, ready, length) : st;
 }
 
-/** What the decoder and the stream still hold back. */
-static natsl_status finish_text(natsl_eval_runner *r, natsl_text_stream *stream, natsl_eval_answer *out)
+/** What is still held back. */
+static natsl_status finish_text(natsl_token_text *words, natsl_eval_answer *out)
 {
     const char *ready = NULL;
     size_t length = 0;
-    int stopped = out->stopped;
-    r->piece.length = 0;
-    natsl_status st = natsl_decoder_finish(r->decoder, &r->piece);
-    if (st == NATSL_OK)
-        st = natsl_text_stream_add(stream, r->piece.at ? r->piece.at : "", r->piece.length, &ready, &length, &stopped);
-    if (st == NATSL_OK) st = natsl_eval_answer_add(out, ready, length);
+    int stopped = 0;
+    const natsl_status st = natsl_token_text_finish(words, &ready, &length, &stopped);
     out->stopped |= stopped;
-    natsl_text_stream_finish(stream, &ready, &length);
     return st == NATSL_OK ? natsl_eval_answer_add(out, ready, length) : st;
 }
 
-/** Rank 0: what makes text of tokens, r->decoder and *stream. */
-static natsl_status start_text(natsl_eval_runner *r, const natsl_eval_sample *sample, natsl_text_stream **stream)
+/** Rank 0: what makes text of the tokens after the sample's. */
+static natsl_status start_text(const natsl_eval_runner *r, const natsl_eval_sample *sample, natsl_token_text **words)
 {
-    natsl_status st = natsl_text_stream_create(r->stops, r->n_stops, stream);
-    if (st == NATSL_OK) st = natsl_decoder_create(r->tokenizer, 0, &r->decoder);
-    /* what a token's text is may depend on the one before */
-    if (st == NATSL_OK && sample->ids) st = natsl_decoder_add(r->decoder, sample->ids[sample->tokens - 1], &r->piece);
-    return st;
+    const natsl_status st = natsl_token_text_create(r->tokenizer, r->stops, r->n_stops, words);
+    if (st != NATSL_OK || !sample->ids) return st;
+    return natsl_token_text_before(*words, sample->ids[sample->tokens - 1]);
 }
 
 natsl_status natsl_eval_generate(natsl_eval_runner *r, natsl_context *cx, const natsl_eval_sample *sample,
                                  int64_t max_new, natsl_rng *rng, natsl_eval_answer *out)
 {
-    natsl_text_stream *stream = NULL;
+    natsl_token_text *words = NULL;
     const double start = natsl_now_s();
-    natsl_status st = r->rank == 0 ? start_text(r, sample, &stream) : NATSL_OK;
+    natsl_status st = r->rank == 0 ? start_text(r, sample, &words) : NATSL_OK;
     st = natsl_agree(r->comm, st);
     while (st == NATSL_OK && out->generated < max_new) {
         decision d = {0};
         if ((st = natsl_context_logits(cx, r->logits)) != NATSL_OK) break;
-        if (r->rank == 0) d.status = (int32_t)choose(r, stream, rng, out, &d);
+        if (r->rank == 0) d.status = (int32_t)choose(r, words, rng, out, &d);
         NATSL_MPI(MPI_Bcast(&d, sizeof d, MPI_BYTE, 0, r->comm));
         if (d.status != NATSL_OK) {
             st = natsl_agree(r->comm, (natsl_status)d.status);
@@ -84,9 +75,8 @@ natsl_status natsl_eval_generate(natsl_eval_runner *r, natsl_context *cx, const 
         if (d.ends || out->generated == max_new) break;
         st = natsl_context_next(cx, d.token);
     }
-    if (st == NATSL_OK && r->rank == 0) st = finish_text(r, stream, out);
-    natsl_text_stream_destroy(&stream);
-    natsl_decoder_destroy(&r->decoder);
+    if (st == NATSL_OK && r->rank == 0) st = finish_text(words, out);
+    natsl_token_text_destroy(&words);
     out->generate_s = natsl_now_s() - start;
     return natsl_agree(r->comm, st);
 }

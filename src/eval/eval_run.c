@@ -38,7 +38,6 @@ static void drop_base(natsl_eval_runner *r)
 void natsl_eval_runner_finish(natsl_eval_runner *r)
 {
     drop_base(r);
-    natsl_bytes_free(&r->piece);
     natsl_free(r->logits);
     natsl_free(r->scratch);
     natsl_free(r->kept);

@@ -60,8 +60,6 @@ typedef struct natsl_eval_runner {
     const natsl_tokenizer *tokenizer; /* of the answers (borrowed); NULL with ids_only */
     const int32_t *ends;              /* [n_ends] tokens that end an answer (borrowed) */
     size_t n_ends;
-    natsl_decoder *decoder; /* rank 0: of the answer in hand */
-    natsl_bytes piece;      /* of its last token */
     natsl_sampling how;
     const char *const *stops; /* (borrowed) */
     size_t n_stops;

@@ -46,30 +46,6 @@ natsl_status natsl_line_read(FILE *file, const char *path, int64_t number, char 
     return NATSL_OK;
 }
 
-json_t *natsl_json_text(const char *text, size_t length)
-{
-    json_t *string = json_stringn(text, length);
-    if (string || length > SIZE_MAX / 4) return string;
-    char *clean = natsl_alloc(3 * length + 1, 1, "text");
-    size_t n = 0;
-    for (size_t i = 0; clean && i < length;) {
-        size_t take = 0; /* the longest valid character here */
-        for (size_t k = 1; k <= 4 && i + k <= length && take == 0; k++) {
-            json_t *one = json_stringn(text + i, k);
-            if (one) take = k;
-            json_decref(one);
-        }
-        memcpy(clean + n, take ? text + i : "\xef\xbf\xbd", take ? take : 3);
-        n += take ? take : 3;
-        i += take ? take : 1;
-    }
-    string = clean ? json_stringn(clean, n) : NULL;
-    natsl_free(clean);
-    return string;
-}
-
-json_t *natsl_json_text_or_null(const char *text) { return text ? natsl_json_text(text, strlen(text)) : json_null(); }
-
 /* ---- cells ----------------------------------------------------------------------------------------------------------- */
 
 natsl_status natsl_eval_store_start(natsl_eval_store *store, const char *directory, natsl_eval_cell *cells,

@@ -63,9 +63,4 @@ natsl_status natsl_eval_part_open(const char *directory, int rank, int *fd);
 /** Appends one sample and flushes it to the disk; takes both references. NATSL_ERR_IO, NATSL_ERR_NOMEM. */
 natsl_status natsl_eval_part_add(int fd, const natsl_eval_cell *cell, json_t *record, json_t *run);
 
-/** A JSON string of text that need not be UTF-8: what is none becomes U+FFFD. NULL: no memory. */
-json_t *natsl_json_text(const char *text, size_t length);
-/** The same of a text that ends with NUL; NULL becomes JSON's null. */
-json_t *natsl_json_text_or_null(const char *text);
-
 #endif

@@ -29,6 +29,8 @@ struct natsl_essay {
     unsigned char *ends; /* [count] word i ends a sentence */
     size_t count;
 };
+/** Bytes of a word; the first and the last one may be empty. */
+static inline size_t natsl_essay_word(const natsl_essay *e, size_t i) { return e->begin[i + 1] - 1 - e->begin[i]; }
 /** text [length], copied. NATSL_ERR_INPUT: no words; NATSL_ERR_NOMEM. */
 natsl_status natsl_essay_create(const char *text, size_t length, const char *name, natsl_essay **out);
 void natsl_essay_destroy(natsl_essay **essay);

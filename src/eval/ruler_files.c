@@ -52,8 +52,6 @@ static void split_essay(natsl_essay *e, const char *text, size_t length)
     e->begin[e->count] = at;
 }
 
-static size_t word_bytes(const natsl_essay *e, size_t w) { return e->begin[w + 1] - 1 - e->begin[w]; }
-
 natsl_status natsl_essay_create(const char *text, size_t length, const char *name, natsl_essay **out)
 {
     natsl_status st = NATSL_OK;
@@ -71,10 +69,10 @@ natsl_status natsl_essay_create(const char *text, size_t length, const char *nam
         for (size_t w = 0; w < e->count; w++) { /* behind the last word the first one comes again */
             size_t next = w;
             do next = (next + 1) % e->count;
-            while (word_bytes(e, next) == 0);
+            while (natsl_essay_word(e, next) == 0);
             const char c = e->text[e->begin[next]];
-            e->ends[w] =
-                (unsigned char)(ends_sentence(e->text + e->begin[w], word_bytes(e, w)) && !(c >= 'a' && c <= 'z'));
+            e->ends[w] = (unsigned char)(ends_sentence(e->text + e->begin[w], natsl_essay_word(e, w)) &&
+                                         !(c >= 'a' && c <= 'z'));
         }
     }
     if (st != NATSL_OK) natsl_essay_destroy(&e);

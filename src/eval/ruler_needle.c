@@ -86,7 +86,7 @@ static natsl_status put_essay(natsl_ruler *r, int64_t n, needle *needles, const 
     if (st != NATSL_OK) return st;
     for (int64_t i = 0; i < n; i++) {
         const size_t w = (size_t)i % e->count;
-        if (e->begin[w + 1] - e->begin[w] == 1) continue; /* an empty word */
+        if (natsl_essay_word(e, w) == 0) continue; /* an empty word */
         begins = e->ends[w];
         sentences += e->ends[w];
     }
@@ -97,7 +97,7 @@ static natsl_status put_essay(natsl_ruler *r, int64_t n, needle *needles, const 
      * sentences, and at the end. */
     begins = 1;
     for (int64_t i = 0, in_segment = 0;; i++) {
-        const size_t w = (size_t)i % e->count, bytes = e->begin[w + 1] - 1 - e->begin[w];
+        const size_t w = (size_t)i % e->count, bytes = natsl_essay_word(e, w);
         if (i < n && bytes == 0) {
             gaps += !begins;
             continue;

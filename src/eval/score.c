@@ -48,11 +48,8 @@ int natsl_score_is_null(const char *text, size_t length)
 /** The next character of text[*at .. length), in lower case; a byte that begins none stands for itself. */
 static uint32_t next_lower(const char *text, size_t length, size_t *at)
 {
-    const unsigned char *p = (const unsigned char *)text + *at;
-    size_t n = natsl_utf8_length(p[0]);
-    int whole = n > 0 && n <= length - *at && (n == 1 || natsl_utf8_second(p[0], p[1]));
-    for (size_t i = 2; whole && i < n; i++) whole = (p[i] & 0xc0) == 0x80;
-    if (!whole) return (*at)++, p[0] | 0x80000000u;
+    size_t n = natsl_utf8_character(text + *at, length - *at);
+    if (n == 0) return (unsigned char)text[(*at)++] | 0x80000000u;
     const uint32_t c = natsl_utf8_get(text + *at, &n);
     *at += n;
     if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;

@@ -7,12 +7,13 @@
 #include "hf_dir.h"
 #include "hf_names.h"
 #include "tensors.h"
+#include "whole_file.h"
 
 #include <jansson.h>
 #include <natsl/version.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)
@@ -388,28 +389,20 @@ static natsl_status write_model(source *s, const char *path)
     return natsl_h5_finish(&out, st);
 }
 
-/** Whether a path leads to that very file. */
-static int is_file(const char *path, const struct stat *file)
-{
-    struct stat s;
-    return stat(path, &s) == 0 && s.st_dev == file->st_dev && s.st_ino == file->st_ino;
-}
-
 /** The model file must not take the place of one that it is made of. */
 static natsl_status check_out(const source *s, const char *out)
 {
     static const char *const others[] = {NATSL_HF_INDEX, NATSL_HF_OWN_FILE};
-    struct stat there;
     char path[4096];
     int same = 0;
-    if (stat(out, &there) != 0) return NATSL_OK; /* what else is wrong with it, writing will say */
-    for (size_t i = 0; i < s->dir.count; i++) same |= is_file(s->dir.shards[i].path, &there);
+    if (access(out, F_OK) != 0) return NATSL_OK; /* what else is wrong with it, writing will say */
+    for (size_t i = 0; i < s->dir.count; i++) same |= natsl_same_file(s->dir.shards[i].path, out);
     for (size_t i = 0; natsl_hf_texts[i].file; i++) {
         if (natsl_hf_path(s->dir.path, natsl_hf_texts[i].file, path, sizeof path) == NATSL_OK)
-            same |= is_file(path, &there);
+            same |= natsl_same_file(path, out);
     }
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-        if (natsl_hf_path(s->dir.path, others[i], path, sizeof path) == NATSL_OK) same |= is_file(path, &there);
+        if (natsl_hf_path(s->dir.path, others[i], path, sizeof path) == NATSL_OK) same |= natsl_same_file(path, out);
     }
     return same ? natsl_fail(NATSL_ERR_USAGE, "--out: %s is also read, expected another file", out) : NATSL_OK;
 }

@@ -7,13 +7,22 @@
 
 int64_t natsl_copy_bytes(const natsl_copy_task *task) { return 2 * ((int64_t)task->most + 1); }
 
+const char *natsl_copy_letters(natsl_alphabet alphabet)
+{
+    static const char *const letters[] = {[NATSL_ALPHABET_DIGITS] = "0123456789",
+                                          [NATSL_ALPHABET_HEX] = "0123456789abcdef-",
+                                          [NATSL_ALPHABET_LETTERS] = "abcdefghijklmnopqrstuvwxyz -"};
+    return letters[alphabet];
+}
+
 /** A line: its letters and a newline. */
 static void new_line(const natsl_copy_task *task, int64_t length, natsl_rng *rng, char *line)
 {
-    static const char *const letters[] = {"0123456789", "0123456789abcdef-", "abcdefghijklmnopqrstuvwxyz -"};
-    const uint64_t which = task->alphabet == NATSL_ALPHABET_ALL ? natsl_rng_below(rng, 3) : (uint64_t)task->alphabet;
-    const uint64_t n = strlen(letters[which]);
-    for (int64_t i = 0; i < length; i++) line[i] = letters[which][natsl_rng_below(rng, n)];
+    const char *letters = natsl_copy_letters(task->alphabet == NATSL_ALPHABET_ALL
+                                                 ? (natsl_alphabet)natsl_rng_below(rng, NATSL_ALPHABET_ALL)
+                                                 : task->alphabet);
+    const uint64_t n = strlen(letters);
+    for (int64_t i = 0; i < length; i++) line[i] = letters[natsl_rng_below(rng, n)];
     line[length] = '\n';
 }
 

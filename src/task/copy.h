@@ -15,6 +15,9 @@ typedef enum natsl_alphabet {
     NATSL_ALPHABET_ALL
 } natsl_alphabet;
 
+/** The letters of one alphabet, not of all. */
+const char *natsl_copy_letters(natsl_alphabet alphabet);
+
 #define NATSL_COPY_CUE   3 /* bytes of a repeated string that tell which one it is */
 #define NATSL_COPY_LEAST 5 /* bytes of a string */
 #define NATSL_COPY_MOST  4096

@@ -8,7 +8,7 @@
  * before the first answer are a prompt of RULER. The answer begins where the prefix ends, with the ":" that follows
  * "is" in a needle.
  * Owns: a sample's text and lists. MPI: none. Deterministic. Source: RULER's niah.py and its constants.
- * Tests: tests/unit/test_task.c */
+ * Tests: tests/unit/test_needle.c */
 #ifndef NATSL_NEEDLE_H
 #define NATSL_NEEDLE_H
 

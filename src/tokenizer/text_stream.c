@@ -133,3 +133,70 @@ void natsl_text_stream_finish(natsl_text_stream *s, const char **ready, size_t *
     *ready = s->held ? s->held : "";
     *ready_length = s->length;
 }
+
+/* ---- tokens -------------------------------------------------------------------------------------------------------------- */
+
+struct natsl_token_text {
+    natsl_decoder *decoder;
+    natsl_text_stream *stream;
+    natsl_bytes piece; /* of the token in hand; at the end, the rest */
+};
+
+natsl_status natsl_token_text_create(const natsl_tokenizer *t, const char *const *stops, size_t n_stops,
+                                     natsl_token_text **out)
+{
+    natsl_token_text *text = natsl_calloc(1, sizeof *text, "text");
+    *out = NULL;
+    if (!text) return NATSL_ERR_NOMEM;
+    natsl_status st = natsl_text_stream_create(stops, n_stops, &text->stream);
+    if (st == NATSL_OK) st = natsl_decoder_create(t, 0, &text->decoder);
+    if (st != NATSL_OK) natsl_token_text_destroy(&text);
+    *out = text;
+    return st;
+}
+
+void natsl_token_text_destroy(natsl_token_text **text)
+{
+    natsl_token_text *t = *text;
+    if (!t) return;
+    natsl_decoder_destroy(&t->decoder);
+    natsl_text_stream_destroy(&t->stream);
+    natsl_bytes_free(&t->piece);
+    natsl_free(t);
+    *text = NULL;
+}
+
+natsl_status natsl_token_text_before(natsl_token_text *t, int32_t id)
+{
+    t->piece.length = 0;
+    return natsl_decoder_add(t->decoder, id, &t->piece);
+}
+
+/** The piece goes through the stream. */
+static natsl_status pass_on(natsl_token_text *t, const char **ready, size_t *ready_length, int *stopped)
+{
+    return natsl_text_stream_add(t->stream, t->piece.at ? t->piece.at : "", t->piece.length, ready, ready_length,
+                                 stopped);
+}
+
+natsl_status natsl_token_text_add(natsl_token_text *t, int32_t id, const char **ready, size_t *ready_length,
+                                  int *stopped)
+{
+    const natsl_status st = natsl_token_text_before(t, id);
+    return st == NATSL_OK ? pass_on(t, ready, ready_length, stopped) : st;
+}
+
+natsl_status natsl_token_text_finish(natsl_token_text *t, const char **ready, size_t *ready_length, int *stopped)
+{
+    t->piece.length = 0;
+    natsl_status st = natsl_decoder_finish(t->decoder, &t->piece);
+    if (st == NATSL_OK) st = pass_on(t, ready, ready_length, stopped);
+    t->piece.length = 0;
+    if (st == NATSL_OK) st = natsl_bytes_add(&t->piece, *ready, *ready_length);
+    if (st != NATSL_OK) return st;
+    natsl_text_stream_finish(t->stream, ready, ready_length);
+    st = natsl_bytes_add(&t->piece, *ready, *ready_length);
+    *ready = t->piece.at ? t->piece.at : "";
+    *ready_length = t->piece.length;
+    return st;
+}

@@ -110,4 +110,20 @@ natsl_status natsl_text_stream_add(natsl_text_stream *stream, const char *text, 
 /** The end: all that was held back (nothing after a stop text). */
 void natsl_text_stream_finish(natsl_text_stream *stream, const char **ready, size_t *ready_length);
 
+/** Tokens that are generated one by one, as text up to a stop text: a decoder and a stream. */
+typedef struct natsl_token_text natsl_token_text;
+
+/** Of a tokenizer (borrowed). NATSL_ERR_USAGE for an empty stop text, NATSL_ERR_NOMEM. */
+natsl_status natsl_token_text_create(const natsl_tokenizer *t, const char *const *stops, size_t n_stops,
+                                     natsl_token_text **out);
+/** Accepts NULL; sets *text to NULL. */
+void natsl_token_text_destroy(natsl_token_text **text);
+/** A token that stands before the text: what those after it say may depend on it. */
+natsl_status natsl_token_text_before(natsl_token_text *text, int32_t id);
+/** As natsl_text_stream_add, of a token. */
+natsl_status natsl_token_text_add(natsl_token_text *text, int32_t id, const char **ready, size_t *ready_length,
+                                  int *stopped);
+/** The end: what the decoder and the stream held back, and whether that has a stop text. */
+natsl_status natsl_token_text_finish(natsl_token_text *text, const char **ready, size_t *ready_length, int *stopped);
+
 #endif

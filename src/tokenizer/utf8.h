@@ -27,6 +27,17 @@ static inline int natsl_utf8_second(unsigned char lead, unsigned char second)
     }
 }
 
+/** Bytes of the whole character at text[0..left); 0 when none begins there, or it is cut. */
+static inline size_t natsl_utf8_character(const char *text, size_t left)
+{
+    const size_t n = left > 0 ? natsl_utf8_length((unsigned char)text[0]) : 0;
+    if (n == 0 || n > left || (n > 1 && !natsl_utf8_second((unsigned char)text[0], (unsigned char)text[1]))) return 0;
+    for (size_t i = 2; i < n; i++) {
+        if (((unsigned char)text[i] & 0xc0) != 0x80) return 0;
+    }
+    return n;
+}
+
 /** The character at *text, which is valid UTF-8, and how many bytes it has. */
 static inline uint32_t natsl_utf8_get(const char *text, size_t *length)
 {

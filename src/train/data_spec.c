@@ -206,9 +206,6 @@ static natsl_status parse_mqar(const json_t *spec, reading *r, source *s)
 static natsl_status parse_copy(const json_t *spec, reading *r, source *s)
 {
     static const char *const alphabets[] = {"digits", "hex", "letters", "all", NULL};
-    static const char *const letters[] = {[NATSL_ALPHABET_DIGITS] = "0123456789\n",
-                                          [NATSL_ALPHABET_HEX] = "0123456789abcdef-\n",
-                                          [NATSL_ALPHABET_LETTERS] = "abcdefghijklmnopqrstuvwxyz -\n"};
     static const natsl_field fields[] = {KIND,
                                          WEIGHT,
                                          LOSS(loss_answers),
@@ -221,9 +218,11 @@ static natsl_status parse_copy(const json_t *spec, reading *r, source *s)
     natsl_status st = natsl_fields_read(spec, r->where, fields, r);
     s->copy = (natsl_copy_task){(natsl_alphabet)r->alphabet, r->length.lo, r->length.hi};
     for (int a = 0; r->data->made && a < NATSL_ALPHABET_ALL && st == NATSL_OK; a++) {
+        char line[64];
         int keeps = 0;
         if (s->copy.alphabet != NATSL_ALPHABET_ALL && (int)s->copy.alphabet != a) continue;
-        st = natsl_made_keeps(r->data->made, letters[a], &keeps);
+        (void)snprintf(line, sizeof line, "%s\n", natsl_copy_letters((natsl_alphabet)a));
+        st = natsl_made_keeps(r->data->made, line, &keeps);
         if (st == NATSL_OK && !keeps)
             st = wrong(r, "alphabet", "another one, or another tokenizer: the model's cannot write such lines");
     }

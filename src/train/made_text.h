@@ -1,7 +1,7 @@
 /* made_text.h - made texts as tokens of a tokenizer.json: tokenized in parts, and which tokens hold which bytes.
  * A prompt and what follows it are tokenized apart, as they are where a model answers: the prompt's tokens are then those that
  * `natsl eval` gives it, and an answer's are its own. No token is on both sides of a cut.
- * Owns: an encoder and the text in hand; the tokenizer is borrowed. MPI: none. One thread's. Tests: tests/unit/test_data_tokens.c */
+ * Owns: an encoder and the text in hand; the tokenizer is borrowed. MPI: none. One thread's. Tests: tests/unit/test_made_text.c */
 #ifndef NATSL_MADE_TEXT_H
 #define NATSL_MADE_TEXT_H
 

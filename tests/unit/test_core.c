@@ -290,6 +290,29 @@ static void test_whole_file(void)
     free(data);
 }
 
+/** Names of one file, there or not yet; through links and other ways of writing its directory. */
+static void test_same_file(void)
+{
+    char directory[] = "/tmp/natsl-same-XXXXXX", a[64], b[64], other[64], link[64];
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
+    (void)snprintf(a, sizeof a, "%s/a", directory);
+    (void)snprintf(b, sizeof b, "%s/./a", directory);
+    (void)snprintf(other, sizeof other, "%s/b", directory);
+    (void)snprintf(link, sizeof link, "%s/link", directory);
+    for (int there = 0; there < 2; there++) {
+        CU_ASSERT(natsl_same_file(a, a) && natsl_same_file(a, b) && natsl_same_file(b, a));
+        CU_ASSERT(!natsl_same_file(a, other) && !natsl_same_file(other, a) && !natsl_same_file(a, link));
+        CU_ASSERT(!natsl_same_file(a, "/none/there/a") && !natsl_same_file("a", a));
+        FILE *file = there ? NULL : fopen(a, "w");
+        if (file) (void)fclose(file);
+    }
+    CU_ASSERT_EQUAL(symlink(a, link), 0);
+    CU_ASSERT(natsl_same_file(a, link) && natsl_same_file(link, b) && !natsl_same_file(link, other));
+    (void)unlink(link);
+    (void)unlink(a);
+    CU_ASSERT_EQUAL(rmdir(directory), 0);
+}
+
 int main(void)
 {
     static const test_entry tests[] = {
@@ -305,6 +328,7 @@ int main(void)
         {"text files", test_text_out},
         {"two files under way", test_two_temporaries},
         {"whole files", test_whole_file},
+        {"names of one file", test_same_file},
         {"digest", test_digest},
     };
     return run_suite("core", tests, COUNT(tests));

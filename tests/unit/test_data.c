@@ -1,83 +1,11 @@
 /* test_data.c - training windows: every window of a text once, nothing held out ever trained on, targets and answers as
- * promised, proportions of a mixture, the same window whoever asks, refused specifications and files. */
-#define _GNU_SOURCE /* memmem */
-#include "data.h"
+ * promised, proportions of a mixture, the same window whoever asks. What is refused: test_data_refused.c. */
+#define _GNU_SOURCE /* memmem, scratch.h */
+#include "data_check.h"
 
-#include "../suite.h"
-
-#include <dirent.h>
-#include <hdf5.h>
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define MOST 20000 /* tokens of a window here */
-
-static char directory[256];
-static int32_t ids[MOST], targets[MOST];
 static natsl_answer answers[4096];
-
-static const char *in_directory(const char *name)
-{
-    static char path[1024];
-    (void)snprintf(path, sizeof path, "%s/%s", directory, name);
-    return path;
-}
-
-static void write_file(const char *name, const void *bytes, size_t count)
-{
-    FILE *f = fopen(in_directory(name), "wb");
-    if (!f || fwrite(bytes, 1, count, f) != count || fclose(f) != 0) abort();
-}
-
-/** A token file of ids first, first + 1, ... */
-static void write_tokens(const char *name, const char *dataset, int32_t first, size_t count)
-{
-    const hsize_t dims[1] = {count};
-    int32_t *values = malloc(count * sizeof *values);
-    const hid_t file = H5Fcreate(in_directory(name), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    const hid_t space = H5Screate_simple(1, dims, NULL);
-    const hid_t set = H5Dcreate2(file, dataset, H5T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    for (size_t i = 0; i < count; i++) values[i] = first + (int32_t)i;
-    if (H5Dwrite(set, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0) abort();
-    (void)H5Dclose(set);
-    (void)H5Sclose(space);
-    (void)H5Fclose(file);
-    free(values);
-}
-
-/** Opens a specification in JSON with ' for ". */
-static natsl_status open_data(const char *spec, int32_t vocab, const char *tokenizer, uint64_t seed, natsl_data **out)
-{
-    char text[4096];
-    natsl_config config;
-    json_error_t e;
-    memset(&config, 0, sizeof config);
-    config.vocab_size = vocab;
-    (void)snprintf(text, sizeof text, "%s", spec);
-    for (char *p = text; *p; p++) {
-        if (*p == '\'') *p = '"';
-    }
-    json_t *json = json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
-    if (!json) {
-        printf("\n    %s: %s\n", text, e.text);
-        abort();
-    }
-    const natsl_status st = natsl_data_open(json, "T.json: data", directory, &config, tokenizer, NULL, seed, out);
-    json_decref(json); /* nothing of it is kept */
-    return st;
-}
-
-static natsl_data *must_open(const char *spec, int32_t vocab, const char *tokenizer, uint64_t seed)
-{
-    natsl_data *d = NULL;
-    const natsl_status st = open_data(spec, vocab, tokenizer, seed, &d);
-    EXPECT(st == NATSL_OK, "%s", natsl_error_text());
-    CU_ASSERT_PTR_NOT_NULL_FATAL(d);
-    return d;
-}
 
 /** A window into ids, targets, answers; its length. */
 static int64_t window(natsl_data *d, natsl_data_part part, int64_t index, int64_t tokens, size_t *n_answers)
@@ -166,9 +94,9 @@ static void test_epochs(void)
 static void test_joined(void)
 {
     static const char joined[] = "caf\xc3\xa9\n\xff\x01second\nlast\n";
-    write_file("1.txt", "caf\xc3\xa9", 5);
-    write_file("2.txt", "\xff\x01second", 8);
-    write_file("3.txt", "last\n", 5);
+    scratch_write("1.txt", "caf\xc3\xa9", 5);
+    scratch_write("2.txt", "\xff\x01second", 8);
+    scratch_write("3.txt", "last\n", 5);
     natsl_data *d =
         must_open("[{'kind': 'text', 'files': ['1.txt', '2.txt', '3.txt'], 'validation': 0}]", 256, "byte", 1);
     int64_t count = window(d, NATSL_DATA_TRAIN, 3, 500, NULL);
@@ -254,7 +182,7 @@ static void test_pure(void)
     char *story = malloc(50000);
     size_t at = 0;
     for (int i = 0; at < 49000; i++) at += (size_t)sprintf(story + at, "Word %d is here. ", i);
-    write_file("story.txt", story, at);
+    scratch_write("story.txt", story, at);
     free(story);
     natsl_data *a = must_open(spec, 256, "byte", 1), *b = must_open(spec, 256, "byte", 1),
                *c = must_open(spec, 256, "byte", 2);
@@ -431,7 +359,7 @@ static void test_haystack_split(void)
     enum { ALL = 100000, HELD = 80000 };
     char *bytes = malloc(ALL);
     for (int i = 0; i < ALL; i++) bytes[i] = i % 20 == 18 ? '.' : i % 20 == 19 ? ' ' : i < HELD ? '<' : '>';
-    write_file("split.txt", bytes, ALL);
+    scratch_write("split.txt", bytes, ALL);
     free(bytes);
     natsl_data *d =
         must_open("[{'kind': 'needle', 'haystack': 'text', 'files': ['split.txt'], 'validation': 0.2, 'keys': [1, 9]}]",
@@ -518,115 +446,6 @@ static void test_tiny(void)
     }
 }
 
-/* ---- refused ---------------------------------------------------------------------------------------------------- */
-
-static void test_refused(void)
-{
-    write_file("empty.txt", "", 0);
-    write_file("one.txt", "x", 1);
-    write_file("ten.txt", "0123456789", 10);
-    write_tokens("wrong.h5", "other", 0, 10);
-    write_file("damaged.h5", "\211HDF\r\n\032\n and no more", 20);
-    static const struct {
-        const char *spec, *words; /* all words of the line, separated by | */
-    } cases[] = {
-        {"{}", "T.json: data: expected a list"},
-        {"[]", "expected a list of 1 to 64"},
-        {"[7]", "T.json: data[0]: expected an object"},
-        {"[{}]", "T.json: data[0].kind: missing"},
-        {"[{'kind': 'txt'}]", ".kind"},
-        {"[{'kind': 'text\\u0000'}]", ".kind"},
-        {"[{'kind': 'mqar', 'pairs': 3}, {'kind': 'text'}]", "data[1].files"},
-        {"[{'kind': 'text', 'files': []}]", ".files: expected a list"},
-        {"[{'kind': 'text', 'files': 'one.txt'}]", ".files"},
-        {"[{'kind': 'text', 'files': ['']}]", ".files"},
-        {"[{'kind': 'text', 'files': ['ten.txt', 'ten\\u0000.txt']}]", ".files"},
-        {"[{'kind': 'text', 'files': ['ten.txt', 'missing.txt']}]", "data[0].files: |missing.txt: No such file"},
-        {"[{'kind': 'text', 'files': ['.']}]", "not a regular file"},
-        {"[{'kind': 'text', 'files': ['empty.txt']}]", "empty.txt: empty"},
-        {"[{'kind': 'text', 'files': ['one.txt']}]", "1 tokens in all"},
-        {"[{'kind': 'text', 'files': ['ten.txt']}]", "at least two for training and two for validation"},
-        {"[{'kind': 'text', 'files': ['wrong.h5']}]", "wrong.h5|without dataset tokens"},
-        {"[{'kind': 'text', 'files': ['damaged.h5']}]", "damaged.h5"},
-        {"[{'kind': 'text', 'files': ['ten.txt'], 'validation': 0.6}]", ".validation: expected a number, 0 to 0.5"},
-        {"[{'kind': 'text', 'files': ['ten.txt'], 'validation': -1}]", ".validation"},
-        {"[{'kind': 'text', 'files': ['ten.txt'], 'weight': 0}]", ".weight: expected a number"},
-        {"[{'kind': 'text', 'files': ['ten.txt'], 'weight': -1e300}]", ".weight"},
-        {"[{'kind': 'text', 'files': ['ten.txt'], 'weight': 1e300}]", ".weight"},
-        {"[{'kind': 'text', 'files': ['ten.txt'], 'weight': true}]", ".weight"},
-        {"[{'kind': 'text', 'files': ['ten.txt'], 'loss': 'answers'}]", ".loss: expected all"},
-        {"[{'kind': 'text', 'files': ['ten.txt'], 'keys': 3}]", ".keys: not a known key"},
-        {"[{'kind': 'text', 'files': ['ten.txt'], 'n\\no': 3}]", ".n?o: not a known key"},
-        {"[{'kind': 'needle', 'keys': 0}]", ".keys: expected a whole number, 1 to 16384, or a range"},
-        {"[{'kind': 'needle', 'keys': 1000000000000000000}]", ".keys"},
-        {"[{'kind': 'needle', 'keys': 4294967297}]", ".keys"},
-        {"[{'kind': 'needle', 'keys': 1.5}]", ".keys"},
-        {"[{'kind': 'needle', 'keys': [3, 2]}]", ".keys"},
-        {"[{'kind': 'needle', 'keys': [1, '2']}]", ".keys"},
-        {"[{'kind': 'needle', 'keys': null}]", ".keys"},
-        {"[{'kind': 'needle', 'values': [1, 65]}]", ".values"},
-        {"[{'kind': 'needle', 'questions': -1}]", ".questions"},
-        {"[{'kind': 'needle', 'restate': 65}]", ".restate"},
-        {"[{'kind': 'needle', 'key_kind': 'numbers'}]", ".key_kind: expected words, syllables or uuids"},
-        {"[{'kind': 'needle', 'value_kind': 'syllables'}]", ".value_kind"},
-        {"[{'kind': 'needle', 'haystack': 'essay'}]", ".haystack: expected noise or text"},
-        {"[{'kind': 'needle', 'haystack': 'text'}]", ".files"},
-        {"[{'kind': 'needle', 'haystack': 'text', 'files': ['c.h5']}]", "c.h5: an HDF5 file, expected a text"},
-        {"[{'kind': 'needle', 'files': ['ten.txt']}]", ".files: expected none"},
-        {"[{'kind': 'needle', 'validation': 0.1}]", ".validation: expected none"},
-        {"[{'kind': 'copy', 'length': 4}]", ".length: expected a whole number, 5 to 4096"},
-        {"[{'kind': 'copy', 'alphabet': 'greek'}]", ".alphabet: expected digits, hex, letters or all"},
-        {"[{'kind': 'copy', 'loss': 'all'}]", ".loss"},
-        {"[{'kind': 'copy', 'pairs': 3}]", ".pairs: not a known key"},
-        {"[{'kind': 'mqar'}]", ".pairs"},
-        {"[{'kind': 'mqar', 'pairs': 128}]", ".pairs: expected at most 127"},
-        {"[{'kind': 'mqar', 'pairs': 5, 'vocabulary': 257}]", ".vocabulary: expected a whole number, 4 to 256"},
-        {"[{'kind': 'mqar', 'pairs': 5, 'vocabulary': 11}]", ".pairs: expected at most 4"},
-        {"[{'kind': 'mqar', 'pairs': 5, 'vocabulary': [100, 200]}]", ".vocabulary: expected a whole number"},
-        {"[{'kind': 'mqar', 'pairs': 5, 'random_non_queries': 1}]", ".random_non_queries: expected true or false"},
-        {"[{'kind': 'mqar', 'pairs': 5, 'loss': 'all'}]", ".loss"},
-        {"[{'kind': 'mqar', 'pairs': 5, 'files': []}]", ".files: not a known key"},
-    };
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        natsl_data *d = (natsl_data *)(uintptr_t)1;
-        char words[256];
-        EXPECT(open_data(cases[i].spec, 256, "byte", 1, &d) == NATSL_ERR_INPUT, "%s", cases[i].spec);
-        CU_ASSERT_PTR_NULL(d);
-        (void)snprintf(words, sizeof words, "%s", cases[i].words);
-        EXPECT(strncmp(natsl_error_text(), "T.json: data", 12) == 0, "%s: %s", cases[i].spec, natsl_error_text());
-        for (char *w = strtok(words, "|"); w; w = strtok(NULL, "|"))
-            EXPECT(strstr(natsl_error_text(), w) != NULL, "%s: %s", cases[i].spec, natsl_error_text());
-    }
-}
-
-/** Models that a source does not fit, and token files that do not fit the model. */
-static void test_other_models(void)
-{
-    natsl_data *d = NULL;
-    int64_t count = 0;
-    CU_ASSERT_EQUAL(open_data("[{'kind': 'needle'}]", 255, "byte", 1, &d), NATSL_ERR_INPUT);
-    CU_ASSERT_EQUAL(open_data("[{'kind': 'needle'}]", 300, "none", 1, &d), NATSL_ERR_INPUT);
-    CU_ASSERT_PTR_NOT_NULL(strstr(natsl_error_text(), "byte tokenizer"));
-    CU_ASSERT_EQUAL(open_data("[{'kind': 'text', 'files': ['story.txt']}]", 200, "none", 1, &d), NATSL_ERR_INPUT);
-    CU_ASSERT_PTR_NOT_NULL(strstr(natsl_error_text(), "expected a token file"));
-    CU_ASSERT_EQUAL(open_data("[{'kind': 'mqar', 'pairs': 1}]", 3, "none", 1, &d), NATSL_ERR_INPUT);
-    write_tokens("low.h5", "tokens", -1, 30);
-    write_tokens("high.h5", "tokens", 80, 30);
-    static const char *const specs[] = {"[{'kind': 'text', 'files': ['low.h5'], 'validation': 0}]",
-                                        "[{'kind': 'text', 'files': ['high.h5'], 'validation': 0}]"};
-    for (size_t i = 0; i < COUNT(specs); i++) {
-        d = must_open(specs[i], 100, "none", 1);
-        CU_ASSERT_EQUAL(natsl_data_window(d, NATSL_DATA_TRAIN, 0, 30, ids, targets, &count, NULL, NULL),
-                        NATSL_ERR_INPUT);
-        CU_ASSERT_PTR_NOT_NULL(strstr(natsl_error_text(), i ? "token 20 is 100" : "token 0 is -1"));
-        natsl_data_close(&d);
-    }
-    char many[4096] = "[";
-    for (int i = 0; i < 65; i++) strcat(many, i ? ",{'kind':'needle'}" : "{'kind':'needle'}");
-    strcat(many, "]");
-    CU_ASSERT_EQUAL(open_data(many, 256, "byte", 1, &d), NATSL_ERR_INPUT);
-}
-
 int main(void)
 {
     static const test_entry tests[] = {{"every window once", test_epochs},
@@ -637,16 +456,8 @@ int main(void)
                                        {"what is told", test_told},
                                        {"held out of haystacks", test_haystack_split},
                                        {"recall", test_recall},
-                                       {"tiny windows", test_tiny},
-                                       {"refused", test_refused},
-                                       {"other models", test_other_models}};
-    const char *temporary = getenv("TMPDIR");
-    (void)snprintf(directory, sizeof directory, "%s/natsl-data-XXXXXX", temporary && *temporary ? temporary : "/tmp");
-    if (!mkdtemp(directory)) return 1;
+                                       {"tiny windows", test_tiny}};
+    scratch_make();
     const int failed = run_suite("data", tests, COUNT(tests));
-    DIR *d = opendir(directory);
-    for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) (void)unlink(in_directory(e->d_name));
-    if (d) (void)closedir(d);
-    const int left = rmdir(directory) != 0;
-    return failed || left;
+    return scratch_remove() != 0 || failed;
 }

@@ -1,133 +1,28 @@
 /* test_data_tokens.c - made texts in the tokens of a tokenizer.json, beside those of bytes, which stay what they were. */
-#define _GNU_SOURCE /* memmem */
+#define _GNU_SOURCE /* memmem, scratch.h */
 #include "core.h"
-#include "data.h"
+#include "data_check.h"
 #include "digest.h"
-#include "made_text.h"
+#include "made_check.h"
 #include "measure.h"
 #include "rng.h"
-#include "utf8.h"
 
-#include "../suite.h"
-
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#define MOST 20000  /* tokens of a window here */
-#define TEXT 200000 /* bytes of one */
-
-static char directory[256];
-static int32_t ids[MOST], targets[MOST];
 static int8_t told[MOST];
 static natsl_answer answers[4096];
 
-static const char *in_directory(const char *name)
+/** Opens a specification for a model with this tokenizer.json; NULL: of bytes. */
+static natsl_status spec_with(const char *spec, int32_t vocab, const natsl_tokenizer *t, natsl_data **out)
 {
-    static char path[1024];
-    (void)snprintf(path, sizeof path, "%s/%s", directory, name);
-    return path;
-}
-
-static void write_file(const char *name, const void *bytes, size_t count)
-{
-    FILE *f = fopen(in_directory(name), "wb");
-    if (!f || fwrite(bytes, 1, count, f) != count || fclose(f) != 0) abort();
-}
-
-/** Opens a specification in JSON with ' for ". */
-static natsl_status open_data(const char *spec, int32_t vocab, const natsl_tokenizer *t, natsl_data **out)
-{
-    char text[4096];
-    natsl_config config;
-    json_error_t e;
-    memset(&config, 0, sizeof config);
-    config.vocab_size = vocab;
-    (void)snprintf(text, sizeof text, "%s", spec);
-    for (char *p = text; *p; p++) {
-        if (*p == '\'') *p = '"';
-    }
-    json_t *json = json_loads(text, 0, &e);
-    if (!json) abort();
     const natsl_corpus_ranks alone = {.comm = MPI_COMM_NULL, .tokenizer = t};
-    const natsl_status st =
-        natsl_data_open(json, "T.json: data", directory, &config, t ? "json" : "byte", t ? &alone : NULL, 1, out);
-    json_decref(json);
-    return st;
+    return open_spec(spec, vocab, t ? "json" : "byte", t ? &alone : NULL, 1, out);
 }
 
-static natsl_data *must_open(const char *spec, int32_t vocab, const natsl_tokenizer *t)
+static natsl_data *open_with(const char *spec, int32_t vocab, const natsl_tokenizer *t)
 {
     natsl_data *d = NULL;
-    EXPECT(open_data(spec, vocab, t, &d) == NATSL_OK, "%s", natsl_error_text());
+    EXPECT(spec_with(spec, vocab, t, &d) == NATSL_OK, "%s", natsl_error_text());
     CU_ASSERT_PTR_NOT_NULL_FATAL(d);
     return d;
-}
-
-/** Another text for each time that one comes in `text`. */
-static void change(char *text, size_t size, const char *from, const char *to)
-{
-    int n = 0;
-    for (char *at = text; (at = strstr(at, from)) != NULL; at += strlen(to), n++) {
-        if (strlen(text) + strlen(to) >= size) abort();
-        memmove(at + strlen(to), at + strlen(from), strlen(at + strlen(from)) + 1);
-        memcpy(at, to, strlen(to));
-    }
-    if (n == 0) abort();
-}
-
-/** A tokenizer of tests/golden/tokenizer. "whole": bytes.json without accents, which is never cut; "plain": the same, cut; "crossing": bytes.json
- * with a token " is:", where nothing splits. */
-static natsl_tokenizer *open_tokenizer(const char *tokenizer)
-{
-    static char text[1 << 16];
-    const int changed = strcmp(tokenizer, "whole") == 0 || strcmp(tokenizer, "plain") == 0,
-              crossing = strcmp(tokenizer, "crossing") == 0;
-    const char *name = changed || crossing ? "bytes" : tokenizer;
-    char path[1024];
-    natsl_tokenizer *t = NULL;
-    (void)snprintf(path, sizeof path, "%s/tokenizer/%s.json", NATSL_GOLDEN_DIR, name);
-    FILE *f = fopen(path, "rb");
-    size_t length = f ? fread(text, 1, sizeof text - 1, f) : 0;
-    if (!f || fclose(f) != 0) abort();
-    text[length] = '\0';
-    if (crossing) {
-        change(text, sizeof text, "\"single_word\":true", "\"single_word\":false");
-        change(text, sizeof text, "\"use_regex\":true", "\"use_regex\":false");
-        change(text, sizeof text, "\"vocab\":{", "\"vocab\":{\"\xc4\xa0is:\":700,");
-        change(text, sizeof text, "\"merges\":[", "\"merges\":[[\"\xc4\xa0is\",\":\"],");
-        length = strlen(text);
-    }
-    if (changed) {
-        change(
-            text, sizeof text, "\"normalizer\":null",
-            "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFD\"},{\"type\":\"StripAccents\"}]}");
-        if (strcmp(tokenizer, "plain") == 0) change(text, sizeof text, "\"single_word\":true", "\"single_word\":false");
-        length = strlen(text);
-    }
-    EXPECT(natsl_tokenizer_create("json", 0, text, length, path, &t) == NATSL_OK, "%s", natsl_error_text());
-    CU_ASSERT_PTR_NOT_NULL_FATAL(t);
-    return t;
-}
-
-/** Text of ids[0..count), and where each token ends in it (NULL: not wanted). */
-static size_t decode(const natsl_tokenizer *t, const int32_t *from, int64_t count, char *text, int64_t *ends)
-{
-    natsl_decoder *d = NULL;
-    natsl_bytes bytes = {0};
-    if (natsl_decoder_create(t, 1, &d) != NATSL_OK) abort();
-    for (int64_t i = 0; i < count; i++) {
-        if (natsl_decoder_add(d, from[i], &bytes) != NATSL_OK) abort();
-        if (ends) ends[i] = (int64_t)bytes.length;
-    }
-    if (natsl_decoder_finish(d, &bytes) != NATSL_OK || bytes.length >= TEXT) abort();
-    if (ends && count > 0) ends[count - 1] = (int64_t)bytes.length;
-    memcpy(text, bytes.at, bytes.length);
-    text[bytes.length] = '\0';
-    const size_t length = bytes.length;
-    natsl_bytes_free(&bytes);
-    natsl_decoder_destroy(&d);
-    return length;
 }
 
 /** A window into ids, targets, told, answers; its length. */
@@ -190,113 +85,11 @@ static void test_bytes(void)
          0xbd3915e93abc2596},
     };
     for (size_t c = 0; c < COUNT(cases); c++) {
-        natsl_data *d = must_open(cases[c].spec, 264, NULL);
+        natsl_data *d = open_with(cases[c].spec, 264, NULL);
         const uint64_t found = digest_of(d);
         EXPECT(found == cases[c].digest, "source %zu: digest 0x%016llx", c, (unsigned long long)found);
         natsl_data_close(&d);
     }
-}
-
-/* ---- which tokens hold what ---------------------------------------------------------------------------------------------- */
-
-/** Random text with broken characters: the tokens of a span are those that its decoded tokens' places say; what is between cuts has the
- * tokens that it has alone. */
-static void test_places(void)
-{
-    static const char *const names[] = {"qwen", "metaspace"};
-    static const char *const words[] = {"One",      " of",  " 123456", ": ",     ".\n", "\n\n",    "\xc3\xbc",
-                                        "\xe2\x82", "\xff", "'ll",     "-magic", "  ",  "numbers", "\xf0\x9f\x98\x80",
-                                        "is",       "\tthe"};
-    static char text[4000], decoded[TEXT];
-    static int64_t ends[8000];
-    for (size_t k = 0; k < COUNT(names); k++) {
-        natsl_tokenizer *t = open_tokenizer(names[k]);
-        natsl_made_text *made = NULL;
-        natsl_rng rng = {k + 3};
-        CU_ASSERT_FATAL(natsl_made_create(t, &made) == NATSL_OK);
-        int inside = 0, broken = 0;
-        for (int round = 0; round < 60; round++) {
-            natsl_text_span spans[40];
-            natsl_ids expect = {0};
-            int64_t cuts[3], length = 0, count = 0;
-            size_t n = 0;
-            for (int w = 0; w < 200; w++) {
-                const char *word = words[natsl_rng_below(&rng, COUNT(words))];
-                memcpy(text + length, word, strlen(word));
-                length += (int64_t)strlen(word);
-            }
-            for (int c = 0; c < 3; c++) {
-                const int64_t from = length * c / 3;
-                for (cuts[c] = from;
-                     (unsigned char)text[cuts[c]] >= 128 || (cuts[c] > 0 && (unsigned char)text[cuts[c] - 1] >= 128);)
-                    cuts[c]++;
-            }
-            while (n < COUNT(spans)) {
-                const int64_t a = (int64_t)natsl_rng_below(&rng, (uint64_t)length - 30),
-                              b = a + 1 + (int64_t)natsl_rng_below(&rng, 30);
-                if ((unsigned char)text[a] < 128 && (unsigned char)text[b - 1] < 128)
-                    spans[n++] = (natsl_text_span){.begin = a, .end = b};
-            }
-            EXPECT(natsl_made_encode(made, text, length, 1, cuts, 3) == NATSL_OK, "%s", natsl_error_text());
-            EXPECT(natsl_made_locate(made, spans, n) == NATSL_OK, "%s", natsl_error_text());
-            const int32_t *of = natsl_made_ids(made, &count);
-            const size_t bytes = decode(t, of, count, decoded, ends);
-            for (size_t i = 0; i < n; i++) {
-                natsl_bytes before = {0}, with = {0}; /* the span in mended text */
-                size_t used = 0;
-                if (natsl_utf8_mend(&before, text, (size_t)spans[i].begin, 1, &used) != NATSL_OK ||
-                    natsl_utf8_mend(&with, text, (size_t)spans[i].end, 1, &used) != NATSL_OK)
-                    abort();
-                const int64_t from = (int64_t)before.length, to = (int64_t)with.length;
-                broken += from != spans[i].begin;
-                CU_ASSERT_FATAL((size_t)to <= bytes &&
-                                memcmp(decoded + from, with.at + from, (size_t)(to - from)) == 0);
-                int64_t first = 0, last = 0;
-                while (ends[first] <= from) first++;
-                while (ends[last] < to) last++;
-                EXPECT(spans[i].first == first && spans[i].last == last + 1,
-                       "%s: bytes %lld..%lld: %lld..%lld for %lld..%lld", names[k], (long long)from, (long long)to,
-                       (long long)spans[i].first, (long long)spans[i].last, (long long)first, (long long)last + 1);
-                inside += first > 0 && ends[first - 1] < from;
-                natsl_bytes_free(&before);
-                natsl_bytes_free(&with);
-            }
-            /* the first part as a text of its own, as a prompt is */
-            if (natsl_tokenizer_encode(t, text, (size_t)cuts[1], 0, &expect) != NATSL_OK) abort();
-            CU_ASSERT(cuts[0] > 0 || memcmp(of, expect.at, expect.count * sizeof *of) == 0);
-            natsl_ids_free(&expect);
-        }
-        EXPECT(inside > 100 && broken > 100, "%d inside of a token, %d behind a broken character", inside, broken);
-        natsl_made_destroy(&made);
-        natsl_tokenizer_destroy(&t);
-    }
-}
-
-/** A decoder that holds a token back until the next one comes: the whole word counts. */
-static void test_held_back(void)
-{
-    static const char json[] =
-        "{\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"},\"decoder\":{\"type\":\"BPEDecoder\",\"suffix\":\"</w>\"},"
-        "\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\",\"vocab\":{\"1\":0,\"2\":1,\"3\":2,\"12\":3,"
-        "\",</w>\":4,\":</w>\":5},\"merges\":[[\"1\",\"2\"]]}}";
-    static const char text[] = ": 123, :";
-    natsl_tokenizer *t = NULL;
-    natsl_made_text *made = NULL;
-    natsl_text_span spans[] = {
-        {.begin = 0, .end = 1}, {.begin = 2, .end = 5}, {.begin = 4, .end = 5}, {.begin = 7, .end = 8}};
-    int64_t count = 0;
-    CU_ASSERT_EQUAL_FATAL(natsl_tokenizer_create("json", 0, json, sizeof json - 1, "test", &t), NATSL_OK);
-    CU_ASSERT_EQUAL_FATAL(natsl_made_create(t, &made), NATSL_OK);
-    CU_ASSERT_EQUAL_FATAL(natsl_made_encode(made, text, sizeof text - 1, 1, NULL, 0), NATSL_OK);
-    (void)natsl_made_ids(made, &count);
-    CU_ASSERT_EQUAL(count, 5);
-    CU_ASSERT_EQUAL(natsl_made_locate(made, spans, COUNT(spans)), NATSL_OK);
-    CU_ASSERT(spans[0].first == 0 && spans[0].last == 1);
-    CU_ASSERT(spans[1].first == 1 && spans[1].last == 4);
-    CU_ASSERT(spans[2].first == 1 && spans[2].last == 4);
-    CU_ASSERT(spans[3].first == 4 && spans[3].last == 5);
-    natsl_made_destroy(&made);
-    natsl_tokenizer_destroy(&t);
 }
 
 /* ---- needles ------------------------------------------------------------------------------------------------------------- */
@@ -308,7 +101,7 @@ static void needle_windows(const natsl_tokenizer *t, const char *spec, int64_t t
     static int64_t ends[MOST];
     static uint8_t counts[MOST];
     const int32_t vocab = natsl_tokenizer_vocab(t);
-    natsl_data *d = must_open(spec, vocab, t);
+    natsl_data *d = open_with(spec, vocab, t);
     natsl_measure *measure = NULL;
     int64_t shortest = tokens, shared = 0;
     CU_ASSERT_FATAL(natsl_measure_create(NATSL_MEASURE_TOKENS, t, &measure) == NATSL_OK);
@@ -411,7 +204,7 @@ static void test_pure(void)
     natsl_tokenizer *t = open_tokenizer("bytes");
     static const char spec[] = "[{'kind': 'needle', 'keys': [1, 4], 'questions': [1, 3]}, {'kind': 'copy'},"
                                " {'kind': 'needle', 'haystack': 'text', 'files': ['story.txt']}]";
-    natsl_data *a = must_open(spec, 700, t), *b = must_open(spec, 700, t);
+    natsl_data *a = open_with(spec, 700, t), *b = open_with(spec, 700, t);
     size_t n = 0;
     for (int part = 0; part < 2; part++)
         for (int i = 0; i < N; i++) {
@@ -428,8 +221,8 @@ static void test_pure(void)
         }
     natsl_data_close(&a);
     natsl_data_close(&b);
-    a = must_open("[{'kind': 'needle', 'questions': 2, 'keys': 2}]", 700, t);
-    b = must_open("[{'kind': 'needle', 'questions': 2, 'keys': 2, 'special_tokens': true}]", 700, t);
+    a = open_with("[{'kind': 'needle', 'questions': 2, 'keys': 2}]", 700, t);
+    b = open_with("[{'kind': 'needle', 'questions': 2, 'keys': 2, 'special_tokens': true}]", 700, t);
     for (int i = 0; i < N; i++) {
         const int64_t count = window(a, NATSL_DATA_TRAIN, i, T - 1, &n);
         memcpy(first[0][0], ids, sizeof first[0][0]);
@@ -452,10 +245,10 @@ static void test_held_out(void)
     static char text[TEXT];
     char *bytes = malloc(100000);
     for (int i = 0; i < 100000; i++) bytes[i] = i % 20 == 18 ? '.' : i % 20 == 19 ? ' ' : i < 80000 ? '<' : '>';
-    write_file("split.txt", bytes, 100000);
+    scratch_write("split.txt", bytes, 100000);
     free(bytes);
     natsl_tokenizer *t = open_tokenizer("qwen");
-    natsl_data *d = must_open(
+    natsl_data *d = open_with(
         "[{'kind': 'needle', 'haystack': 'text', 'files': ['split.txt'], 'validation': 0.2, 'keys': [1, 9]}]", 600, t);
     for (int64_t i = 0; i < 40; i++) {
         for (int part = 0; part < 2; part++) {
@@ -478,7 +271,7 @@ static void test_least(void)
         "[{'kind': 'copy', 'length': [5, 60]}]"};
     natsl_tokenizer *t = open_tokenizer("qwen");
     for (size_t c = 0; c < COUNT(specs); c++) {
-        natsl_data *d = must_open(specs[c], 600, t);
+        natsl_data *d = open_with(specs[c], 600, t);
         int64_t least = 2;
         while (natsl_data_check(d, least) != NATSL_OK) {
             CU_ASSERT_PTR_NOT_NULL_FATAL(strstr(natsl_error_text(), "T.json: data[0]: windows of "));
@@ -512,7 +305,7 @@ static void test_copies(void)
     static int64_t ends[MOST];
     for (size_t k = 0; k < COUNT(names); k++) {
         natsl_tokenizer *t = open_tokenizer(names[k]);
-        natsl_data *d = must_open("[{'kind': 'copy', 'length': [5, 40]}]", 600, t);
+        natsl_data *d = open_with("[{'kind': 'copy', 'length': [5, 40]}]", 600, t);
         for (int64_t i = 0; i < 20; i++) {
             size_t n = 0;
             const int64_t count = window(d, (natsl_data_part)(i % 2), i, 1000, &n);
@@ -564,7 +357,7 @@ static void test_refused(void)
     for (size_t c = 0; c < COUNT(cases); c++) {
         natsl_tokenizer *t = cases[c].tokenizer ? open_tokenizer(cases[c].tokenizer) : NULL;
         natsl_data *d = NULL;
-        EXPECT(open_data(cases[c].spec, 700, t, &d) == NATSL_ERR_INPUT, "%s", cases[c].spec);
+        EXPECT(spec_with(cases[c].spec, 700, t, &d) == NATSL_ERR_INPUT, "%s", cases[c].spec);
         EXPECT(strstr(natsl_error_text(), cases[c].words) != NULL, "%s: %s", cases[c].spec, natsl_error_text());
         CU_ASSERT_PTR_NULL(d);
         natsl_tokenizer_destroy(&t);
@@ -579,39 +372,30 @@ static void write_texts(void)
     for (int i = 0; at < 100000; i++)
         at += (size_t)sprintf(story + at, "%s %d is here, \xc3\xbc%d. ", i % 3 ? "Word" : "A long sentence about word",
                               i * 7919 % 1000, i);
-    write_file("story.txt", story, at);
+    scratch_write("story.txt", story, at);
     natsl_rng rng = {7};
     for (size_t i = 0, left = 0, kind = 0; i < 100000; i++, left--) { /* prose and numbers take turns */
         if (left == 0) kind = !kind, left = 200 + (size_t)natsl_rng_below(&rng, 3000);
         mixed[i] = kind ? story[i] : "0123456789-, "[natsl_rng_below(&rng, 13)];
     }
-    write_file("mixed.txt", mixed, 100000);
+    scratch_write("mixed.txt", mixed, 100000);
     free(mixed);
     for (size_t i = 0; i < 5000; i++) story[i] = (char)(i * i * 31 + i / 7); /* no UTF-8 */
-    write_file("odd.txt", story, 5000);
+    scratch_write("odd.txt", story, 5000);
     for (size_t i = 0; i < 5000; i++)
         story[i] = story[i] == 0 ? ' ' : story[i]; /* so that C's functions go through it */
-    write_file("odder.txt", story, 5000);
+    scratch_write("odder.txt", story, 5000);
     free(story);
 }
 
 int main(void)
 {
-    static const test_entry tests[] = {{"bytes as ever", test_bytes},
-                                       {"places", test_places},
-                                       {"needles", test_needles},
-                                       {"pure function", test_pure},
-                                       {"a decoder that holds back", test_held_back},
-                                       {"held out", test_held_out},
-                                       {"least", test_least},
-                                       {"copies", test_copies},
+    static const test_entry tests[] = {{"bytes as ever", test_bytes}, {"needles", test_needles},
+                                       {"pure function", test_pure},  {"held out", test_held_out},
+                                       {"least", test_least},         {"copies", test_copies},
                                        {"refused", test_refused}};
-    static const char *const files[] = {"story.txt", "odd.txt", "odder.txt", "split.txt", "mixed.txt"};
-    const char *temporary = getenv("TMPDIR");
-    (void)snprintf(directory, sizeof directory, "%s/natsl-data-XXXXXX", temporary && *temporary ? temporary : "/tmp");
-    if (!mkdtemp(directory)) return 1;
+    scratch_make();
     write_texts();
     const int failed = run_suite("data in tokens", tests, COUNT(tests));
-    for (size_t i = 0; i < COUNT(files); i++) (void)unlink(in_directory(files[i]));
-    return failed || rmdir(directory) != 0;
+    return scratch_remove() != 0 || failed;
 }

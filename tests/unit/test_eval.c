@@ -9,6 +9,7 @@
 #include "sha256.h"
 
 #include "../suite.h"
+#include "scratch.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -207,18 +208,6 @@ static void test_spread(void)
     }
 }
 
-static char scratch[64];
-
-static void write_file(const char *name, const char *text, size_t length)
-{
-    char path[256];
-    (void)snprintf(path, sizeof path, "%s/%s", scratch, name);
-    FILE *f = fopen(path, "wb");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-    CU_ASSERT_EQUAL(fwrite(text, 1, length, f), length);
-    (void)fclose(f);
-}
-
 /** Pass keys, numbers, values of a JSON object. */
 static void test_recall(void)
 {
@@ -309,12 +298,11 @@ static void test_babi(void)
 {
     static const char stories[] = "1 Ann is in the den.\n2 Bob took the hat.\n3 Where is Ann? \tDen\t1\n4 Ann left.\n"
                                   "5 Which things has Bob?\that,cup\t2\n1 Cid sits.\n2 Does Cid sit?\tyes\n";
-    char path[128];
+    char path[512];
     natsl_babi *b = NULL;
     natsl_eval_sample s;
-    (void)snprintf(scratch, sizeof scratch, "/tmp/natsl-test-babi-XXXXXX");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(scratch));
-    write_file("qa1.txt", stories, sizeof stories - 1);
+    scratch_make();
+    scratch_write("qa1.txt", stories, sizeof stories - 1);
     (void)snprintf(path, sizeof path, "%s/qa1.txt", scratch);
     CU_ASSERT_EQUAL_FATAL(natsl_babi_open(path, &b), NATSL_OK);
     CU_ASSERT(b->n_questions == 3 && b->n_lines == 7 && b->n_labels == 4);
@@ -369,8 +357,7 @@ static void test_babi(void)
     natsl_babi_close(&b);
     CU_ASSERT_PTR_NULL(b);
     CU_ASSERT_EQUAL(natsl_babi_open(scratch, &b), NATSL_ERR_INPUT);
-    (void)snprintf(path, sizeof path, "rm -r %s", scratch);
-    CU_ASSERT_EQUAL(system(path), 0);
+    CU_ASSERT_EQUAL(scratch_remove(), 0);
 }
 
 /** Questions about one haystack: the same bytes but for what is asked. */
@@ -431,10 +418,9 @@ static void test_lines(void)
     natsl_eval_lines lines;
     natsl_eval_task t = {.suite = "jsonl", .kind = NATSL_EVAL_FILE, .max_new = 4, .lines = &lines};
     natsl_eval_sample s;
-    char path[128], text[512];
-    (void)snprintf(scratch, sizeof scratch, "/tmp/natsl-test-eval-XXXXXX");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(scratch));
-    write_file("good.jsonl", good, sizeof good - 1);
+    char path[512], text[512];
+    scratch_make();
+    scratch_write("good.jsonl", good, sizeof good - 1);
     (void)snprintf(path, sizeof path, "%s/good.jsonl", scratch);
     CU_ASSERT_EQUAL_FATAL(natsl_eval_lines_scan(path, 0, NULL, &lines), NATSL_OK);
     CU_ASSERT(lines.count == 3 && lines.bad == 0 && lines.longest == 11);
@@ -453,7 +439,7 @@ static void test_lines(void)
         const int n = snprintf(text, sizeof text, "{\"input\": \"a\", \"outputs\": [\"b\"]}\n");
         memcpy(text + n, bad[i].line, bad[i].length);
         text[(size_t)n + bad[i].length] = '\n';
-        write_file("good.jsonl", text, (size_t)n + bad[i].length + 1);
+        scratch_write("good.jsonl", text, (size_t)n + bad[i].length + 1);
         CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 0, NULL, &lines), NATSL_ERR_INPUT);
         EXPECT(strstr(natsl_error_text(), "line 2") && strstr(natsl_error_text(), bad[i].says), "case %zu: %s", i,
                natsl_error_text());
@@ -461,10 +447,9 @@ static void test_lines(void)
         CU_ASSERT(lines.count == 1 && lines.bad == 1 && strstr(lines.complaint, bad[i].says));
         natsl_eval_lines_free(&lines);
     }
-    write_file("good.jsonl", "{}\n", 3);
+    scratch_write("good.jsonl", "{}\n", 3);
     CU_ASSERT_EQUAL(natsl_eval_lines_scan(path, 1, NULL, &lines), NATSL_ERR_INPUT);
-    (void)snprintf(text, sizeof text, "rm -r %s", scratch);
-    CU_ASSERT_EQUAL(system(text), 0);
+    CU_ASSERT_EQUAL(scratch_remove(), 0);
 }
 
 static void test_refused(void)

@@ -1,8 +1,11 @@
 /* test_eval_results.c - scores by RULER's rules, intervals, means, finished samples on disk. */
+#define _GNU_SOURCE /* scratch.h */
 #include "eval_results.h"
+#include "json_text.h"
 #include "score.h"
 
 #include "../suite.h"
+#include "scratch.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -137,26 +140,31 @@ static void test_summary(void)
     CU_ASSERT(s.effective == 8192 && s.all_effective);
 }
 
+/** Text of any bytes as JSON: what is no UTF-8 is U+FFFD, byte by byte. */
+static void test_json_text(void)
+{
+    static const struct {
+        const char *bytes;
+        size_t length;
+        const char *want;
+    } cases[] = {{"plain", 5, "plain"},
+                 {"", 0, ""},
+                 {"\xc3\xa9\xff\xe2\x82x\xe2\x82\xac", 10, "\xc3\xa9\ufffd\ufffd\ufffdx\xe2\x82\xac"},
+                 {"\xed\xa0\x80", 3, "\ufffd\ufffd\ufffd"}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        json_t *text = natsl_json_text(cases[i].bytes, cases[i].length);
+        EXPECT(text && strcmp(json_string_value(text), cases[i].want) == 0, "case %zu", i);
+        json_decref(text);
+    }
+    json_t *nul = natsl_json_text("a\0\xff", 3), *none = natsl_json_text_or_null(NULL);
+    CU_ASSERT(json_string_length(nul) == 5 && memcmp(json_string_value(nul), "a\0\ufffd", 5) == 0);
+    CU_ASSERT(json_is_null(none));
+    json_decref(nul);
+}
+
 /* ---- files ----------------------------------------------------------------------------------------------------------- */
 
-static char scratch[64];
-
-static void write_file(const char *name, const char *text, size_t length)
-{
-    char path[256];
-    (void)snprintf(path, sizeof path, "%s/%s", scratch, name);
-    FILE *f = fopen(path, "wb");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-    CU_ASSERT_EQUAL(fwrite(text, 1, length, f), length);
-    (void)fclose(f);
-}
-
-static int exists(const char *name)
-{
-    char path[256];
-    (void)snprintf(path, sizeof path, "%s/%s", scratch, name);
-    return access(path, F_OK) == 0;
-}
+static int exists(const char *name) { return access(scratch_path(name), F_OK) == 0; }
 
 static natsl_status merged(natsl_eval_store *store)
 {
@@ -173,8 +181,7 @@ static void test_store(void)
     natsl_eval_cell cell = {.task = "one", .length = 10}, two = {.task = "two", .length = 10};
     natsl_eval_score score;
     int a = -1, b = -1;
-    (void)snprintf(scratch, sizeof scratch, "/tmp/natsl-test-eval-XXXXXX");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(scratch));
+    scratch_make();
     CU_ASSERT_EQUAL(natsl_eval_part_open(scratch, 0, &a), NATSL_OK);
     CU_ASSERT_EQUAL(natsl_eval_part_open(scratch, 3, &b), NATSL_OK);
     CU_ASSERT_EQUAL(natsl_eval_part_add(a, &cell, record_of(2, 1, 0.25), run_of(2)), NATSL_OK);
@@ -233,28 +240,30 @@ static void test_hostile_files(void)
     };
     natsl_eval_store store;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        write_file("one/10.jsonl", cases[i].text, cases[i].length);
+        scratch_write("one/10.jsonl", cases[i].text, cases[i].length);
         CU_ASSERT_EQUAL(merged(&store), NATSL_ERR_INPUT);
         EXPECT(strstr(natsl_error_text(), cases[i].says) && strstr(natsl_error_text(), "one/10.jsonl"), "case %zu: %s",
                i, natsl_error_text());
         natsl_eval_store_free(&store);
     }
-    write_file("one/10.jsonl", "", 0);
-    write_file("part-7.jsonl", "{}\n", 3);
+    scratch_write("one/10.jsonl", "", 0);
+    scratch_write("part-7.jsonl", "{}\n", 3);
     CU_ASSERT_EQUAL(merged(&store), NATSL_ERR_INPUT);
     CU_ASSERT(exists("part-7.jsonl")); /* nothing is thrown away */
     natsl_eval_store_free(&store);
-    char command[128];
-    (void)snprintf(command, sizeof command, "rm -r %s", scratch);
-    CU_ASSERT_EQUAL(system(command), 0);
+    CU_ASSERT_EQUAL(scratch_remove(), 0);
 }
 
 int main(void)
 {
     static const test_entry tests[] = {
-        {"predictions as RULER cleans them", test_clean}, {"Wilson's interval", test_wilson},
-        {"scores as RULER rounds them", test_rounding},   {"any of several outputs", test_any},
-        {"means and effective length", test_summary},     {"finished samples on disk", test_store},
+        {"predictions as RULER cleans them", test_clean},
+        {"Wilson's interval", test_wilson},
+        {"scores as RULER rounds them", test_rounding},
+        {"any of several outputs", test_any},
+        {"text of any bytes", test_json_text},
+        {"means and effective length", test_summary},
+        {"finished samples on disk", test_store},
         {"damaged files of samples", test_hostile_files},
     };
     return run_suite("eval results", tests, COUNT(tests));

@@ -1,6 +1,7 @@
 /* test_tokenizer.c - byte tokenizer, and text that is shown while it is being made: unfinished characters and stop texts, cut
  * everywhere. */
 #include "tokenizer.h"
+#include "utf8.h"
 
 #include "../suite.h"
 
@@ -187,11 +188,67 @@ static void test_prompt(void)
     natsl_text_stream_destroy(&s);
 }
 
+/** Whole characters only: of every length, cut short, with each byte wrong. */
+static void test_character(void)
+{
+    static const char *const whole[] = {"a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x90\x9f"};
+    static const char *const none[] = {"\x80", "\xc0\xaf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff"};
+    for (size_t n = 1; n <= 4; n++) {
+        char text[8];
+        (void)snprintf(text, sizeof text, "%sx", whole[n - 1]);
+        CU_ASSERT_EQUAL(natsl_utf8_character(text, n + 1), n);
+        for (size_t left = 0; left < n; left++) CU_ASSERT_EQUAL(natsl_utf8_character(text, left), 0);
+        for (size_t i = 1; i < n; i++) {
+            text[i] = 'x';
+            CU_ASSERT_EQUAL(natsl_utf8_character(text, n), 0);
+            text[i] = whole[n - 1][i];
+        }
+    }
+    for (size_t i = 0; i < COUNT(none); i++) CU_ASSERT_EQUAL(natsl_utf8_character(none[i], strlen(none[i])), 0);
+}
+
+/** Tokens as text up to a stop text, and what is held back at the end. */
+static void test_token_text(void)
+{
+    static const char *const stops[] = {"stop"}, *const empty[] = {""};
+    static const struct {
+        const char *tokens, *shown;
+        int stopped;
+    } cases[] = {{"go on", "go on", 0},
+                 {"a stop here", "a ", 1},
+                 {"a sto", "a sto", 0},
+                 {"stop", "", 1},
+                 {"\xe2\x82", "\xe2\x82", 0}};
+    natsl_tokenizer *t = NULL;
+    natsl_token_text *words = NULL;
+    CU_ASSERT_EQUAL_FATAL(natsl_tokenizer_create("byte", 256, NULL, 0, "", &t), NATSL_OK);
+    CU_ASSERT_EQUAL(natsl_token_text_create(t, empty, 1, &words), NATSL_ERR_USAGE);
+    CU_ASSERT_PTR_NULL(words);
+    for (size_t c = 0; c < COUNT(cases); c++) {
+        char got[64] = "";
+        const char *ready = NULL;
+        size_t length = 0;
+        int stopped = 0;
+        CU_ASSERT_EQUAL_FATAL(natsl_token_text_create(t, stops, 1, &words), NATSL_OK);
+        CU_ASSERT_EQUAL(natsl_token_text_before(words, 's'), NATSL_OK); /* no part of the text */
+        for (const char *p = cases[c].tokens; *p && !stopped; p++) {
+            CU_ASSERT_EQUAL(natsl_token_text_add(words, (unsigned char)*p, &ready, &length, &stopped), NATSL_OK);
+            strncat(got, ready, length);
+        }
+        CU_ASSERT_EQUAL(stopped, cases[c].stopped);
+        CU_ASSERT_EQUAL(natsl_token_text_finish(words, &ready, &length, &stopped), NATSL_OK);
+        strncat(got, ready, length);
+        EXPECT(strcmp(got, cases[c].shown) == 0 && stopped == cases[c].stopped, "%s: %s", cases[c].tokens, got);
+        natsl_token_text_destroy(&words);
+        CU_ASSERT_PTR_NULL(words);
+    }
+    natsl_tokenizer_destroy(&t);
+}
+
 int main(void)
 {
-    static const test_entry tests[] = {{"byte tokenizer", test_bytes},
-                                       {"unfinished characters", test_utf8},
-                                       {"stop texts", test_stops},
-                                       {"shown at once", test_prompt}};
+    static const test_entry tests[] = {{"byte tokenizer", test_bytes}, {"unfinished characters", test_utf8},
+                                       {"stop texts", test_stops},     {"shown at once", test_prompt},
+                                       {"characters", test_character}, {"tokens as text", test_token_text}};
     return run_suite("tokenizer", tests, sizeof tests / sizeof tests[0]);
 }
